@@ -1,0 +1,233 @@
+//! The seam between decoder and device: the few fused stages that a decoder is made of.
+//!
+//! `cpu` runs them on our kernels, `candle` on any candle device (on the CPU it is the oracle of ours). A stage is the smallest
+//! thing a forward pass can be paused between. Activations live in named [`Slot`]s of a workspace, so a stage names its inputs
+//! and outputs and a backend keeps them wherever it likes.
+
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::kernels::{GateFn, KvType, RopeStyle};
+use crate::sys::memory::AlignedBytes;
+use std::ops::Range;
+
+/// Tokens per KV block. Attention tiles and split borders sit at absolute multiples of it, which keeps results independent of chunking.
+pub const BLOCK_TOKENS: usize = 32;
+
+/// Index of a KV block in the storage of a model.
+pub type BlockId = u32;
+
+/// A tensor as it comes from a file: `n_rows` rows of `n_cols` elements (a vector is one row).
+pub struct HostTensor {
+    /// Name in the file, for error messages.
+    pub name: String,
+    /// Storage type.
+    pub dtype: DType,
+    /// Output features.
+    pub n_rows: usize,
+    /// Input features: the contiguous dimension.
+    pub n_cols: usize,
+    /// `(n_rows, dtype.row_bytes(n_cols))`
+    pub data: AlignedBytes,
+}
+
+/// The named activation buffers of a pass; each is `(rows of the batch, width)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// `(rows, n_heads * head_dim)`
+    Query,
+    /// `(rows, n_kv_heads * head_dim)`
+    Key,
+    /// `(rows, n_kv_heads * head_dim)`
+    Value,
+    /// `(rows, n_ff)`
+    Gate,
+    /// `(rows, n_ff)`
+    Up,
+}
+
+/// A projection: `y = W x + b`. Adapters will attach here.
+pub struct Linear<B: Backend> {
+    /// `(n_out, n_in)`
+    pub weight: B::Matrix,
+    /// `(n_out,)`
+    pub bias: Option<B::Vector>,
+}
+
+/// RMS normalisation with learned weights.
+pub struct Norm<B: Backend> {
+    /// `(n,)`
+    pub weight: B::Vector,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+/// The rotary embedding of a model: angles are `position * inv_freq[i]`.
+#[derive(Clone, Debug)]
+pub struct Rope {
+    /// `(n_rot / 2,)`; everything that scales frequencies is already in it.
+    pub inv_freq: Vec<f32>,
+    /// Which elements turn against each other.
+    pub style: RopeStyle,
+    /// Multiplies cosine and sine (YaRN's attention factor); 1 otherwise.
+    pub magnitude: f32,
+}
+
+/// The sizes that workspaces and KV blocks are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Layers with their own KV.
+    pub n_layers: usize,
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key/value heads.
+    pub n_kv_heads: usize,
+    /// Elements per head.
+    pub head_dim: usize,
+    /// Width of the feed-forward.
+    pub n_ff: usize,
+    /// Tokens in the vocabulary.
+    pub n_vocab: usize,
+}
+
+/// Constants of a layer's attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    /// Multiplies `q . k`.
+    pub scale: f32,
+    /// `cap * tanh(score / cap)`, if any.
+    pub softcap: Option<f32>,
+    /// A token sees this many positions, itself included; `None` = all before it.
+    pub window: Option<u32>,
+}
+
+/// The rows of a batch that belong to one sequence, in order of position.
+#[derive(Clone, Debug, Default)]
+pub struct SequenceRows {
+    /// Rows of the batch.
+    pub rows: Range<usize>,
+    /// Position of the first row; row `i` has `start + i`.
+    pub start: usize,
+    /// Its part of [`Batch::blocks`].
+    pub blocks: Range<usize>,
+}
+
+/// Rows of tokens from several sequences: the input of one forward pass.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// `(rows,)`
+    pub tokens: Vec<u32>,
+    /// `(rows,)`
+    pub positions: Vec<u32>,
+    /// Consecutive, covering all rows.
+    pub sequences: Vec<SequenceRows>,
+    /// The block tables of all sequences, one after the other.
+    pub blocks: Vec<BlockId>,
+    /// Rows whose logits are wanted, ascending.
+    pub outputs: Vec<usize>,
+}
+
+impl Batch {
+    /// Rows.
+    pub fn n_rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.sequences.clear();
+        self.blocks.clear();
+        self.outputs.clear();
+    }
+
+    /// The block table of `sequence`: entry `p / BLOCK_TOKENS` holds position `p`; covers all its rows.
+    pub fn table(&self, sequence: &SequenceRows) -> &[BlockId] {
+        &self.blocks[sequence.blocks.clone()]
+    }
+
+    /// Adds `tokens` of a sequence from position `start`; the logits of the last one are wanted if `wants_logits`.
+    pub fn push(&mut self, tokens: &[u32], start: usize, blocks: &[BlockId], wants_logits: bool) {
+        let (first, first_block) = (self.tokens.len(), self.blocks.len());
+        self.blocks.extend_from_slice(blocks);
+        self.tokens.extend_from_slice(tokens);
+        self.positions.extend((start..start + tokens.len()).map(|p| p as u32));
+        self.sequences.push(SequenceRows { rows: first..self.tokens.len(), start, blocks: first_block..self.blocks.len() });
+        if wants_logits {
+            self.outputs.push(self.tokens.len() - 1);
+        }
+    }
+}
+
+/// A device that can hold weights and run the stages of a decoder.
+///
+/// Stages are called in the order of the decoder, one pass per workspace; several workspaces may be in flight. A row's result
+/// depends only on its own sequence: never on the other rows, on chunking, or on the number of threads.
+pub trait Backend: Send + Sync + Sized + 'static {
+    /// Weights `(n_out, n_in)`.
+    type Matrix: Send + Sync;
+    /// Weights `(n,)`.
+    type Vector: Send + Sync;
+    /// The keys and values of every block, for every layer.
+    type Kv: Send;
+    /// The activations of one pass.
+    type Workspace: Send;
+
+    /// `"cpu"`, `"candle"`.
+    fn name(&self) -> &'static str;
+
+    /// Takes a weight matrix.
+    fn matrix(&self, tensor: HostTensor) -> Result<Self::Matrix>;
+
+    /// Takes a weight vector.
+    fn vector(&self, tensor: HostTensor) -> Result<Self::Vector>;
+
+    /// Bytes that a matrix occupies.
+    fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
+
+    /// KV storage without blocks.
+    fn kv(&self, shape: &Shape, kind: KvType) -> Result<Self::Kv>;
+
+    /// Makes blocks `0..n_blocks` exist. Fails without changing what exists.
+    fn grow_kv(&self, kv: &mut Self::Kv, n_blocks: usize) -> Result<()>;
+
+    /// A workspace for passes of up to `max_rows` rows, `max_outputs` of them with logits.
+    fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Self::Workspace>;
+
+    /// Starts a pass: takes the batch's positions and computes its rotary angles.
+    fn begin(&self, ws: &mut Self::Workspace, batch: &Batch, rope: &Rope) -> Result<()>;
+
+    /// `residual = table[tokens]`
+    fn embed(&self, ws: &mut Self::Workspace, batch: &Batch, table: &Self::Matrix) -> Result<()>;
+
+    /// Normalises the residual and multiplies it with each projection into its slot.
+    fn norm_project(&self, ws: &mut Self::Workspace, norm: &Norm<Self>, projections: &[(Slot, &Linear<Self>)]) -> Result<()>;
+
+    /// Normalises the heads of Query and Key if `head_norms` are given, rotates them, and writes Key and Value into the sequence's blocks.
+    fn rope_append(
+        &self,
+        ws: &mut Self::Workspace,
+        batch: &Batch,
+        layer: usize,
+        head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
+        rope: &Rope,
+        kv: &mut Self::Kv,
+    ) -> Result<()>;
+
+    /// `Query = softmax(Query K^T) V` over all positions the row may see.
+    fn attend(&self, ws: &mut Self::Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Self::Kv) -> Result<()>;
+
+    /// `residual += W Query + b`
+    fn project_add(&self, ws: &mut Self::Workspace, linear: &Linear<Self>) -> Result<()>;
+
+    /// `residual += W (f(Gate) * Up) + b`
+    fn glu(&self, ws: &mut Self::Workspace, f: GateFn, down: &Linear<Self>) -> Result<()>;
+
+    /// Logits of the vocabulary rows `vocab` for the batch's outputs: `W norm(residual)`. Called for consecutive ranges.
+    fn head(&self, ws: &mut Self::Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Self::Matrix, vocab: Range<usize>) -> Result<()>;
+
+    /// Copies the logits of output `i` of the batch into `out` (`(n_vocab,)`). Valid after the last `head`.
+    fn logits(&self, ws: &Self::Workspace, i: usize, out: &mut [f32]) -> Result<()>;
+}

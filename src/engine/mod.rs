@@ -1,0 +1,1 @@
+//! Who runs next, with what memory: runtime, model, session, generation.

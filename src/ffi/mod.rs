@@ -1,0 +1,1 @@
+//! The C ABI: check, convert, call, convert.

@@ -1,0 +1,1 @@
+//! The validated blueprint of a model, and the one decoder that runs every family.

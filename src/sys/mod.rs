@@ -1,0 +1,8 @@
+//! The operating system: threads, files, memory, CPU features, the floating-point environment.
+//!
+//! The only room that names them; everything above sees slices, budgets and parallel regions.
+
+pub mod columns;
+pub mod file;
+pub mod memory;
+pub mod pool;
