@@ -4,5 +4,7 @@
 
 pub mod columns;
 pub mod file;
+pub mod machine;
 pub mod memory;
 pub mod pool;
+pub mod thread;
