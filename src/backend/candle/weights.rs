@@ -1,0 +1,158 @@
+//! Weights on a candle device: made from a file's bytes, multiplied, and looked up. Used by every stage that has weights.
+
+use super::error::InStage;
+use super::{Precision, memory};
+use crate::backend::HostTensor;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::fail;
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{Device, Tensor};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Weights `(n_out, n_in)`.
+pub struct Matrix(Storage);
+
+enum Storage {
+    /// `(n_out, n_in)` in `f32`, or in the half precision it was stored in.
+    Float(Tensor),
+    /// `(n_out, n_in)` in blocks, multiplied without being expanded.
+    Blocks(QTensor),
+}
+
+impl Matrix {
+    /// Puts `tensor` on `device`: expanded to `f32`, or as it is stored, as `precision` says.
+    pub(super) fn new(tensor: &HostTensor, device: &Device, precision: Precision) -> Result<Self> {
+        let storage = match precision {
+            Precision::Float => Storage::Float(to_f32(tensor, device)?),
+            Precision::Quantized => match float_dtype(tensor.dtype) {
+                Some(dtype) => Storage::Float(float_tensor(tensor, dtype, device)?),
+                None => Storage::Blocks(block_tensor(tensor, device)?),
+            },
+        };
+        Ok(Self(storage))
+    }
+
+    /// Bytes on the device.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.0 {
+            Storage::Float(weight) => weight.elem_count() * weight.dtype().size_in_bytes(),
+            Storage::Blocks(weight) => weight.storage_size_in_bytes(),
+        }
+    }
+
+    /// `x W^T`: `(rows, n_in) -> (rows, n_out)`.
+    pub(super) fn product(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match &self.0 {
+            Storage::Float(weight) => x.matmul(&weight.to_dtype(candle_core::DType::F32)?.t()?),
+            // `QMatMul` would do the same, but reads environment variables on the way.
+            Storage::Blocks(weight) => x.apply_op1_no_bwd(weight),
+        }
+    }
+
+    /// The columns `range` of [`Self::product`], or more columns from `range.start` on: blocks cannot be cut, so they give all
+    /// columns at once.
+    pub(super) fn product_from(&self, x: &Tensor, range: Range<usize>) -> candle_core::Result<Tensor> {
+        match &self.0 {
+            Storage::Float(weight) => {
+                let part = weight.narrow(0, range.start, range.len())?; // (range, n_in)
+                x.matmul(&part.to_dtype(candle_core::DType::F32)?.t()?)
+            }
+            Storage::Blocks(weight) => {
+                let all = x.apply_op1_no_bwd(weight)?; // (rows, n_out)
+                let n_out = all.dim(1)?;
+                all.narrow(1, range.start, n_out.saturating_sub(range.start))
+            }
+        }
+    }
+
+    /// The rows `ids`: `(n,) -> (n, n_in)` in `f32`. The caller has checked that they exist: a device does not.
+    pub(super) fn rows(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
+        match &self.0 {
+            Storage::Float(weight) => weight.index_select(ids, 0)?.to_dtype(candle_core::DType::F32),
+            Storage::Blocks(weight) => weight.embedding(ids),
+        }
+    }
+
+    /// Output features.
+    pub(super) fn n_rows(&self) -> candle_core::Result<usize> {
+        match &self.0 {
+            Storage::Float(weight) => weight.dim(0),
+            Storage::Blocks(weight) => weight.shape().dims2().map(|(n_rows, _)| n_rows),
+        }
+    }
+}
+
+/// `tensor` as a vector `(n,)` in `f32`.
+pub(super) fn vector(tensor: &HostTensor, device: &Device) -> Result<Tensor> {
+    if tensor.n_rows != 1 {
+        fail!(Format, "{}: {} rows where a vector, one row, was expected", tensor.name, tensor.n_rows);
+    }
+    to_f32(tensor, device)?.flatten_all().stage(&tensor.name)
+}
+
+/// `(n_rows, n_cols)` in `f32`, by candle's own reading of the storage types.
+fn to_f32(tensor: &HostTensor, device: &Device) -> Result<Tensor> {
+    memory::reserve(device, tensor.n_rows.checked_mul(tensor.n_cols), size_of::<f32>()).map_err(|e| e.at(&tensor.name))?;
+    match float_dtype(tensor.dtype) {
+        Some(dtype) => float_tensor(tensor, dtype, device)?.to_dtype(candle_core::DType::F32).stage(&tensor.name),
+        None => block_tensor(tensor, device)?.dequantize(device).stage(&tensor.name),
+    }
+}
+
+/// `(n_rows, n_cols)` in `dtype`, which is how `tensor` is stored.
+fn float_tensor(tensor: &HostTensor, dtype: candle_core::DType, device: &Device) -> Result<Tensor> {
+    let bytes = checked_bytes(tensor)?;
+    memory::reserve(device, Some(bytes.len()), 1).map_err(|e| e.at(&tensor.name))?;
+    Tensor::from_raw_buffer(bytes, dtype, &[tensor.n_rows, tensor.n_cols], device).stage(&tensor.name)
+}
+
+/// `(n_rows, n_cols)` in blocks.
+fn block_tensor(tensor: &HostTensor, device: &Device) -> Result<QTensor> {
+    let bytes = checked_bytes(tensor)?;
+    memory::reserve(device, Some(bytes.len()), 1).map_err(|e| e.at(&tensor.name))?;
+    QStorage::from_data(Cow::Borrowed(bytes), device, ggml_dtype(tensor.dtype))
+        .and_then(|storage| QTensor::new(storage, (tensor.n_rows, tensor.n_cols)))
+        .stage(&tensor.name)
+}
+
+/// The bytes of `tensor`, which candle takes at their word: a wrong length is a panic, or a read past the end, further on.
+fn checked_bytes(tensor: &HostTensor) -> Result<&[u8]> {
+    let bytes = tensor.data.as_slice();
+    let expected = tensor.dtype.row_bytes(tensor.n_cols).and_then(|row| row.checked_mul(tensor.n_rows));
+    if expected != Some(bytes.len()) || bytes.is_empty() {
+        let (name, dtype) = (&tensor.name, tensor.dtype.name());
+        fail!(Format, "{name}: {} bytes do not hold ({}, {}) elements of {dtype}", bytes.len(), tensor.n_rows, tensor.n_cols);
+    }
+    Ok(bytes)
+}
+
+/// Candle's name for a type without blocks.
+fn float_dtype(dtype: DType) -> Option<candle_core::DType> {
+    match dtype {
+        DType::F32 => Some(candle_core::DType::F32),
+        DType::F16 => Some(candle_core::DType::F16),
+        DType::BF16 => Some(candle_core::DType::BF16),
+        _ => None,
+    }
+}
+
+/// Candle's name for a storage type.
+fn ggml_dtype(dtype: DType) -> GgmlDType {
+    match dtype {
+        DType::F32 => GgmlDType::F32,
+        DType::F16 => GgmlDType::F16,
+        DType::BF16 => GgmlDType::BF16,
+        DType::Q4_0 => GgmlDType::Q4_0,
+        DType::Q4_1 => GgmlDType::Q4_1,
+        DType::Q5_0 => GgmlDType::Q5_0,
+        DType::Q5_1 => GgmlDType::Q5_1,
+        DType::Q8_0 => GgmlDType::Q8_0,
+        DType::Q2_K => GgmlDType::Q2K,
+        DType::Q3_K => GgmlDType::Q3K,
+        DType::Q4_K => GgmlDType::Q4K,
+        DType::Q5_K => GgmlDType::Q5K,
+        DType::Q6_K => GgmlDType::Q6K,
+    }
+}
