@@ -14,7 +14,11 @@ mod attention;
 mod error;
 mod kv;
 mod memory;
+#[cfg(test)]
+mod naive;
 mod rope;
+#[cfg(test)]
+mod tests;
 mod weights;
 mod workspace;
 

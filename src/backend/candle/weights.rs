@@ -156,3 +156,78 @@ fn ggml_dtype(dtype: DType) -> GgmlDType {
         DType::Q6_K => GgmlDType::Q6K,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::naive::{self, assert_close, noise, widen};
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::sys::memory::AlignedBytes;
+
+    const ROWS: usize = 17;
+    const COLS: usize = 512;
+
+    /// A matrix of noise stored as `dtype`, and its elements as candle's own quantiser reads them back.
+    fn stored(dtype: DType) -> (HostTensor, Vec<f32>) {
+        let source = Tensor::from_vec(noise(ROWS * COLS, 5), (ROWS, COLS), &Device::Cpu).unwrap();
+        let stored = QTensor::quantize(&source, ggml_dtype(dtype)).unwrap();
+        let expanded = stored.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let mut data = AlignedBytes::zeroed(ROWS * dtype.row_bytes(COLS).unwrap()).unwrap();
+        data.as_mut_slice().copy_from_slice(&stored.data().unwrap());
+        (HostTensor { name: dtype.name().into(), dtype, n_rows: ROWS, n_cols: COLS, data }, expanded)
+    }
+
+    fn values(x: candle_core::Result<Tensor>) -> Vec<f32> {
+        x.unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn float_is_exact_and_quantized_within_its_noise() {
+        let x = noise(3 * COLS, 6);
+        let input = Tensor::from_slice(&x, (3, COLS), &Device::Cpu).unwrap();
+        for dtype in DType::ALL {
+            let (tensor, expanded) = stored(dtype);
+            let want = naive::project(&widen(&x), &expanded, None, COLS); // (3, ROWS)
+            let float = Matrix::new(&tensor, &Device::Cpu, Precision::Float).unwrap();
+            assert_close(dtype.name(), &values(float.product(&input)), &want, 1e-6);
+            assert_eq!(float.bytes(), 4 * ROWS * COLS);
+            let quantized = Matrix::new(&tensor, &Device::Cpu, Precision::Quantized).unwrap();
+            // 512 products of int8 activations: each is off by up to 1/254, together by about 1/254 * sqrt(512 / 12).
+            let noise = if float_dtype(dtype).is_some() { 1e-6 } else { 0.03 };
+            assert_close(dtype.name(), &values(quantized.product(&input)), &want, noise);
+            assert_eq!(quantized.bytes(), tensor.data.as_slice().len());
+        }
+    }
+
+    #[test]
+    fn rows_and_parts_are_those_of_the_whole() {
+        let ids = Tensor::new(&[16_u32, 0, 5], &Device::Cpu).unwrap();
+        let input = Tensor::from_vec(noise(2 * COLS, 7), (2, COLS), &Device::Cpu).unwrap();
+        for dtype in DType::ALL {
+            let (tensor, expanded) = stored(dtype);
+            let want: Vec<f32> = [16, 0, 5].iter().flat_map(|&i| expanded[i * COLS..][..COLS].to_vec()).collect();
+            for precision in [Precision::Float, Precision::Quantized] {
+                let matrix = Matrix::new(&tensor, &Device::Cpu, precision).unwrap();
+                assert_eq!(values(matrix.rows(&ids)), want, "{dtype:?}, {precision:?}");
+                let part = matrix.product_from(&input, 3..9).and_then(|part| part.narrow(1, 0, 6));
+                let whole = matrix.product(&input).and_then(|whole| whole.narrow(1, 3, 6));
+                assert_close(dtype.name(), &values(part), &widen(&values(whole)), 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_sizes_are_refused_before_candle_sees_them() {
+        let kind = |tensor: HostTensor, precision| Matrix::new(&tensor, &Device::Cpu, precision).map(|_| ()).map_err(|e| e.kind());
+        for dtype in DType::ALL {
+            for precision in [Precision::Float, Precision::Quantized] {
+                let with = |n_rows, n_cols| kind(HostTensor { n_rows, n_cols, ..stored(dtype).0 }, precision);
+                assert_eq!(with(ROWS + 1, COLS), Err(ErrorKind::Format));
+                assert_eq!(with(ROWS, COLS + 1), Err(ErrorKind::Format));
+                assert_eq!(with(0, COLS), Err(ErrorKind::Format));
+                assert!(matches!(with(usize::MAX, COLS), Err(ErrorKind::Format | ErrorKind::OutOfMemory)));
+            }
+            assert_eq!(vector(&stored(dtype).0, &Device::Cpu).map_err(|e| e.kind()).err(), Some(ErrorKind::Format));
+        }
+    }
+}
