@@ -6,6 +6,8 @@ pub mod columns;
 pub mod cores;
 pub mod file;
 pub mod fpenv;
+pub mod machine;
 pub mod memory;
 pub mod pool;
 pub mod process;
+pub mod thread;
