@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
 use crate::kernels::KvType;
+use crate::sys::file::{FileSource, ReadAt};
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
 use crate::text::{Token, Tokenizer};
 use parking_lot::Mutex;
@@ -209,7 +210,10 @@ fn open(paths: &[PathBuf]) -> Result<Gguf> {
     match paths {
         [] => fail!(InvalidArgument, "no model file was given"),
         [path] => Gguf::open(path),
-        parts => Gguf::open_parts(parts),
+        parts => {
+            let open = |path| Ok(Arc::new(FileSource::open(path)?) as Arc<dyn ReadAt>);
+            Gguf::from_sources(parts.iter().map(open).collect::<Result<_>>()?)
+        }
     }
 }
 
@@ -239,7 +243,7 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),
-        n_params: gguf.tensors().map(|t| t.n_elements()).sum(),
+        n_params: gguf.tensors().map(|t| t.n_elements() as u64).sum(),
         architecture: gguf.metadata().str("general.architecture").unwrap_or("").to_owned(),
         quantization: main_dtype(gguf),
         device: "cpu".into(),
