@@ -4,6 +4,7 @@ use super::blocks::BlockPool;
 use super::log::LogLevel;
 use super::runtime::Runtime;
 use super::sampler::{Sampler, Stage};
+use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
@@ -252,13 +253,7 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
 
 /// The storage type that holds most of the bytes.
 fn main_dtype(gguf: &Gguf) -> String {
-    let mut bytes: Vec<(String, u64)> = Vec::new();
-    for tensor in gguf.tensors() {
-        let name = tensor.type_name();
-        match bytes.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, sum)) => *sum += tensor.n_bytes(),
-            None => bytes.push((name.to_string(), tensor.n_bytes())),
-        }
-    }
-    bytes.into_iter().max_by_key(|(_, sum)| *sum).map_or_else(String::new, |(name, _)| name)
+    let bytes_of = |dtype| -> usize { gguf.tensors().filter(|t| t.dtype() == Ok(dtype)).map(|t| t.n_bytes().unwrap_or(0)).sum() };
+    let most = DType::ALL.into_iter().max_by_key(|&dtype| bytes_of(dtype)).filter(|&dtype| bytes_of(dtype) > 0);
+    most.map_or_else(String::new, |dtype| dtype.name().to_owned())
 }
