@@ -3,6 +3,7 @@
 //! The only room that names them; everything above sees slices, budgets and parallel regions.
 
 pub mod columns;
+pub mod cpu;
 pub mod file;
 pub mod memory;
 pub mod pool;
