@@ -63,7 +63,7 @@ fn check_apart(tensors: &[TensorInfo]) -> Result<()> {
     by_offset.sort_unstable_by_key(|t| t.offset);
     for (a, b) in by_offset.iter().zip(by_offset.iter().skip(1)) {
         if a.offset.plus(a.stored_bytes().unwrap_or(0).into())? > b.offset {
-            fail!(Format, "the data of tensors {} and {} overlaps", Quoted(a.name()), Quoted(b.name()));
+            fail!(Format, "the data of tensors {} and {} overlap", Quoted(a.name()), Quoted(b.name()));
         }
     }
     Ok(())
