@@ -103,6 +103,7 @@ fn values() -> Vec<Case> {
         good("8 MiB of u8", one(ARRAY).u32(U8).u64(8 * mib).bytes(&vec![1; 8 << 20])),
         good("8 MiB of bool", one(ARRAY).u32(BOOL).u64(8 * mib).bytes(&vec![1; 8 << 20])),
         good("8 MiB of empty strings", one(ARRAY).u32(STRING).u64(mib).bytes(&vec![0; 8 << 20])),
+        good("8 MiB of strings", (0..1 << 17).fold(one(ARRAY).u32(STRING).u64(1 << 17), |raw, _| raw.string(&[b'x'; 56]))),
         good("8 MiB in one string of an array", one(ARRAY).u32(STRING).u64(1).string(&vec![b'x'; 8 << 20])),
     ]
 }

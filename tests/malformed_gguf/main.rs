@@ -55,6 +55,21 @@ fn hand_made_files_get_the_error_they_deserve() {
     }
 }
 
+/// A reader that keeps one enum per element needs 32 times the file for bytes, and 24 for empty strings.
+#[test]
+fn large_arrays_take_as_much_memory_as_in_the_file() {
+    let mut n_cases = 0;
+    for case in cases::all().into_iter().filter(|case| case.name.starts_with("8 MiB")) {
+        let len = case.bytes.len();
+        let (gguf, peak) = peak::measure(|| Gguf::from_source(Arc::new(MemorySource::new(case.bytes))).unwrap());
+        assert_eq!(gguf.metadata().len(), 1);
+        // A list of strings that grows holds its old and its new buffer, one twice as large, for a moment.
+        assert!(peak <= 3 * len, "{}: {peak} bytes for a file of {len}", case.name);
+        n_cases += 1;
+    }
+    assert_eq!(n_cases, 5);
+}
+
 #[test]
 fn a_tensor_of_an_unknown_type_is_refused_when_it_is_used() {
     for (id, type_name, bytes) in [(raw::IQ4_XS, "IQ4_XS", 136), (39, "MXFP4", 136), (4, "Q4_2", 0), (99, "unknown", 0)] {

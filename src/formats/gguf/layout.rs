@@ -41,6 +41,7 @@ pub(crate) fn place(tensors: &mut [TensorInfo], header: ByteSize, alignment: u32
     check_apart(tensors)
 }
 
+/// One tensor of [`place`].
 fn place_one(tensor: &mut TensorInfo, data_start: ByteSize, alignment: u32, file: ByteSize) -> Result<()> {
     let relative = tensor.offset.get();
     if !relative.is_multiple_of(alignment.into()) {
