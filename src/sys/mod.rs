@@ -4,5 +4,6 @@
 
 pub mod columns;
 pub mod file;
+pub mod fpenv;
 pub mod memory;
 pub mod pool;
