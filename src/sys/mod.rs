@@ -5,5 +5,7 @@
 pub mod columns;
 pub mod file;
 pub mod fpenv;
+pub mod machine;
 pub mod memory;
 pub mod pool;
+pub mod thread;
