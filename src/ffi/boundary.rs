@@ -8,7 +8,7 @@
 
 use super::status::{self, inf_error, inf_status};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::fpenv::DefaultEnv;
+use crate::sys::fpenv::FpEnv;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -40,7 +40,7 @@ pub(super) fn quiet(body: impl FnOnce()) {
 
 /// Runs `body` with our floating-point modes, and turns a panic into `Internal`.
 fn guarded<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _env = DefaultEnv::enter();
+    let _env = FpEnv::set_default();
     // A body reaches shared state only through handles, whose objects sit behind locks that do not poison and mark themselves
     // unusable where a half-done change would matter: nothing broken can be observed after the unwind.
     match catch_unwind(AssertUnwindSafe(body)) {

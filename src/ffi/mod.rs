@@ -8,6 +8,7 @@
 mod boundary;
 mod bytes;
 mod handle;
+mod hooks;
 mod options;
 
 pub mod generation;

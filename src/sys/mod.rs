@@ -4,7 +4,6 @@
 
 pub mod columns;
 pub mod file;
-pub mod fpenv;
 pub mod machine;
 pub mod memory;
 pub mod pool;
