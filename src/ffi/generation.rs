@@ -4,15 +4,16 @@ use super::boundary;
 use super::bytes::{self, Out};
 use super::handle::{self, Handle};
 use super::hooks;
+use super::model::inf_token;
 use super::options::{self, OutStruct, Versioned};
 use super::sampler::inf_sampler;
 use super::session::inf_session;
 use super::status::{self, INF_OK, inf_error, inf_status};
-use super::tokenizer::inf_token;
 use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt};
 use crate::error::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
 use std::sync::Arc;
 
 /// One running request. One reader; cancel and free from any thread.
@@ -36,29 +37,26 @@ pub struct Reader {
 /// "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw.
 pub type inf_wake_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: u64)>;
 
-/// As timeout_ms: until it happens.
-pub const INF_WAIT_FOREVER: i32 = -1;
-
-/// `inf_event.type`: nothing yet.
+/// Nothing is ready.
 pub const INF_EV_NONE: u32 = 0u32;
-/// `inf_event.type`: the prompt is being computed, n_done of n_total tokens.
+/// The prompt is being computed, n_done of n_total tokens.
 pub const INF_EV_PROGRESS: u32 = 1u32;
-/// `inf_event.type`: text, in whole UTF-8 characters.
+/// Text, in whole UTF-8 characters.
 pub const INF_EV_TEXT: u32 = 2u32;
-/// `inf_event.type`: the end; finish says why.
+/// The end; finish says why.
 pub const INF_EV_DONE: u32 = 5u32;
 
-/// `inf_event.finish`: the model said that it is done.
+/// The model said that it is done.
 pub const INF_FINISH_EOS: u32 = 1u32;
-/// `inf_event.finish`: a stop string.
+/// A stop string was about to appear.
 pub const INF_FINISH_STOP: u32 = 2u32;
-/// `inf_event.finish`: max_tokens.
+/// max_tokens tokens were generated.
 pub const INF_FINISH_MAX_TOKENS: u32 = 3u32;
-/// `inf_event.finish`: the session has no room left.
+/// The session has no room left.
 pub const INF_FINISH_CONTEXT_FULL: u32 = 4u32;
-/// `inf_event.finish`: cancelled by the host.
+/// Cancelled by the host.
 pub const INF_FINISH_CANCELLED: u32 = 6u32;
-/// `inf_event.finish`: failed; status and error_text say why.
+/// Failed; status and error_text say why.
 pub const INF_FINISH_ERROR: u32 = 7u32;
 
 /// What a host asks of a generation. Zero means default.
@@ -96,7 +94,7 @@ pub struct inf_generate_params {
 // SAFETY: repr(C), begins with struct_size; integers, pointers and optional function pointers.
 unsafe impl Versioned for inf_generate_params {
     const NAME: &'static str = "inf_generate_params";
-    const FIRST_SIZE: usize = size_of::<Self>();
+    const FIRST_SIZE: usize = offset_of!(Self, wake_tag) + size_of::<u64>();
 }
 
 /// One message of a generation.
@@ -144,7 +142,7 @@ pub struct inf_event {
 // SAFETY: repr(C), begins with struct_size; integers, floats and pointers.
 unsafe impl Versioned for inf_event {
     const NAME: &'static str = "inf_event";
-    const FIRST_SIZE: usize = size_of::<Self>();
+    const FIRST_SIZE: usize = offset_of!(Self, decode_ms) + size_of::<f32>();
 }
 
 /// Starts a generation on s. Checks and copies the parameters; tokenising and computing happen on a thread of the library, and what fails there

@@ -7,12 +7,13 @@ use super::hooks;
 use super::options::{self, JsonOptions, OutStruct, Versioned};
 use super::runtime::inf_runtime;
 use super::status::{inf_error, inf_status};
-use super::tokenizer::{self, inf_token};
+use super::tokenizer;
 use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
 use std::ffi::c_char;
+use std::mem::offset_of;
 use std::path::PathBuf;
 
 /// Immutable weights and a tokenizer, shared by any number of sessions. Any thread.
@@ -25,6 +26,9 @@ impl Handle for inf_model {
     const NAME: &'static str = "model";
     type Object = Model;
 }
+
+/// A token of a model's vocabulary; -1 = none.
+pub type inf_token = i32;
 
 /// Keys and values of the context: the default, which is f16.
 pub const INF_KV_AUTO: u32 = 0u32;
@@ -51,7 +55,7 @@ pub struct inf_source {
 // SAFETY: repr(C), begins with struct_size; integers and pointers.
 unsafe impl Versioned for inf_source {
     const NAME: &'static str = "inf_source";
-    const FIRST_SIZE: usize = std::mem::offset_of!(Self, path) + size_of::<usize>();
+    const FIRST_SIZE: usize = offset_of!(Self, path) + size_of::<usize>();
 }
 
 /// What to load, and how. Zero means default.
@@ -80,7 +84,7 @@ pub struct inf_model_params {
 // SAFETY: repr(C), begins with struct_size; integers and pointers.
 unsafe impl Versioned for inf_model_params {
     const NAME: &'static str = "inf_model_params";
-    const FIRST_SIZE: usize = std::mem::offset_of!(Self, options_len) + size_of::<usize>();
+    const FIRST_SIZE: usize = offset_of!(Self, options_len) + size_of::<usize>();
 }
 
 /// Facts about a model.
@@ -116,7 +120,7 @@ pub struct inf_model_info {
 // SAFETY: repr(C), begins with struct_size; integers only.
 unsafe impl Versioned for inf_model_info {
     const NAME: &'static str = "inf_model_info";
-    const FIRST_SIZE: usize = std::mem::offset_of!(Self, device) + 32;
+    const FIRST_SIZE: usize = offset_of!(Self, device) + 32;
 }
 
 /// Loads a model. Everything in p is read during the call and may go afterwards.

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::sys::pool::PoolConfig;
 use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
 use std::sync::Arc;
 
 /// Threads, devices and log. Any number may exist; nothing is global. Any thread.
@@ -66,7 +67,7 @@ pub struct inf_runtime_params {
 // SAFETY: repr(C), begins with struct_size; integers, pointers and optional function pointers.
 unsafe impl Versioned for inf_runtime_params {
     const NAME: &'static str = "inf_runtime_params";
-    const FIRST_SIZE: usize = std::mem::offset_of!(Self, options_len) + size_of::<usize>();
+    const FIRST_SIZE: usize = offset_of!(Self, options_len) + size_of::<usize>();
 }
 
 /// One device of this machine, usable or not.
@@ -96,7 +97,7 @@ pub struct inf_device_info {
 // SAFETY: repr(C), begins with struct_size; integers only.
 unsafe impl Versioned for inf_device_info {
     const NAME: &'static str = "inf_device_info";
-    const FIRST_SIZE: usize = std::mem::offset_of!(Self, reason) + 128;
+    const FIRST_SIZE: usize = offset_of!(Self, reason) + 128;
 }
 
 /// Makes a runtime and starts its threads. params may be NULL.

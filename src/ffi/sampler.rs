@@ -3,9 +3,9 @@
 use super::boundary;
 use super::bytes::{self, Out};
 use super::handle::{self, Handle};
-use super::model::inf_model;
+use super::model::{inf_model, inf_token};
 use super::status::{inf_error, inf_status};
-use super::tokenizer::{self, inf_token};
+use super::tokenizer;
 use crate::engine::{Sampler, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};

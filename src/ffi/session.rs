@@ -4,12 +4,13 @@ use super::boundary;
 use super::bytes::{self, Out};
 use super::handle::{self, Handle};
 use super::hooks;
-use super::model::inf_model;
+use super::model::{inf_model, inf_token};
 use super::options::{self, OutStruct, Versioned};
 use super::sampler::inf_sampler;
 use super::status::{inf_error, inf_status};
-use super::tokenizer::{self, inf_token};
+use super::tokenizer;
 use crate::engine::{Session, SessionConfig, Step, StepState};
+use std::mem::offset_of;
 use std::time::Duration;
 
 /// One sequence. One thread at a time; a clash is `INF_ERR_BUSY`.
@@ -23,13 +24,13 @@ impl Handle for inf_session {
     type Object = Session;
 }
 
-/// Flag of `inf_session_step`: an end-of-generation token is a token like any other.
+/// Flag: an end-of-generation token is a token like any other.
 pub const INF_STEP_IGNORE_EOG: u32 = 1u32;
-/// `inf_step.state`: the budget was used up; call again.
+/// State: the budget was used up; call again.
 pub const INF_STEP_PENDING: u32 = 0u32;
-/// `inf_step.state`: everything is computed, and with a sampler a token was chosen.
+/// State: everything is computed, and with a sampler a token was chosen.
 pub const INF_STEP_TOKEN: u32 = 1u32;
-/// `inf_step.state`: an end-of-generation token was chosen, now or before.
+/// State: an end-of-generation token was chosen, now or before.
 pub const INF_STEP_END: u32 = 2u32;
 
 /// What a host asks of a session. Zero means default.
@@ -49,7 +50,7 @@ pub struct inf_session_params {
 // SAFETY: repr(C), begins with struct_size; integers only.
 unsafe impl Versioned for inf_session_params {
     const NAME: &'static str = "inf_session_params";
-    const FIRST_SIZE: usize = size_of::<Self>();
+    const FIRST_SIZE: usize = offset_of!(Self, reserved) + size_of::<u32>();
 }
 
 /// What a step did.
@@ -73,7 +74,7 @@ pub struct inf_step {
 // SAFETY: repr(C), begins with struct_size; integers and a float.
 unsafe impl Versioned for inf_step {
     const NAME: &'static str = "inf_step";
-    const FIRST_SIZE: usize = size_of::<Self>();
+    const FIRST_SIZE: usize = offset_of!(Self, logprob) + size_of::<f32>();
 }
 
 /// Makes an empty session. p may be NULL.

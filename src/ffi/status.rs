@@ -49,7 +49,7 @@ pub const INF_ERR_POISONED: u32 = 18u32;
 pub const INF_ERR_CANCELLED: u32 = 19u32;
 /// Not finished in the time given; work goes on.
 pub const INF_ERR_TIMEOUT: u32 = 20u32;
-/// A bug in this library, caught: the call had no effect that the host can see, and the process lives.
+/// A bug in this library, caught: outputs are not written, the process lives. Please report it.
 pub const INF_ERR_INTERNAL: u32 = 21u32;
 /// Logits were asked for while tokens are queued.
 pub const INF_ERR_NOT_READY: u32 = 22u32;

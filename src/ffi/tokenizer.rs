@@ -3,7 +3,7 @@
 use super::boundary;
 use super::bytes::{self, Buffer};
 use super::handle;
-use super::model::inf_model;
+use super::model::{inf_model, inf_token};
 use super::options;
 use super::status::{inf_error, inf_status};
 use crate::error::Result;
@@ -11,12 +11,9 @@ use crate::fail;
 use crate::text::{DecodeOptions, EncodeOptions, Token};
 use std::ffi::c_char;
 
-/// A token of a model's vocabulary; -1 = none.
-pub type inf_token = i32;
-
-/// Flag of `inf_tokenize`: put the tokens around the text that the model expects, such as the beginning of text.
+/// `inf_tokenize`: put the tokens around the text that the model expects, such as the beginning of text.
 pub const INF_TOK_ADD_SPECIAL: u32 = 1u32;
-/// Flag. `inf_tokenize`: text that spells a control token becomes that token; without it, it stays text, so that what a user
+/// `inf_tokenize`: text that spells a control token becomes that token; without it, it stays text, so that what a user
 /// writes is never a control token. `inf_detokenize`: control tokens are spelled out; without it, they are left out.
 pub const INF_TOK_PARSE_SPECIAL: u32 = 2u32;
 
