@@ -4,6 +4,8 @@
 //! thing a forward pass can be paused between. Activations live in named [`Slot`]s of a workspace, so a stage names its inputs
 //! and outputs and a backend keeps them wherever it likes.
 
+pub mod candle;
+
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::kernels::{GateFn, KvType, RopeStyle};

@@ -4,6 +4,7 @@
 //! [`Forward`] and [`Pass`] are what the engine sees.
 
 mod decoder;
+mod family;
 mod forward;
 mod load;
 pub mod names;
@@ -11,6 +12,7 @@ mod spec;
 mod weights;
 
 pub use decoder::Decoder;
+pub use family::{Family, Presence};
 pub use forward::{Forward, Pass, Progress};
 pub use load::{Placement, load};
 pub use spec::{ModelSpec, RopeScaling};
