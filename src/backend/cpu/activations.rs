@@ -24,7 +24,7 @@ struct Buffer {
 
 impl Activations {
     pub(super) fn new() -> Result<Self> {
-        let empty = || Ok(Buffer { bytes: AlignedBytes::zeroed(0)?, n_rows: 0, n_bytes: 0 });
+        let empty = || AlignedBytes::zeroed(0).map(|bytes| Buffer { bytes, n_rows: 0, n_bytes: 0 });
         Ok(Self { buffers: [empty()?, empty()?, empty()?] })
     }
 
