@@ -75,7 +75,7 @@ pub unsafe extern "C" fn inf_detokenize(
             let buffer = Buffer::new(buf.cast(), cap, len)?;
             options::known_flags(flags, INF_TOK_PARSE_SPECIAL)?;
             let tokens = all_from_c(bytes::array("tokens", tokens, n)?)?;
-            let options = DecodeOptions { show_special: flags & INF_TOK_PARSE_SPECIAL != 0 };
+            let options = DecodeOptions { skip_special: flags & INF_TOK_PARSE_SPECIAL == 0, at_text_start: true };
             buffer.fill_string(&model.tokenizer().decode(&tokens, options)?)
         })
     }

@@ -61,7 +61,9 @@ impl TextStart {
         if self.options.skip_special && tokenizer.token_type(token).is_some_and(TokenType::is_guarded) {
             return Ok(&[]);
         }
-        if !std::mem::replace(&mut self.pending, self.pending && piece.is_empty()) || !tokenizer.strip_first_space {
+        let pending = self.pending;
+        self.pending = pending && piece.is_empty();
+        if !pending || !tokenizer.strip_first_space {
             return Ok(piece);
         }
         Ok(piece.strip_prefix(b" ").unwrap_or(piece))

@@ -89,7 +89,7 @@ impl WordRules {
             Numbers::WithSpace => text.run(usize::from(text.at(0).0 == ' '), is_number),
             Numbers::UpTo(n) => {
                 let mut left = n;
-                text.run(0, |c, class| is_number(c, class) && std::mem::replace(&mut left, left.saturating_sub(1)) > 0)
+                text.run(0, |c, class| is_number(c, class) && { let l = left; left = l.saturating_sub(1); l > 0 })
             }
         }
     }
