@@ -156,7 +156,8 @@ impl Model {
         &self.runtime
     }
 
-    pub(super) fn n_vocab(&self) -> usize {
+    /// Tokens in the vocabulary: the length of logits.
+    pub fn n_vocab(&self) -> usize {
         self.info.n_vocab as usize
     }
 
