@@ -1,7 +1,7 @@
 //! Each stage against the same arithmetic in `f64`, on sizes that no vector width divides.
 
-use super::naive::{self, assert_close, noise, widen};
 use super::*;
+use crate::backend::naive::{self, assert_close, noise, widen};
 use crate::backend::{BlockId, SequenceRows};
 use crate::dtype::DType;
 use crate::error::ErrorKind;

@@ -159,8 +159,8 @@ fn ggml_dtype(dtype: DType) -> GgmlDType {
 
 #[cfg(test)]
 mod tests {
-    use super::super::naive::{self, assert_close, noise, widen};
     use super::*;
+    use crate::backend::naive::{self, assert_close, noise, widen};
     use crate::error::ErrorKind;
     use crate::sys::memory::AlignedBytes;
 
