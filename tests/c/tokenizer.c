@@ -45,6 +45,14 @@ int main(int argc, char **argv) {
   CHECK(len == 0);
   OK(inf_detokenize(m, &info.eos, 1, INF_TOK_PARSE_SPECIAL, text, sizeof text, &len, &err));
   CHECK(len > 0);
+  /* What continues a text keeps its first space. */
+  OK(inf_tokenize(m, "one two", INF_NUL, 0, tokens, 64, &n, &err));
+  CHECK(n >= 2);
+  size_t start = n, whole = 0;
+  do OK(inf_token_bytes(m, tokens[--start], text, sizeof text, &len, &err)); while (start > 0 && text[0] != ' ');
+  OK(inf_detokenize(m, tokens + start, n - start, INF_TOK_CONTINUES, text, sizeof text, &whole, &err));
+  CHECK(text[0] == ' ' || start == 0);
+  INVALID(inf_detokenize(m, tokens, n, INF_TOK_ADD_SPECIAL, text, sizeof text, &len, &err));
   /* Special tokens around a text are there or not, and the rest is the same. */
   OK(inf_tokenize(m, "word", 4, 0, tokens, 64, &n, &err));
   OK(inf_tokenize(m, "word", 4, INF_TOK_ADD_SPECIAL, again, 64, &n_again, &err));
