@@ -67,16 +67,19 @@ impl<B: Block256> Dot for SuperBlocks<B> {
 #[inline]
 fn dot_row<B: Block256, const M: usize>(weights: &[u8], x: [&[u8]; M]) -> [f32; M] {
     let w = blocks::<B>(weights);
-    let x = x.map(|x| Q8Row256::new(x, w.len()));
+    let mut rows = [Q8Row256::new(x[0], w.len()); M];
+    for m in 1..M {
+        rows[m] = Q8Row256::new(x[m], w.len());
+    }
     let mut acc = [_mm256_setzero_ps(); M];
     for (b, block) in w.iter().enumerate() {
         // SAFETY: this function has the same features.
         let (scales, mins) = unsafe { block.scales() };
-        let products = integer_products::<B, M>(block, scales, &x, b);
+        let products = integer_products::<B, M>(block, scales, &rows, b);
         let d = broadcast_f16(block.d());
         for m in 0..M {
-            let scale = broadcast(&x[m].scales[b]);
-            let below = _mm256_madd_epi16(mins, load_bytes(&x[m].sums[b]));
+            let scale = broadcast(&rows[m].scales[b]);
+            let below = _mm256_madd_epi16(mins, load_bytes(&rows[m].sums[b]));
             acc[m] = match block.below() {
                 Below::Min(dmin) => {
                     let acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products[m]), _mm256_mul_ps(d, scale), acc[m]);

@@ -16,20 +16,43 @@ impl<E: Element> Dot for Floats<E> {
     #[inline]
     unsafe fn dot<const R: usize, const M: usize>(weights: [&[u8]; R], x: [&[u8]; M]) -> [[f32; M]; R] {
         let n_eights = weights[0].len() / size_of::<E::Eight>();
-        let w = weights.map(|w| &eights::<E>(w).0[..n_eights]);
-        let x = x.map(blocks::<[u8; 32]>); // padded with zeros to whole eights
-        let x_whole = x.map(|x| &x[..n_eights]);
+        let mut whole = [&[][..]; R];
+        for r in 0..R {
+            whole[r] = &eights::<E>(weights[r]).0[..n_eights];
+        }
+        let mut x_whole = [&[][..]; M];
+        for m in 0..M {
+            x_whole[m] = &blocks::<[u8; 32]>(x[m])[..n_eights];
+        }
         let mut acc = [[_mm256_setzero_ps(); M]; R];
+        // Loops, not closures: those that return vectors are not inlined.
         for i in 0..n_eights {
-            // SAFETY: this function has the same features.
-            let w = w.map(|w| unsafe { E::widen(&w[i]) });
-            add_products(&mut acc, w, x_whole.map(|x| &x[i]));
+            let mut w = [_mm256_setzero_ps(); R];
+            for r in 0..R {
+                // SAFETY: this function has the same features.
+                w[r] = unsafe { E::widen(&whole[r][i]) };
+            }
+            for m in 0..M {
+                let x = _mm256_castsi256_ps(load_bytes(&x_whole[m][i]));
+                for r in 0..R {
+                    acc[r][m] = _mm256_fmadd_ps(w[r], x, acc[r][m]);
+                }
+            }
         }
         if weights[0].len() > n_eights * size_of::<E::Eight>() {
-            let w = weights.map(|w| widen_part::<E>(eights::<E>(w).1));
-            add_products(&mut acc, w, x.map(|x| &x[n_eights]));
+            let mut w = [_mm256_setzero_ps(); R];
+            for r in 0..R {
+                w[r] = widen_part::<E>(eights::<E>(weights[r]).1);
+            }
+            add_products(&mut acc, w, x.map(|x| &blocks::<[u8; 32]>(x)[n_eights]));
         }
-        acc.map(|acc| acc.map(|acc| sum(acc)))
+        let mut out = [[0.0; M]; R];
+        for r in 0..R {
+            for m in 0..M {
+                out[r][m] = sum(acc[r][m]);
+            }
+        }
+        out
     }
 }
 

@@ -99,8 +99,8 @@ impl Product<'_> {
         let products = unsafe { D::dot::<R, M>(weights, x) };
         for j in 0..M {
             let out = &mut out.row(m + j)[i..i + R];
-            for r in 0..R {
-                out[r] = products[r][j];
+            for (out, products) in out.iter_mut().zip(&products) {
+                *out = products[j];
             }
         }
     }
