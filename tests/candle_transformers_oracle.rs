@@ -2,6 +2,7 @@
 //! Where it and `transformers` (the golden data), or it and numpy (`reference.json`), agree, the fixture can be trusted.
 //!
 //! Left out: `llama-3.1`, whose `rope_freqs.weight` candle-transformers ignores.
+#![expect(clippy::print_stdout, reason = "a test that skips says so")]
 
 use candle_core::quantized::gguf_file;
 use candle_core::{Device, Tensor};

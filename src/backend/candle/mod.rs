@@ -14,11 +14,7 @@ mod attention;
 mod error;
 mod kv;
 mod memory;
-#[cfg(test)]
-mod naive;
 mod rope;
-#[cfg(test)]
-mod tests;
 mod weights;
 mod workspace;
 
@@ -258,3 +254,6 @@ fn check_shape(shape: &Shape) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

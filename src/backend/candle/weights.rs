@@ -139,7 +139,7 @@ fn float_dtype(dtype: DType) -> Option<candle_core::DType> {
 }
 
 /// Candle's name for a storage type.
-fn ggml_dtype(dtype: DType) -> GgmlDType {
+pub(super) fn ggml_dtype(dtype: DType) -> GgmlDType {
     match dtype {
         DType::F32 => GgmlDType::F32,
         DType::F16 => GgmlDType::F16,
@@ -159,22 +159,16 @@ fn ggml_dtype(dtype: DType) -> GgmlDType {
 
 #[cfg(test)]
 mod tests {
-    use super::super::naive::{self, assert_close, noise, widen};
+    use super::super::tests;
+    use super::super::tests::naive::{self, assert_close, noise, widen};
     use super::*;
     use crate::error::ErrorKind;
-    use crate::sys::memory::AlignedBytes;
 
     const ROWS: usize = 17;
     const COLS: usize = 512;
 
-    /// A matrix of noise stored as `dtype`, and its elements as candle's own quantiser reads them back.
     fn stored(dtype: DType) -> (HostTensor, Vec<f32>) {
-        let source = Tensor::from_vec(noise(ROWS * COLS, 5), (ROWS, COLS), &Device::Cpu).unwrap();
-        let stored = QTensor::quantize(&source, ggml_dtype(dtype)).unwrap();
-        let expanded = stored.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        let mut data = AlignedBytes::zeroed(ROWS * dtype.row_bytes(COLS).unwrap()).unwrap();
-        data.as_mut_slice().copy_from_slice(&stored.data().unwrap());
-        (HostTensor { name: dtype.name().into(), dtype, n_rows: ROWS, n_cols: COLS, data }, expanded)
+        tests::stored(&noise(ROWS * COLS, 5), COLS, dtype)
     }
 
     fn values(x: candle_core::Result<Tensor>) -> Vec<f32> {
