@@ -163,6 +163,7 @@ mod tests {
     use super::super::tests::naive::{self, assert_close, noise, widen};
     use super::*;
     use crate::error::ErrorKind;
+    use crate::kernels::{Kernels as _, Reference};
 
     const ROWS: usize = 17;
     const COLS: usize = 512;
@@ -190,6 +191,21 @@ mod tests {
             let noise = if float_dtype(dtype).is_some() { 1e-6 } else { 0.01 };
             assert_close(dtype.name(), &values(quantized.product(&input)), &want, noise);
             assert_eq!(quantized.bytes(), tensor.data.as_slice().len());
+        }
+    }
+
+    #[test]
+    fn every_type_means_what_our_kernels_read() {
+        for dtype in DType::ALL {
+            let (tensor, _) = stored(dtype);
+            let ids = Tensor::arange(0, ROWS as u32, &Device::Cpu).unwrap();
+            let got = Matrix::new(&tensor, &Device::Cpu, Precision::Float).unwrap().rows(&ids);
+            let mut want = vec![0.0; COLS];
+            let row_bytes = tensor.data.as_slice().len() / ROWS;
+            for (bytes, got) in tensor.data.as_slice().chunks(row_bytes).zip(values(got).chunks(COLS)) {
+                Reference.dequantize(dtype, bytes, &mut want);
+                assert_close(dtype.name(), got, &widen(&want), 1e-7);
+            }
         }
     }
 
