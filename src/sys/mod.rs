@@ -4,6 +4,7 @@
 
 pub mod columns;
 pub mod cores;
+pub mod cpu;
 pub mod file;
 pub mod fpenv;
 pub mod machine;
