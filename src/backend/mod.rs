@@ -5,6 +5,10 @@
 //! and outputs and a backend keeps them wherever it likes.
 
 pub mod candle;
+mod check;
+pub mod cpu;
+#[cfg(test)]
+mod naive;
 
 use crate::dtype::DType;
 use crate::error::Result;

@@ -5,7 +5,7 @@ use super::names::{Part, Role};
 use super::spec::ModelSpec;
 use crate::backend::{Backend, HostTensor, Linear, Norm, Rope};
 use crate::dtype::DType;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::{Gguf, TensorInfo};
 use crate::kernels::{self, Kernels as _};

@@ -82,7 +82,7 @@ impl Backend for Candle {
     }
 
     fn kv(&self, shape: &Shape, kind: KvType) -> Result<Kv> {
-        check_shape(shape)?;
+        shape.check()?;
         Ok(Kv::new(shape, kind))
     }
 
@@ -91,7 +91,7 @@ impl Backend for Candle {
     }
 
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Workspace> {
-        check_shape(shape)?;
+        shape.check()?;
         Ok(Workspace::new(shape, max_rows, max_outputs))
     }
 
@@ -244,15 +244,6 @@ fn output_rows(residual: &Tensor, batch: &Batch, norm: &Norm<Candle>) -> candle_
     let outputs: Vec<u32> = batch.outputs.iter().map(|&row| row as u32).collect();
     let outputs = Tensor::new(outputs, residual.device())?; // (outputs,)
     normalise(&residual.index_select(&outputs, 0)?, norm)
-}
-
-/// That no dimension is zero, and that the heads divide: candle divides by both.
-fn check_shape(shape: &Shape) -> Result<()> {
-    let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab } = *shape;
-    if [n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab].contains(&0) || !n_heads.is_multiple_of(n_kv_heads) {
-        fail!(InvalidArgument, "a model of no layers, width or vocabulary, or with heads that do not divide: {shape:?}");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -160,8 +160,8 @@ pub(super) fn ggml_dtype(dtype: DType) -> GgmlDType {
 #[cfg(test)]
 mod tests {
     use super::super::tests;
-    use super::super::tests::naive::{self, assert_close, noise, widen};
     use super::*;
+    use crate::backend::naive::{self, assert_close, noise, widen};
     use crate::error::ErrorKind;
     use crate::kernels::{Kernels as _, Reference};
 

@@ -1,7 +1,7 @@
 //! The activations of one pass on a candle device, and the check of the batch that it works on. Used by every stage.
 
 use super::rope::Angles;
-use crate::backend::{BLOCK_TOKENS, Batch, SequenceRows, Shape, Slot};
+use crate::backend::{Batch, Shape, Slot};
 use crate::error::Result;
 use crate::fail;
 use candle_core::Tensor;
@@ -32,7 +32,7 @@ impl Workspace {
 
     /// Forgets the last pass and takes `batch`, which is checked here once for all stages.
     pub(super) fn begin(&mut self, batch: &Batch) -> Result<()> {
-        check_batch(batch, self.max_rows, self.max_outputs)?;
+        batch.check(self.max_rows, self.max_outputs)?;
         *self = Self { n_rows: batch.n_rows(), ..Self::new(&self.shape, self.max_rows, self.max_outputs) };
         Ok(())
     }
@@ -70,41 +70,4 @@ impl Workspace {
     pub(super) fn put(&mut self, slot: Slot, activations: Tensor) {
         self.slots[slot as usize] = Some(activations);
     }
-}
-
-/// What the stages rely on. A batch that fails is a bug of the engine; on a device it would be a read out of bounds.
-fn check_batch(batch: &Batch, max_rows: usize, max_outputs: usize) -> Result<()> {
-    let n_rows = batch.n_rows();
-    if n_rows == 0 || n_rows > max_rows || batch.positions.len() != n_rows {
-        fail!(Internal, "batch: {n_rows} rows with {} positions, expected 1..={max_rows} of both", batch.positions.len());
-    }
-    let mut next = 0;
-    for sequence in &batch.sequences {
-        check_sequence(batch, sequence, next)?;
-        next = sequence.rows.end;
-    }
-    if next != n_rows {
-        fail!(Internal, "batch: its sequences cover {next} of {n_rows} rows");
-    }
-    let ascending = batch.outputs.windows(2).all(|pair| pair[0] < pair[1]);
-    if batch.outputs.len() > max_outputs || !ascending || batch.outputs.last().is_some_and(|&row| row >= n_rows) {
-        fail!(Internal, "batch: outputs {:?} are not up to {max_outputs} ascending rows of {n_rows}", batch.outputs);
-    }
-    Ok(())
-}
-
-/// That `sequence` begins at row `next`, is not empty, has the positions it says, and has blocks for all of them.
-fn check_sequence(batch: &Batch, sequence: &SequenceRows, next: usize) -> Result<()> {
-    let positions = batch.positions.get(sequence.rows.clone()).unwrap_or_default();
-    if sequence.rows.start != next || positions.is_empty() {
-        fail!(Internal, "batch: a sequence has rows {:?}, expected some from {next} on", sequence.rows);
-    }
-    if !positions.iter().enumerate().all(|(i, &p)| sequence.start.checked_add(i) == Some(p as usize)) {
-        fail!(Internal, "batch: rows {:?} do not have the positions from {} on", sequence.rows, sequence.start);
-    }
-    let n_blocks = (sequence.start + positions.len()).div_ceil(BLOCK_TOKENS);
-    if batch.blocks.get(sequence.blocks.clone()).is_none_or(|table| table.len() < n_blocks) {
-        fail!(Internal, "batch: blocks {:?} for {n_blocks} blocks of positions", sequence.blocks);
-    }
-    Ok(())
 }

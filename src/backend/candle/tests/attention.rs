@@ -1,6 +1,6 @@
 //! `rope_append` and `attend` over two sequences at once, in chunks and scattered blocks.
 
-use super::naive::{self, assert_close, noise, widen};
+use crate::backend::naive::{self, assert_close, noise, widen};
 use super::*;
 use crate::backend::BlockId;
 

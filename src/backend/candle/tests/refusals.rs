@@ -1,6 +1,6 @@
 //! What a stage must refuse, and that it says what was wrong.
 
-use super::naive::noise;
+use crate::backend::naive::noise;
 use super::*;
 use crate::backend::SequenceRows;
 

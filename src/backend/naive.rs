@@ -1,4 +1,4 @@
-//! The arithmetic of the stages in `f64`, written as the formulas read: what the tests of this backend compare with.
+//! The arithmetic of the stages in `f64`, written as the formulas read: what the tests of the backends compare with.
 
 use crate::backend::{Attention, Rope};
 use crate::kernels::{GateFn, RopeStyle};
