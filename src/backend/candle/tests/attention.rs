@@ -1,8 +1,8 @@
 //! `rope_append` and `attend` over two sequences at once, in chunks and scattered blocks.
 
-use crate::backend::naive::{self, assert_close, noise, widen};
 use super::*;
 use crate::backend::BlockId;
+use crate::backend::naive::{self, assert_close, noise, widen};
 
 /// One run of `rope_append` and `attend`, over two sequences at once.
 struct AttentionCase {

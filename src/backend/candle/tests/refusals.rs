@@ -1,8 +1,8 @@
 //! What a stage must refuse, and that it says what was wrong.
 
-use crate::backend::naive::noise;
 use super::*;
 use crate::backend::SequenceRows;
+use crate::backend::naive::noise;
 
 #[test]
 fn a_missing_slot_is_named() {
