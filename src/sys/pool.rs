@@ -8,11 +8,12 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fail;
 use crate::sys::cores;
 use crate::sys::fpenv::FpEnv;
 use crate::sys::process::{ProcessStamp, SignalsBlocked};
+use crate::sys::thread;
 use gate::Gate;
 use parking_lot::Mutex;
 use std::any::Any;
@@ -21,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use cores::default_threads;
@@ -61,7 +62,7 @@ pub struct Task {
 /// Any number of threads may call it at once; their regions take turns.
 pub struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
     born: ProcessStamp,
 }
 
@@ -106,14 +107,13 @@ impl Pool {
             gate: Gate::default(),
             region: AtomicPtr::new(ptr::null_mut()),
         };
-        let mut pool = Self { shared: Arc::new(shared), workers: Vec::new(), born: ProcessStamp::current() };
+        let pool = Self { shared: Arc::new(shared), workers: Mutex::default(), born: ProcessStamp::current() };
         let _signals = SignalsBlocked::new();
         for worker in 0..n_threads - 1 {
             let shared = Arc::clone(&pool.shared);
-            let builder = Builder::new().name(format!("inference-{worker}")).stack_size(STACK_BYTES);
             // On failure `pool` is dropped, which ends the workers started so far.
-            let handle = builder.spawn(move || shared.work(worker)).map_err(|e| no_thread(worker, &e))?;
-            pool.workers.push(handle);
+            let handle = thread::spawn(&format!("inference-{worker}"), STACK_BYTES, move || shared.work(worker))?;
+            pool.workers.lock().push(handle);
         }
         Ok(pool)
     }
@@ -145,24 +145,40 @@ impl Pool {
         }
         region.outcome()
     }
-}
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        let workers = std::mem::take(&mut self.workers);
-        if !self.born.is_current() {
-            // The threads do not exist in this process: there is nothing to wake or join, and the handles are not to be touched.
-            std::mem::forget(workers);
-            return;
+    /// Waits for the region in progress and ends the workers; later regions run on their caller alone. Does nothing inside a task
+    /// (it would wait for itself) and in a forked child (the workers are not there).
+    pub fn shutdown(&self) {
+        if self.born.is_current() && CURRENT.get().0.is_null() {
+            let turn = self.shared.turn.lock();
+            self.shared.gate.stop();
+            drop(turn);
+            self.join();
         }
-        self.shared.gate.stop();
+    }
+
+    /// Waits for the workers, which have been told to end.
+    fn join(&self) {
+        let workers = std::mem::take(&mut *self.workers.lock());
         let this_thread = std::thread::current().id();
         if workers.iter().any(|worker| worker.thread().id() == this_thread) {
             return; // A thread cannot join itself: dropping the handles lets all of them end on their own.
         }
         for worker in workers {
-            // A worker only fails if the host's hook panicked, which has been reported to the host already.
+            // A worker only fails if the host's hook panicked: there is nobody to tell but the host.
             let _ = worker.join();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.born.is_current() {
+            self.shared.gate.stop();
+            self.join();
+        } else {
+            // The threads do not exist in this process, and the lock may be held for ever: the handles are not to be touched.
+            std::mem::forget(std::mem::take(self.workers.get_mut()));
         }
     }
 }
@@ -201,7 +217,7 @@ impl Shared {
 
         let _turn = self.turn.lock();
         let n_workers = self.config.n_threads - 1;
-        let _close = if n_workers > 0 && region.n_tasks > 1 {
+        let _close = if n_workers > 0 && region.n_tasks > 1 && !self.gate.is_stopped() {
             self.region.store((&raw const *region).cast_mut().cast(), Ordering::Release);
             self.gate.open(n_workers.min(region.n_tasks - 1));
             Some(Close(&self.gate))
@@ -241,8 +257,4 @@ impl Region<'_> {
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()
-}
-
-fn no_thread(worker: usize, e: &std::io::Error) -> Error {
-    Error::new(ErrorKind::OutOfMemory, format!("cannot start worker thread {worker}: {e}"))
 }

@@ -88,6 +88,11 @@ impl Gate {
         self.opened.notify_all();
     }
 
+    /// Have the workers been sent home?
+    pub(super) fn is_stopped(&self) -> bool {
+        self.word.load(Ordering::Acquire) & STOPPED != 0
+    }
+
     /// Waits for an opening after `seen`, first busily for `busy`, then asleep. `None` when the gate is stopped.
     pub(super) fn enter(&self, seen: u64, busy: Duration) -> Option<Visit<'_>> {
         let look = || match self.look(seen) {

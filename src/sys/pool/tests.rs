@@ -1,6 +1,7 @@
 //! The pool under load: sums, panics, nesting, concurrent callers, forks.
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::sys::columns::ColumnsMut;
 use crate::sys::process::holds_in_forked_child;
 use std::sync::atomic::AtomicU64;
@@ -149,6 +150,18 @@ fn dropping_joins_the_workers_and_calls_the_hook_in_pairs() {
     let config = PoolConfig { n_threads: 5, hook: Some(Arc::new(hook)), ..PoolConfig::default() };
     drop(Pool::new(&config).unwrap());
     assert_eq!((started.load(Ordering::Acquire), ended.load(Ordering::Acquire)), (4, 4));
+}
+
+#[test]
+fn after_a_shutdown_regions_run_on_their_caller() {
+    let pool = pool(3, 0);
+    check_region(&pool, 10);
+    pool.run(2, &|_| pool.shutdown()).unwrap();
+    pool.shutdown();
+    pool.shutdown();
+    let caller = thread::current().id();
+    pool.run(10, &|_| assert_eq!(thread::current().id(), caller)).unwrap();
+    check_region(&pool, 10);
 }
 
 #[test]
