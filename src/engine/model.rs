@@ -4,10 +4,12 @@ use super::blocks::BlockPool;
 use super::log::LogLevel;
 use super::runtime::Runtime;
 use super::sampler::{Sampler, Stage};
+use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
 use crate::kernels::KvType;
+use crate::sys::file::{FileSource, ReadAt};
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
 use crate::text::{Token, Tokenizer};
 use parking_lot::Mutex;
@@ -209,7 +211,10 @@ fn open(paths: &[PathBuf]) -> Result<Gguf> {
     match paths {
         [] => fail!(InvalidArgument, "no model file was given"),
         [path] => Gguf::open(path),
-        parts => Gguf::open_parts(parts),
+        parts => {
+            let open = |path| Ok(Arc::new(FileSource::open(path)?) as Arc<dyn ReadAt>);
+            Gguf::from_sources(parts.iter().map(open).collect::<Result<_>>()?)
+        }
     }
 }
 
@@ -239,7 +244,7 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),
-        n_params: gguf.tensors().map(|t| t.n_elements()).sum(),
+        n_params: gguf.tensors().map(|t| t.n_elements() as u64).sum(),
         architecture: gguf.metadata().str("general.architecture").unwrap_or("").to_owned(),
         quantization: main_dtype(gguf),
         device: "cpu".into(),
@@ -248,13 +253,7 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
 
 /// The storage type that holds most of the bytes.
 fn main_dtype(gguf: &Gguf) -> String {
-    let mut bytes: Vec<(String, u64)> = Vec::new();
-    for tensor in gguf.tensors() {
-        let name = tensor.type_name();
-        match bytes.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, sum)) => *sum += tensor.n_bytes(),
-            None => bytes.push((name.to_string(), tensor.n_bytes())),
-        }
-    }
-    bytes.into_iter().max_by_key(|(_, sum)| *sum).map_or_else(String::new, |(name, _)| name)
+    let bytes_of = |dtype| -> usize { gguf.tensors().filter(|t| t.dtype() == Ok(dtype)).map(|t| t.n_bytes().unwrap_or(0)).sum() };
+    let most = DType::ALL.into_iter().max_by_key(|&dtype| bytes_of(dtype)).filter(|&dtype| bytes_of(dtype) > 0);
+    most.map_or_else(String::new, |dtype| dtype.name().to_owned())
 }

@@ -109,7 +109,7 @@ impl ModelSpec {
 fn n_vocab(gguf: &Gguf) -> Result<usize> {
     let name = Role::TokenEmbedding.gguf_name(0, Part::Weight);
     let Some(embedding) = gguf.tensor(&name) else { fail!(Format, "{name} is missing") };
-    let n = embedding.shape().get(1).copied().unwrap_or(1);
+    let n = embedding.shape().get(1).map_or(1, |&n| n as u64);
     in_bounds(&name, n, &bounds::VOCABULARY)
 }
 

@@ -5,7 +5,7 @@ use super::names::{Part, Role};
 use super::spec::ModelSpec;
 use crate::backend::{Backend, HostTensor, Linear, Norm, Rope};
 use crate::dtype::DType;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::{Gguf, TensorInfo};
 use crate::kernels::{self, Kernels as _};
@@ -165,16 +165,13 @@ fn check_shape(info: &TensorInfo, expected: &[usize]) -> Result<()> {
     let found = info.shape();
     let longest = found.len().max(expected.len());
     let same = (0..longest).all(|i| {
-        let want = expected.get(i).map_or(1, |&n| n as u64);
-        found.get(i).copied().unwrap_or(1) == want
+        found.get(i).unwrap_or(&1) == expected.get(i).unwrap_or(&1)
     });
     if same {
         return Ok(());
     }
-    let text = |dims: &mut dyn Iterator<Item = u64>| dims.map(|d| d.to_string()).collect::<Vec<_>>().join("x");
-    let want = text(&mut expected.iter().map(|&n| n as u64));
-    let have = text(&mut found.iter().copied());
-    Err(Error::new(ErrorKind::Format, format!("{}: shape {want} expected, file has {have}", info.name())))
+    let text = |dims: &[usize]| dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
+    fail!(Format, "{}: shape {} expected, file has {}", info.name(), text(expected), text(found));
 }
 
 fn check_blocks(name: &str, dtype: DType, n_cols: usize) -> Result<()> {

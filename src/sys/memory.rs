@@ -12,8 +12,18 @@ pub const ALIGN: usize = 64;
 /// # Errors
 /// `OutOfMemory` with `detail` = bytes wanted, 0.
 pub fn try_vec<T: Clone + Default>(n: usize) -> Result<Vec<T>> {
+    let mut v = try_with_capacity(n)?;
+    v.resize(n, T::default());
+    Ok(v)
+}
+
+/// An empty vector with room for exactly `n` elements, or `OutOfMemory` instead of an abort.
+///
+/// # Errors
+/// As [`try_vec`].
+pub fn try_with_capacity<T>(n: usize) -> Result<Vec<T>> {
     let mut v = Vec::new();
-    try_grow(&mut v, n)?;
+    v.try_reserve_exact(n).map_err(|_| out_of_memory(n.saturating_mul(size_of::<T>())))?;
     Ok(v)
 }
 

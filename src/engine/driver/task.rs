@@ -8,7 +8,7 @@ use crate::engine::session::{Borrower, Session, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::model::Pass;
-use crate::text::{Detokenizer, EncodeOptions, StopMatcher, StopStrings, Token};
+use crate::text::{DecodeOptions, Detokenizer, EncodeOptions, StopMatcher, StopStrings, Token};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,8 +35,9 @@ pub(in crate::engine) struct Task {
 
 impl Task {
     pub(in crate::engine) fn new(session: Arc<Session>, borrower: Arc<Borrower>, params: GenerateParams, sampler: Sampler) -> Result<Self> {
-        let stop = StopMatcher::new(Arc::new(StopStrings::new(params.stop)?));
-        let detokenizer = Detokenizer::new();
+        let stop = StopStrings::new(params.stop)?.matcher();
+        // What is generated continues a text; control tokens are structure, not text.
+        let detokenizer = Detokenizer::new(DecodeOptions { skip_special: true, at_text_start: false });
         Ok(Self {
             session,
             borrower,
@@ -149,7 +150,7 @@ impl Task {
             return self.finish_with_tail(Finish::EndOfGeneration);
         }
         let mut text = String::new();
-        self.detokenizer.push(model.tokenizer(), token, &mut text);
+        self.detokenizer.push(model.tokenizer(), token, &mut text)?;
         if self.tell(&text) {
             self.finish(Finish::Stop, None);
         } else if self.usage.output_tokens == self.max_tokens {
