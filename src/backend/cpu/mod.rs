@@ -9,6 +9,8 @@ mod head;
 mod kv;
 mod project;
 mod softmax;
+#[cfg(test)]
+mod tests;
 mod weights;
 mod workspace;
 
