@@ -197,10 +197,8 @@ fn generations_at_once() {
     for name in GOLDEN {
         let golden = Golden::read(name);
         let model = engine(&golden, kernels::available()[0], 2);
-        let prompts: Vec<Vec<u32>> = (0..N_NEIGHBOURS)
-            .map(|i| random_tokens(5 + 17 * i, model.n_vocab(), i as u64))
-            .chain([golden.prompt.clone()])
-            .collect();
+        let prompts: Vec<Vec<u32>> =
+            (0..N_NEIGHBOURS).map(|i| random_tokens(5 + 17 * i, model.n_vocab(), i as u64)).chain([golden.prompt.clone()]).collect();
         let alone: Vec<Vec<u32>> = prompts.iter().map(|prompt| wait(&start(&model, prompt))).collect();
         let running: Vec<Running> = prompts.iter().map(|prompt| start(&model, prompt)).collect();
         let together: Vec<Vec<u32>> = running.iter().map(wait).collect();
