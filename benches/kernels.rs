@@ -2,7 +2,6 @@
 //!
 //! `cargo bench --bench kernels [-- SET [TYPE]]`. GMAC/s counts products of a weight and an activation, GB/s the weight bytes of one pass.
 #![expect(clippy::print_stdout, reason = "a table for a person")]
-#![allow(missing_docs)]
 
 use inference::dtype::DType;
 use inference::kernels::{Activation, ActivationRows, Kernels, WeightRows, available, select};
@@ -15,17 +14,20 @@ const SHAPE: (usize, usize) = (14_336, 4096);
 /// Batch sizes.
 const BATCHES: [usize; 5] = [1, 2, 4, 8, 64];
 
-/// The best of this many runs is shown: other work on the machine only ever slows a run down.
-const RUNS: usize = 3;
+/// Weight rows per measurement: short enough to pass between two interruptions by other work on the machine.
+const PIECE: usize = 64;
 
-/// Seconds of the best run.
-fn time(mut run: impl FnMut()) -> f64 {
-    let seconds = (0..RUNS).map(|_| {
-        let start = Instant::now();
-        run();
-        start.elapsed().as_secs_f64()
-    });
-    seconds.fold(f64::INFINITY, f64::min)
+/// The first quartile of the seconds that `piece(0..n)` take, times `n`: what all of them take on an otherwise quiet machine.
+fn time(n: usize, mut piece: impl FnMut(usize)) -> f64 {
+    let mut seconds: Vec<f64> = (0..n)
+        .map(|i| {
+            let start = Instant::now();
+            piece(i);
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[n / 4] * n as f64
 }
 
 /// Seconds of one product of all weights with `m` activation rows.
@@ -35,13 +37,17 @@ fn product(set: &dyn Kernels, weights: WeightRows<'_>, m: usize) -> f64 {
     let x: Vec<f32> = (0..weights.n_cols).map(|i| (i % 101) as f32 / 50.0 - 1.0).collect();
     let mut bytes = vec![0; m * row_bytes];
     bytes.chunks_exact_mut(row_bytes).for_each(|row| set.quantize(layout, &x, row));
-    let mut out = vec![0.0; m * SHAPE.0];
-    time(|| set.matmul(weights, ActivationRows { bytes: &bytes, n_rows: m }, &mut ColumnsMut::new(&mut out, SHAPE.0)))
+    let mut out = vec![0.0; m * PIECE];
+    let pieces: Vec<&[u8]> = weights.bytes.chunks_exact(weights.bytes.len() / SHAPE.0 * PIECE).collect();
+    time(pieces.len(), |i| {
+        let weights = WeightRows { bytes: pieces[i], ..weights };
+        set.matmul(weights, ActivationRows { bytes: &bytes, n_rows: m }, &mut ColumnsMut::new(&mut out, PIECE));
+    })
 }
 
 /// One line of the table.
 fn line(set: &dyn Kernels, dtype: DType) -> String {
-    // Zeros are as fast as anything else: no kernel looks at values.
+    // No kernel looks at values, as long as they are normal numbers.
     let bytes = vec![0x11; dtype.row_bytes(SHAPE.1).unwrap_or(0) * SHAPE.0];
     let weights = WeightRows { dtype, n_cols: SHAPE.1, bytes: &bytes };
     let mut line = format!("{:<7}{:<6}", set.name(), dtype.name());
@@ -53,11 +59,12 @@ fn line(set: &dyn Kernels, dtype: DType) -> String {
     line
 }
 
-/// Seconds of reading as many bytes as a Q8_0 matrix has: the limit of decoding.
+/// Bytes per second of reading memory and nothing else: the limit of decoding.
 fn read_bandwidth() -> f64 {
     let words = vec![1_u64; 64 << 17];
-    let seconds = time(|| {
-        let sums = words.as_chunks::<8>().0.iter().fold([0_u64; 8], |acc, x| std::array::from_fn(|i| acc[i].wrapping_add(x[i])));
+    let pieces: Vec<&[u64]> = words.chunks(1 << 15).collect();
+    let seconds = time(pieces.len(), |i| {
+        let sums = pieces[i].as_chunks::<8>().0.iter().fold([0_u64; 8], |acc, x| std::array::from_fn(|i| acc[i].wrapping_add(x[i])));
         std::hint::black_box(sums);
     });
     (words.len() * 8) as f64 / 1e9 / seconds

@@ -94,7 +94,7 @@ fn random_model(dtype: DType) -> Gguf {
 
 #[test]
 fn every_weight_type() {
-    let tokens = random_tokens(70, random_gguf::N_VOCAB, 1);
+    let tokens = random_tokens(41, random_gguf::N_VOCAB, 1);
     for dtype in DType::ALL {
         let gguf = random_model(dtype);
         for kernels in kernels::available() {
@@ -103,7 +103,7 @@ fn every_weight_type() {
     }
 }
 
-/// Kernels take rows in tiles: every number of rows up to 64 meets every remainder.
+/// Kernels take rows in tiles: every number of rows up to 64 meets every remainder. The scalar set takes one row at a time, slowly: a few will do.
 #[test]
 fn every_number_of_rows() {
     let tokens = random_tokens(64, random_gguf::N_VOCAB, 2);
@@ -112,7 +112,8 @@ fn every_number_of_rows() {
         for kernels in kernels::available() {
             let model = placements::load(&gguf, placements::cpu(kernels, 2), KvType::F16);
             let expected = prefill(&model, &tokens, tokens.len());
-            for n in 1..tokens.len() {
+            let most = if kernels == "scalar" { 8 } else { tokens.len() };
+            for n in 1..=most {
                 let logits = prefill(&model, &tokens[..n], n);
                 assert_same_bits(&logits, &expected[..logits.len()], random_gguf::N_VOCAB, &format!("{dtype:?}, {kernels}, {n} rows"));
             }

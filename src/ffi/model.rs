@@ -188,7 +188,8 @@ pub unsafe extern "C" fn inf_model_get_info(m: *const inf_model, out: *mut inf_m
     }
 }
 
-/// Writes the value of a metadata key of the model's file as text: strings as they are, numbers in decimal, true or false, arrays as JSON.
+/// Writes the value of a metadata key of the model's file as text: strings as they are, numbers in decimal, true or false, arrays in brackets
+/// with their strings quoted.
 ///
 /// buf, cap and len follow the rules for buffers. Any thread. Never blocks.
 ///

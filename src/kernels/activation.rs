@@ -44,7 +44,9 @@ impl<'a> Q8Row32<'a> {
     pub(crate) fn new(bytes: &'a [u8], n_blocks: usize) -> Self {
         let (quants, rest) = bytes.split_at(32 * n_blocks);
         let (scales, rest) = rest.split_at(4 * n_blocks);
-        Self { quants: blocks(quants), scales: blocks(scales), sums: blocks(&rest[..4 * n_blocks]) }
+        // Cut once more by the number of blocks, which lets the compiler drop the bounds checks of a loop over them.
+        let (scales, sums) = (&blocks(scales)[..n_blocks], &blocks(&rest[..4 * n_blocks])[..n_blocks]);
+        Self { quants: &blocks(quants)[..n_blocks], scales, sums }
     }
 }
 
@@ -97,7 +99,9 @@ impl<'a> Q8Row256<'a> {
     pub(crate) fn new(bytes: &'a [u8], n_blocks: usize) -> Self {
         let (quants, rest) = bytes.split_at(256 * n_blocks);
         let (sums, rest) = rest.split_at(32 * n_blocks);
-        Self { quants: blocks(quants), sums: blocks(sums), scales: blocks(&rest[..4 * n_blocks]) }
+        // As in `Q8Row32::new`.
+        let (sums, scales) = (&blocks(sums)[..n_blocks], &blocks(&rest[..4 * n_blocks])[..n_blocks]);
+        Self { quants: &blocks(quants)[..n_blocks], sums, scales }
     }
 }
 

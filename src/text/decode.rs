@@ -61,9 +61,11 @@ impl TextStart {
         if self.options.skip_special && tokenizer.token_type(token).is_some_and(TokenType::is_guarded) {
             return Ok(&[]);
         }
-        if !std::mem::replace(&mut self.pending, self.pending && piece.is_empty()) || !tokenizer.strip_first_space {
-            return Ok(piece);
+        let begins = self.pending;
+        self.pending &= piece.is_empty();
+        match piece.strip_prefix(b" ") {
+            Some(stripped) if begins && tokenizer.strip_first_space => Ok(stripped),
+            _ => Ok(piece),
         }
-        Ok(piece.strip_prefix(b" ").unwrap_or(piece))
     }
 }

@@ -4,7 +4,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::sys::memory::try_vec;
+use crate::formats::gguf::Strings;
+use crate::sys::memory::try_with_capacity;
 use crate::text::byte_alphabet::ByteAlphabet;
 use crate::text::limits::{MAX_TOKEN_BYTES, MAX_TOKENS};
 use crate::text::vocabulary_data::{Alphabet, TokenType};
@@ -32,11 +33,10 @@ impl Vocabulary {
     /// `Format` if the table contradicts itself, is empty, or exceeds a cap of `limits`; `OutOfMemory`.
     pub(super) fn new(data: &VocabularyData<'_>) -> Result<Self> {
         check(data)?;
-        let n_bytes = data.tokens.iter().map(|t| t.len()).fold(0, usize::saturating_add);
         let mut vocabulary = Self {
-            texts: Strings::with_capacity(data.tokens.len(), n_bytes)?,
-            pieces: Strings::with_capacity(data.tokens.len(), n_bytes)?, // no piece is longer than its text
-            types: try_vec_of(&data.types)?,
+            texts: Strings::with_capacity(data.tokens.len())?,
+            pieces: Strings::with_capacity(data.tokens.len())?,
+            types: try_with_capacity(data.types.len())?,
             by_text: Index::with_capacity(data.tokens.len())?,
             by_piece: Index::with_capacity(data.tokens.len())?,
         };
@@ -44,15 +44,17 @@ impl Vocabulary {
         for (text, &kind) in data.tokens.iter().zip(&data.types) {
             piece.clear();
             let spelled = spell(data.alphabet, &alphabet, text, kind, &mut piece)?;
-            vocabulary.push(text, &piece, spelled && kind.is_text())?;
+            vocabulary.push(text, &piece, kind, spelled && kind.is_text())?;
         }
         Ok(vocabulary)
     }
 
     /// Adds the next token. `is_word`: text may become it by itself.
-    fn push(&mut self, text: &[u8], piece: &[u8], is_word: bool) -> Result<()> {
-        let id = self.texts.push(text);
-        self.pieces.push(piece);
+    fn push(&mut self, text: &[u8], piece: &[u8], kind: TokenType, is_word: bool) -> Result<()> {
+        let id = self.types.len() as Token; // at most MAX_TOKENS, by `check`
+        self.types.push(kind);
+        self.texts.push(text)?;
+        self.pieces.push(piece)?;
         if text.is_empty() {
             return Ok(());
         }
@@ -83,12 +85,12 @@ impl Vocabulary {
 
     /// The text of `token` in the file.
     pub(super) fn text(&self, token: Token) -> Option<&[u8]> {
-        self.texts.get(token)
+        self.texts.get(token as usize)
     }
 
     /// What `token` stands for in a text.
     pub(super) fn piece(&self, token: Token) -> Option<&[u8]> {
-        self.pieces.get(token)
+        self.pieces.get(token as usize)
     }
 
     pub(super) fn token_type(&self, token: Token) -> Option<TokenType> {
@@ -158,44 +160,9 @@ pub(super) fn parse_byte(text: &[u8]) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-fn try_vec_of<T: Copy>(items: &[T]) -> Result<Vec<T>> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(items.len()).map_err(|_| out_of_memory())?;
-    copy.extend_from_slice(items);
-    Ok(copy)
-}
-
 /// A table of the vocabulary did not fit.
 pub(super) fn out_of_memory() -> Error {
     Error::new(ErrorKind::OutOfMemory, "cannot allocate the tables of the vocabulary")
-}
-
-/// Byte strings in one buffer.
-struct Strings {
-    bytes: Vec<u8>,
-    /// Where string `i` lies: from `ends[i]` to `ends[i + 1]`.
-    ends: Vec<usize>,
-}
-
-impl Strings {
-    fn with_capacity(n: usize, n_bytes: usize) -> Result<Self> {
-        let mut ends = try_vec::<usize>(n.saturating_add(1))?;
-        ends.truncate(1);
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(n_bytes).map_err(|_| out_of_memory())?;
-        Ok(Self { bytes, ends })
-    }
-
-    fn push(&mut self, string: &[u8]) -> Token {
-        self.bytes.extend_from_slice(string);
-        self.ends.push(self.bytes.len());
-        (self.ends.len() - 2) as Token // at most MAX_TOKENS, by `check`
-    }
-
-    fn get(&self, id: Token) -> Option<&[u8]> {
-        let id = id as usize;
-        self.bytes.get(*self.ends.get(id)?..*self.ends.get(id + 1)?)
-    }
 }
 
 /// Finds the id of a string. It keeps ids only; the strings stay where they are.
@@ -213,17 +180,17 @@ impl Index {
     }
 
     fn find(&self, strings: &Strings, string: &[u8]) -> Option<Token> {
-        let same = |&id: &Token| strings.get(id) == Some(string);
+        let same = |&id: &Token| strings.get(id as usize) == Some(string);
         self.ids.find(self.hasher.hash_one(string), same).copied()
     }
 
     /// Adds `id`, unless its string is there already: then the id it has.
     fn insert(&mut self, strings: &Strings, id: Token) -> Option<Token> {
-        let string = strings.get(id)?;
+        let string = strings.get(id as usize)?;
         if let Some(other) = self.find(strings, string) {
             return Some(other);
         }
-        let hash = |id: &Token| self.hasher.hash_one(strings.get(*id).unwrap_or_default());
+        let hash = |id: &Token| self.hasher.hash_one(strings.get(*id as usize).unwrap_or_default());
         self.ids.insert_unique(hash(&id), id, hash);
         None
     }
@@ -245,10 +212,7 @@ mod tests {
     #[test]
     fn pieces_are_what_tokens_stand_for() {
         use TokenType::{Byte, Control, Normal, UserDefined};
-        let v = data(
-            Alphabet::Characters,
-            &[("▁▁a", Normal), ("<0x0A>", Byte), ("<s>", Control), ("", Normal), ("▁", UserDefined)],
-        );
+        let v = data(Alphabet::Characters, &[("▁▁a", Normal), ("<0x0A>", Byte), ("<s>", Control), ("", Normal), ("▁", UserDefined)]);
         let v = Vocabulary::new(&v).unwrap();
         let pieces: Vec<_> = (0..5).map(|t| v.piece(t).unwrap()).collect();
         assert_eq!(pieces, [b"  a".as_slice(), b"\n", b"<s>", b"", b" "]);

@@ -39,7 +39,7 @@ const N_LAYERS: usize = 2;
 /// Tokens of every random model: few, and no multiple of a vector's width.
 pub const N_VOCAB: usize = 67;
 
-/// Widths of a model; every row is whole blocks, and not more of them than needed to have several.
+/// Widths of a model; every row is whole blocks.
 struct Sizes {
     n_embd: usize,
     n_ff: usize,
@@ -53,7 +53,7 @@ impl Sizes {
         match dtype.block_len() {
             1 => Self { n_embd: 44, n_ff: 52, n_heads: 3, n_kv_heads: 1, head_dim: 12 },
             32 => Self { n_embd: 96, n_ff: 160, n_heads: 4, n_kv_heads: 2, head_dim: 16 },
-            _ => Self { n_embd: 256, n_ff: 512, n_heads: 8, n_kv_heads: 2, head_dim: 32 },
+            _ => Self { n_embd: 256, n_ff: 256, n_heads: 8, n_kv_heads: 2, head_dim: 32 },
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Consecutive queries that see the same tokens (the heads of a GQA group, and all queries of a full tile) share each read of a key or a
 //! value. Nothing a query computes depends on which others it shares with: lanes and pieces sit at absolute positions of the tile.
 
+#![expect(clippy::needless_range_loop, reason = "tiles of registers are indexed in step with each other")]
+
 use super::element::{Element, F16, F32, eights, widen_part};
 use super::exp::{exp, tanh};
 use super::vector::{load, load_part, max, store, store_part, sum};

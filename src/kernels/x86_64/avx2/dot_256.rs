@@ -44,7 +44,7 @@ pub(super) trait Block256: Block {
 }
 
 /// Shuffle patterns: word `j` of each half, in all words of that half.
-static WORD: [[u8; 32]; 8] = {
+const WORD: [[u8; 32]; 8] = {
     let mut patterns = [[0; 32]; 8];
     let mut i = 0;
     while i < 8 * 32 {
@@ -57,38 +57,48 @@ static WORD: [[u8; 32]; 8] = {
 impl<B: Block256> Dot for SuperBlocks<B> {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn dot<const M: usize>(weights: &[u8], x: [&[u8]; M]) -> [f32; M] {
-        let w = blocks::<B>(weights);
-        let x = x.map(|x| Q8Row256::new(x, w.len()));
-        let mut acc = [_mm256_setzero_ps(); M];
-        for (b, block) in w.iter().enumerate() {
-            // SAFETY: this function has the same features.
-            let (scales, mins) = unsafe { block.scales() };
-            let products = integer_products::<B, M>(block, scales, &x, b);
-            let d = broadcast_f16(block.d());
-            for m in 0..M {
-                let scale = broadcast(&x[m].scales[b]);
-                let below = _mm256_madd_epi16(mins, load_bytes(&x[m].sums[b]));
-                acc[m] = match block.below() {
-                    Below::Min(dmin) => {
-                        let acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products[m]), _mm256_mul_ps(d, scale), acc[m]);
-                        let dmin = _mm256_mul_ps(broadcast_f16(dmin), scale);
-                        _mm256_fnmadd_ps(_mm256_cvtepi32_ps(below), dmin, acc)
-                    }
-                    Below::Shift(shift) => {
-                        let below = _mm256_sll_epi32(below, _mm_cvtsi32_si128(shift));
-                        let signed = _mm256_cvtepi32_ps(_mm256_sub_epi32(products[m], below));
-                        _mm256_fmadd_ps(signed, _mm256_mul_ps(d, scale), acc[m])
-                    }
-                };
-            }
-        }
-        let mut out = [0.0; M];
-        for m in 0..M {
-            out[m] = sum(acc[m]);
-        }
-        out
+    unsafe fn dot<const R: usize, const M: usize>(weights: [&[u8]; R], x: [&[u8]; M]) -> [[f32; M]; R] {
+        weights.map(|weights| dot_row::<B, M>(weights, x))
     }
+}
+
+/// The products of one weight row.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn dot_row<B: Block256, const M: usize>(weights: &[u8], x: [&[u8]; M]) -> [f32; M] {
+    let w = blocks::<B>(weights);
+    let mut rows = [Q8Row256::new(x[0], w.len()); M];
+    for m in 1..M {
+        rows[m] = Q8Row256::new(x[m], w.len());
+    }
+    let mut acc = [_mm256_setzero_ps(); M];
+    for (b, block) in w.iter().enumerate() {
+        // SAFETY: this function has the same features.
+        let (scales, mins) = unsafe { block.scales() };
+        let products = integer_products::<B, M>(block, scales, &rows, b);
+        let d = broadcast_f16(block.d());
+        for m in 0..M {
+            let scale = broadcast(&rows[m].scales[b]);
+            let below = _mm256_madd_epi16(mins, load_bytes(&rows[m].sums[b]));
+            acc[m] = match block.below() {
+                Below::Min(dmin) => {
+                    let acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products[m]), _mm256_mul_ps(d, scale), acc[m]);
+                    let dmin = _mm256_mul_ps(broadcast_f16(dmin), scale);
+                    _mm256_fnmadd_ps(_mm256_cvtepi32_ps(below), dmin, acc)
+                }
+                Below::Shift(shift) => {
+                    let below = _mm256_sll_epi32(below, _mm_cvtsi32_si128(shift));
+                    let signed = _mm256_cvtepi32_ps(_mm256_sub_epi32(products[m], below));
+                    _mm256_fmadd_ps(signed, _mm256_mul_ps(d, scale), acc[m])
+                }
+            };
+        }
+    }
+    let mut out = [0.0; M];
+    for m in 0..M {
+        out[m] = sum(acc[m]);
+    }
+    out
 }
 
 /// `sum(scale * quant * x)` over block `b`, in eight lanes.

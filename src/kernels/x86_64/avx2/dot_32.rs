@@ -41,29 +41,39 @@ struct Sums {
 impl<B: Block32> Dot for Blocks32<B> {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn dot<const M: usize>(weights: &[u8], x: [&[u8]; M]) -> [f32; M] {
-        let w = blocks::<B>(weights);
-        let x = x.map(|x| Q8Row32::new(x, w.len()));
-        let mut sums = [Sums { even: _mm256_setzero_ps(), odd: _mm256_setzero_ps(), mins: 0.0 }; M];
-        for (i, pair) in w.chunks(2).enumerate() {
-            let even = Weights::new(&pair[0]);
-            for m in 0..M {
-                sums[m].even = even.add_to(sums[m].even, &x[m], 2 * i);
-                sums[m].mins = even.add_min_to(sums[m].mins, &x[m], 2 * i);
-            }
-            let Some(odd) = pair.get(1) else { break };
-            let odd = Weights::new(odd);
-            for m in 0..M {
-                sums[m].odd = odd.add_to(sums[m].odd, &x[m], 2 * i + 1);
-                sums[m].mins = odd.add_min_to(sums[m].mins, &x[m], 2 * i + 1);
-            }
-        }
-        let mut out = [0.0; M];
-        for m in 0..M {
-            out[m] = sum(_mm256_add_ps(sums[m].even, sums[m].odd)) + sums[m].mins;
-        }
-        out
+    unsafe fn dot<const R: usize, const M: usize>(weights: [&[u8]; R], x: [&[u8]; M]) -> [[f32; M]; R] {
+        weights.map(|weights| dot_row::<B, M>(weights, x))
     }
+}
+
+/// The products of one weight row.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn dot_row<B: Block32, const M: usize>(weights: &[u8], x: [&[u8]; M]) -> [f32; M] {
+    let w = blocks::<B>(weights);
+    let mut rows = [Q8Row32::new(x[0], w.len()); M];
+    for m in 1..M {
+        rows[m] = Q8Row32::new(x[m], w.len());
+    }
+    let mut sums = [Sums { even: _mm256_setzero_ps(), odd: _mm256_setzero_ps(), mins: 0.0 }; M];
+    for (i, pair) in w.chunks(2).enumerate() {
+        let even = Weights::new(&pair[0]);
+        for m in 0..M {
+            sums[m].even = even.add_to(sums[m].even, &rows[m], 2 * i);
+            sums[m].mins = even.add_min_to(sums[m].mins, &rows[m], 2 * i);
+        }
+        let Some(odd) = pair.get(1) else { break };
+        let odd = Weights::new(odd);
+        for m in 0..M {
+            sums[m].odd = odd.add_to(sums[m].odd, &rows[m], 2 * i + 1);
+            sums[m].mins = odd.add_min_to(sums[m].mins, &rows[m], 2 * i + 1);
+        }
+    }
+    let mut out = [0.0; M];
+    for m in 0..M {
+        out[m] = sum(_mm256_add_ps(sums[m].even, sums[m].odd)) + sums[m].mins;
+    }
+    out
 }
 
 /// A block in registers, ready to meet several activation rows.

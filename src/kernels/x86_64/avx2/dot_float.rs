@@ -1,4 +1,4 @@
-//! Products with unquantised weights: `f32` accumulation, eight lanes in two chains.
+//! Products with unquantised weights: `f32` accumulation in eight lanes.
 
 use super::element::{Element, eights, widen_part};
 use super::matmul::Dot;
@@ -11,47 +11,59 @@ use std::marker::PhantomData;
 pub(super) struct Floats<E>(PhantomData<E>);
 
 impl<E: Element> Dot for Floats<E> {
-    /// Even eights add to one chain, odd ones to another; two chains for each of four rows hide the latency of the addition.
+    /// Each output is one chain of fused multiply-adds: `R * M` chains run beside each other.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn dot<const M: usize>(weights: &[u8], x: [&[u8]; M]) -> [f32; M] {
-        let (w, rest) = eights::<E>(weights);
-        let x = x.map(|x| blocks::<[u8; 32]>(x)); // padded with zeros to whole eights
-        let (pairs, single) = w.as_chunks::<2>();
-        let x_pairs = x.map(|x| &x.as_chunks::<2>().0[..pairs.len()]);
-        let mut chains = [[_mm256_setzero_ps(); 2]; M];
-        for (i, pair) in pairs.iter().enumerate() {
-            // SAFETY: this function has the same features.
-            let w = unsafe { [E::widen(&pair[0]), E::widen(&pair[1])] };
-            for m in 0..M {
-                chains[m][0] = _mm256_fmadd_ps(w[0], widen_x(&x_pairs[m][i][0]), chains[m][0]);
-                chains[m][1] = _mm256_fmadd_ps(w[1], widen_x(&x_pairs[m][i][1]), chains[m][1]);
-            }
+    unsafe fn dot<const R: usize, const M: usize>(weights: [&[u8]; R], x: [&[u8]; M]) -> [[f32; M]; R] {
+        let n_eights = weights[0].len() / size_of::<E::Eight>();
+        let mut whole = [&[][..]; R];
+        for r in 0..R {
+            whole[r] = &eights::<E>(weights[r]).0[..n_eights];
         }
-        if let [last] = single {
-            // SAFETY: this function has the same features.
-            let w = unsafe { E::widen(last) };
-            for m in 0..M {
-                chains[m][0] = _mm256_fmadd_ps(w, widen_x(&x[m][2 * pairs.len()]), chains[m][0]);
-            }
-        }
-        if !rest.is_empty() {
-            let part = widen_part::<E>(rest);
-            for m in 0..M {
-                chains[m][1] = _mm256_fmadd_ps(part, widen_x(&x[m][w.len()]), chains[m][1]);
-            }
-        }
-        let mut out = [0.0; M];
+        let mut x_whole = [&[][..]; M];
         for m in 0..M {
-            out[m] = sum(_mm256_add_ps(chains[m][0], chains[m][1]));
+            x_whole[m] = &blocks::<[u8; 32]>(x[m])[..n_eights];
+        }
+        let mut acc = [[_mm256_setzero_ps(); M]; R];
+        // Loops, not closures: those that return vectors are not inlined.
+        for i in 0..n_eights {
+            let mut w = [_mm256_setzero_ps(); R];
+            for r in 0..R {
+                // SAFETY: this function has the same features.
+                w[r] = unsafe { E::widen(&whole[r][i]) };
+            }
+            for m in 0..M {
+                let x = _mm256_castsi256_ps(load_bytes(&x_whole[m][i]));
+                for r in 0..R {
+                    acc[r][m] = _mm256_fmadd_ps(w[r], x, acc[r][m]);
+                }
+            }
+        }
+        if weights[0].len() > n_eights * size_of::<E::Eight>() {
+            let mut w = [_mm256_setzero_ps(); R];
+            for r in 0..R {
+                w[r] = widen_part::<E>(eights::<E>(weights[r]).1);
+            }
+            add_products(&mut acc, w, x.map(|x| &blocks::<[u8; 32]>(x)[n_eights]));
+        }
+        let mut out = [[0.0; M]; R];
+        for r in 0..R {
+            for m in 0..M {
+                out[r][m] = sum(acc[r][m]);
+            }
         }
         out
     }
 }
 
-/// Eight activations.
+/// Adds the products of eight elements of each weight row and each activation row.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn widen_x(eight: &[u8; 32]) -> __m256 {
-    _mm256_castsi256_ps(load_bytes(eight))
+fn add_products<const R: usize, const M: usize>(acc: &mut [[__m256; M]; R], w: [__m256; R], x: [&[u8; 32]; M]) {
+    for m in 0..M {
+        let x = _mm256_castsi256_ps(load_bytes(x[m]));
+        for r in 0..R {
+            acc[r][m] = _mm256_fmadd_ps(w[r], x, acc[r][m]);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 /// ln 2 in two parts: the first has 9 significant bits, so that its product with any exponent is exact (Cody and Waite 1980).
-const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_HIGH: f32 = 355.0 / 512.0;
 /// The rest of ln 2.
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
