@@ -4,6 +4,7 @@
 //! decode step allocates nothing once they have. No result depends on how work is divided: see [`crate::kernels`] and `attention`.
 
 mod activations;
+mod append;
 mod attention;
 mod head;
 mod kv;
@@ -103,7 +104,7 @@ impl Backend for Cpu {
         rope: &Rope,
         kv: &mut Kv,
     ) -> Result<()> {
-        kv::rope_append(self, ws, batch, layer, head_norms, rope, kv)
+        append::rope_append(self, ws, batch, layer, head_norms, rope, kv)
     }
 
     fn attend(&self, ws: &mut Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Kv) -> Result<()> {
