@@ -14,6 +14,8 @@ use std::ops::Range;
 /// Weights `(n_out, n_in)`.
 pub struct Matrix(Storage);
 
+/// Products are in `f32` whatever the storage: half-precision weights are widened for each one, so that the only roundings are
+/// those of the file and of `f32` (candle's own product in `bf16` would round the activations too).
 enum Storage {
     /// `(n_out, n_in)` in `f32`, or in the half precision it was stored in.
     Float(Tensor),
@@ -23,6 +25,9 @@ enum Storage {
 
 impl Matrix {
     /// Puts `tensor` on `device`: expanded to `f32`, or as it is stored, as `precision` says.
+    ///
+    /// # Errors
+    /// `Format` if the bytes are not what the shape says, `OutOfMemory`.
     pub(super) fn new(tensor: &HostTensor, device: &Device, precision: Precision) -> Result<Self> {
         let storage = match precision {
             Precision::Float => Storage::Float(to_f32(tensor, device)?),
