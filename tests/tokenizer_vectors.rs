@@ -2,6 +2,7 @@
 //!
 //! The vocabularies are in `../shared/fixtures`; without that folder these tests print a line and pass.
 
+use inference::error::ErrorKind;
 use inference::formats::gguf::Gguf;
 use inference::text::{DecodeOptions, Detokenizer, EncodeOptions, Token, TokenType, Tokenizer};
 use proptest::prelude::*;
@@ -37,7 +38,7 @@ fn vectors(name: &str) -> Option<Vec<(String, Vec<Token>)>> {
     let read = |end: &str| Some(std::fs::read_to_string(fixture(&format!("tokenizers/ggml-vocab-{name}.gguf.{end}"))?).unwrap());
     let (texts, ids) = (read("inp")?, read("out")?);
     let texts = texts.split("\n__ggml_vocab_test__\n").map(str::to_owned);
-    let ids = ids.lines().map(|line| line.split_whitespace().map(|id| id.parse().unwrap()).collect());
+    let ids = ids.split('\n').map(|line| line.split_whitespace().map(|id| id.parse().unwrap()).collect());
     Some(texts.zip(ids).collect())
 }
 
@@ -127,13 +128,21 @@ fn for_random<S: Strategy>(cases: u32, strategy: &S, check: impl Fn(S::Value)) {
     runner.run(strategy, checked).unwrap();
 }
 
+/// The tokens of `text`. Only Falcon's vocabulary has no token for some bytes, such as those of planes 8 to 11.
+fn encoded(name: &str, tokenizer: &Tokenizer, text: &str) -> Option<Vec<Token>> {
+    match tokenizer.encode(text, PLAIN) {
+        Err(e) if name == "falcon" && e.kind() == ErrorKind::Unsupported => None,
+        tokens => Some(tokens.unwrap()),
+    }
+}
+
 #[test]
 fn decoding_gives_back_what_was_encoded() {
     for (name, tokenizer) in vocabularies() {
         // SentencePiece reads U+2581 as a space, and Qwen's composed form is not always what was written.
         let unchanged = |text: &str| !text.contains('\u{2581}') && (name != "qwen2" || text.is_ascii());
         for_random(300, &texts(), |text| {
-            let tokens = tokenizer.encode(&text, PLAIN).unwrap();
+            let Some(tokens) = encoded(name, &tokenizer, &text) else { return };
             let decoded = tokenizer.decode(&tokens, DecodeOptions { skip_special: false, at_text_start: true }).unwrap();
             assert!(!unchanged(&text) || decoded == text.as_bytes(), "{name}: {text:?} {tokens:?}");
             let (mut stream, mut streamed) = (Detokenizer::new(DecodeOptions { skip_special: false, at_text_start: true }), String::new());
@@ -174,7 +183,8 @@ fn text_never_becomes_a_control_token_unless_asked_for() {
         for_random(100, &pieces, |pieces| {
             let cut = |token, n: usize| shown(token).chars().skip(n % 3).collect::<String>();
             let text: String = pieces.into_iter().map(|(token, n, text)| cut(token, n) + &text).collect();
-            assert!(!tokenizer.encode(&text, PLAIN).unwrap().into_iter().any(guarded), "{name}: {text:?}");
+            let tokens = encoded(name, &tokenizer, &text).unwrap_or_default();
+            assert!(!tokens.into_iter().any(guarded), "{name}: {text:?}");
         });
     }
 }
