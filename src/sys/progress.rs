@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The largest fraction below 1, which a job shows only when it is done.
-const ALMOST: f32 = 1.0 - f32::EPSILON / 2.0;
+pub const ALMOST: f32 = 1.0 - f32::EPSILON / 2.0;
 
 /// Bytes done of bytes planned, and a flag that asks the job to end.
 #[derive(Debug, Default)]
