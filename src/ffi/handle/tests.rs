@@ -85,7 +85,8 @@ fn null_foreign_and_invented_handles_are_refused() {
     assert_eq!(kind_of(handles.get(std::ptr::null::<Pear>())), Some(ErrorKind::InvalidHandle));
     assert_eq!(kind_of(handles.get(pear.cast_const().cast::<Apple>())), Some(ErrorKind::InvalidHandle));
     let on_stack = 0u64;
-    let invented = [1, 8, usize::MAX, usize::MAX / 2, (&raw const on_stack).addr(), pear.addr() ^ 1, pear.addr() ^ (1 << 27), pear.addr() ^ (1 << 40)];
+    let invented =
+        [1, 8, usize::MAX, usize::MAX / 2, (&raw const on_stack).addr(), pear.addr() ^ 1, pear.addr() ^ (1 << 27), pear.addr() ^ (1 << 40)];
     for bits in invented {
         let handle = std::ptr::without_provenance_mut::<Pear>(bits);
         assert_eq!(kind_of(handles.get(handle.cast_const())), Some(ErrorKind::InvalidHandle), "{bits:#x}");
