@@ -30,7 +30,10 @@ fn main() {
         for spin_us in [0, 50] {
             let config = PoolConfig { n_threads, spin_us, ..PoolConfig::default() };
             let Ok(pool) = Pool::new(&config) else { return };
-            let region = || drop(pool.run(4 * n_threads, &|task| drop(black_box(task))));
+            let task = |task| {
+                black_box(task);
+            };
+            let region = || pool.run(4 * n_threads, &task).expect("no task panics");
             let busy = median(20_000, Duration::ZERO, region);
             let idle = median(500, Duration::from_millis(1), region);
             println!("{n_threads:>8} {spin_us:>8} {busy:>12.2} {idle:>12.2}");
