@@ -3,11 +3,21 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fpenv::FpEnv;
 use crate::sys::process::SignalsBlocked;
+use std::cell::Cell;
+use std::ptr;
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+
+thread_local! {
+    /// The token of the thread of ours that this is. Not `thread::current`, which would leave an allocation on threads of the host.
+    static TOKEN: Cell<*const u8> = const { Cell::new(ptr::null()) };
+}
 
 /// A thread of ours. Dropping it lets it run on; [`Self::join`] waits for its end.
 pub struct Thread {
     handle: JoinHandle<()>,
+    /// Its address tells this thread from all others that exist.
+    token: Arc<u8>,
 }
 
 impl Thread {
@@ -18,18 +28,21 @@ impl Thread {
     pub fn spawn(name: &str, stack_bytes: usize, body: impl FnOnce() + Send + 'static) -> Result<Self> {
         let refused = |e| Error::new(ErrorKind::OutOfMemory, format!("cannot start thread {name}: {e}"));
         let _signals = SignalsBlocked::new();
+        let token = Arc::new(0);
+        let own = Arc::clone(&token);
         let run = move || {
+            TOKEN.set(Arc::as_ptr(&own));
             // A new thread inherits the registers of the host's thread that started it.
             let _environment = FpEnv::set_default();
             body();
         };
         let handle = Builder::new().name(name.into()).stack_size(stack_bytes).spawn(run).map_err(refused)?;
-        Ok(Self { handle })
+        Ok(Self { handle, token })
     }
 
     /// True on the thread itself.
     pub fn is_current(&self) -> bool {
-        self.handle.thread().id() == std::thread::current().id()
+        TOKEN.get() == Arc::as_ptr(&self.token)
     }
 
     /// Waits for its end. Must not be called on the thread itself.
