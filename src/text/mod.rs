@@ -1,4 +1,32 @@
-//! Text to tokens and back: tokenizer, incremental detokenizer, stop strings. The only room that names `tokenizers`.
+//! Text to tokens and back: tokenizer, incremental detokenizer, stop strings. The engine and the C boundary use it.
+//!
+//! A vocabulary comes from GGUF metadata or from `tokenizer.json`; both become one [`VocabularyData`], which is
+//! untrusted, and that one a [`Tokenizer`], which is validated and immutable.
+
+mod byte_alphabet;
+mod decode;
+mod detokenizer;
+mod encode;
+mod gguf;
+mod json;
+pub mod limits;
+mod merge;
+mod pretokenizer;
+mod special;
+mod stop;
+mod tokenizer;
+mod unicode;
+mod vocabulary;
+mod vocabulary_data;
+
+pub use decode::DecodeOptions;
+pub use detokenizer::Detokenizer;
+pub use encode::EncodeOptions;
+pub use pretokenizer::PreTokenizer;
+pub use special::MatchRules;
+pub use stop::{StopMatcher, StopStrings};
+pub use tokenizer::Tokenizer;
+pub use vocabulary_data::{Alphabet, MergeOrder, SpacePrefix, TokenType, VocabularyData};
 
 /// A token id; never negative inside the library.
 pub type Token = u32;

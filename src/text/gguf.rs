@@ -1,0 +1,265 @@
+//! A vocabulary from the metadata of a GGUF file, keys `tokenizer.ggml.*`.
+//!
+//! Key names and defaults are those of the GGUF specification and of llama.cpp, which writes these files.
+
+use crate::error::Result;
+use crate::fail;
+use crate::formats::gguf::{Metadata, Strings};
+use crate::sys::memory::try_with_capacity;
+use crate::text::pretokenizer::{Named, from_name};
+use crate::text::{Alphabet, MergeOrder, SpacePrefix, Token, TokenType, Tokenizer, VocabularyData};
+use std::borrow::Cow;
+
+/// Tokens of a SentencePiece vocabulary that a file does not have to name: `<unk>`, `<s>`, `</s>`.
+const SENTENCE_PIECE_DEFAULTS: [Token; 3] = [0, 1, 2];
+
+impl Tokenizer {
+    /// The tokenizer that the metadata of a model describes.
+    ///
+    /// # Errors
+    /// `Format` if an entry is missing, of another type, or contradicts another one; `Unsupported` if the kind of vocabulary
+    /// or the pre-tokenizer, which the message names, is not known; `OutOfMemory`.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
+        Self::new(&vocabulary_data(metadata)?).map_err(|e| e.at("metadata \"tokenizer.ggml\""))
+    }
+}
+
+fn vocabulary_data(metadata: &Metadata) -> Result<VocabularyData<'_>> {
+    let mut data = match metadata.str("tokenizer.ggml.model")? {
+        "llama" => sentence_piece(metadata)?,
+        "gpt2" => byte_level(metadata)?,
+        other => fail!(Unsupported, "vocabulary of kind {other:?}, expected \"llama\" or \"gpt2\""),
+    };
+    data.tokens = try_with_capacity(metadata.strings(TOKENS)?.len())?;
+    data.tokens.extend(metadata.strings(TOKENS)?.iter().map(Cow::Borrowed));
+    name_tokens(metadata, &mut data)?;
+    data.types = types(metadata, &data)?;
+    data.ends = ["eot", "eom"].iter().filter_map(|name| token(metadata, name).transpose()).collect::<Result<_>>()?;
+    Ok(data)
+}
+
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
+
+/// SentencePiece: merging by score. It has no pre-tokenizer, whatever `tokenizer.ggml.pre` says.
+fn sentence_piece(metadata: &Metadata) -> Result<VocabularyData<'_>> {
+    let mut scores = Vec::new();
+    scores.extend_from_slice(metadata.f32s("tokenizer.ggml.scores")?);
+    let has_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", true)?;
+    Ok(VocabularyData {
+        merges: MergeOrder::Scores(scores),
+        space_prefix: if has_prefix { SpacePrefix::EveryStretch } else { SpacePrefix::Never },
+        strip_first_space: has_prefix,
+        ..VocabularyData::empty(Alphabet::Characters)
+    })
+}
+
+/// Byte-level BPE: merging by the list of merges.
+fn byte_level(metadata: &Metadata) -> Result<VocabularyData<'_>> {
+    let named = pre_tokenizer(metadata)?;
+    let has_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", false)?;
+    Ok(VocabularyData {
+        merges: MergeOrder::Pairs(merges(metadata.strings("tokenizer.ggml.merges")?)?),
+        ignore_merges: named.ignore_merges,
+        pre_tokenizer: named.pre_tokenizer(),
+        space_prefix: if has_prefix { SpacePrefix::EveryStretchWithout } else { SpacePrefix::Never },
+        ..VocabularyData::empty(Alphabet::Bytes)
+    })
+}
+
+fn pre_tokenizer(metadata: &Metadata) -> Result<&'static Named> {
+    match metadata.str_opt("tokenizer.ggml.pre")? {
+        Some(name) => from_name(name),
+        None => fail!(
+            Unsupported,
+            "metadata \"tokenizer.ggml.pre\" is missing: the file was converted before 2024-05 and does not say how text is cut into words"
+        ),
+    }
+}
+
+/// The halves of every merge, which is written `"a b"`.
+fn merges(list: &Strings) -> Result<Vec<[Cow<'_, [u8]>; 2]>> {
+    let mut merges = try_with_capacity(list.len())?;
+    for (i, merge) in list.iter().enumerate() {
+        // A half may be a space in vocabularies whose alphabet is not the usual one; none is empty.
+        let space = merge.iter().skip(1).position(|&byte| byte == b' ').and_then(|at| merge.split_at_checked(at.saturating_add(1)));
+        let Some((left, [_, right @ ..])) = space else {
+            fail!(Format, "merge {i} is {:?}, expected two halves with a space between", String::from_utf8_lossy(merge));
+        };
+        merges.push([Cow::Borrowed(left), Cow::Borrowed(right)]);
+    }
+    Ok(merges)
+}
+
+/// Fills in the tokens that are known by name, and what stands before and after a text.
+fn name_tokens(metadata: &Metadata, data: &mut VocabularyData<'_>) -> Result<()> {
+    let is_sentence_piece = data.alphabet == Alphabet::Characters;
+    let [unknown, bos, eos] = SENTENCE_PIECE_DEFAULTS.map(|default| {
+        let exists = usize::try_from(default).is_ok_and(|at| at < data.tokens.len());
+        (is_sentence_piece && exists).then_some(default)
+    });
+    data.unknown = token(metadata, "unknown")?.or(unknown);
+    data.bos = token(metadata, "bos")?.or(bos);
+    data.eos = token(metadata, "eos")?.or(eos);
+    let add_bos = match metadata.str_opt("tokenizer.ggml.pre")? {
+        Some(name) if !is_sentence_piece => from_name(name)?.add_bos,
+        _ => is_sentence_piece,
+    };
+    if metadata.bool_or("tokenizer.ggml.add_bos_token", add_bos)? {
+        data.prefix.extend(data.bos);
+    }
+    if metadata.bool_or("tokenizer.ggml.add_eos_token", false)? {
+        data.suffix.extend(data.eos);
+    }
+    Ok(())
+}
+
+/// The token that the file calls `name`. -1, in either width, means that there is none.
+fn token(metadata: &Metadata, name: &str) -> Result<Option<Token>> {
+    let key = format!("tokenizer.ggml.{name}_token_id");
+    let is_none = |id| id == -1 || id == i128::from(Token::MAX);
+    if metadata.get(&key).and_then(|value| value.as_integer()).is_some_and(is_none) {
+        return Ok(None);
+    }
+    metadata.u32_opt(&key)
+}
+
+/// The type of each token; without a list, all are text but those known by name.
+fn types(metadata: &Metadata, data: &VocabularyData<'_>) -> Result<Vec<TokenType>> {
+    let mut types = try_with_capacity(data.tokens.len())?;
+    if let Some(ids) = metadata.i32s_opt(TOKEN_TYPES)? {
+        for (token, &id) in ids.iter().enumerate() {
+            match TokenType::from_id(id.into()) {
+                Some(kind) => types.push(kind),
+                None => fail!(Format, "token {token} has type {id}, expected 1 to 6"),
+            }
+        }
+        return Ok(types);
+    }
+    types.resize(data.tokens.len(), TokenType::Normal);
+    for token in [data.bos, data.eos].into_iter().flatten() {
+        if let Some(kind) = usize::try_from(token).ok().and_then(|at| types.get_mut(at)) {
+            *kind = TokenType::Control;
+        }
+    }
+    Ok(types)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::formats::gguf::{Array, Gguf, GgufWriter, Value};
+    use crate::sys::file::MemorySource;
+    use crate::text::EncodeOptions;
+    use std::sync::Arc;
+
+    fn strings(items: &[&str]) -> Value {
+        Value::Array(Array::String(Strings::collect(items).unwrap()))
+    }
+
+    fn types(ids: &[i32]) -> Value {
+        Value::Array(Array::I32(ids.to_vec()))
+    }
+
+    fn scores(scores: &[f32]) -> Value {
+        Value::Array(Array::F32(scores.to_vec()))
+    }
+
+    fn text(text: &str) -> Value {
+        Value::String(text.as_bytes().into())
+    }
+
+    /// A vocabulary that loads, with some entries changed or, with `None`, left out.
+    fn load(kind: &str, changes: &[(&str, Option<Value>)]) -> Result<Tokenizer> {
+        let tokens = ["<unk>", "<s>", "</s>", "<0x41>", "a", "b", "ab", "▁"];
+        let mut entries = vec![
+            ("model", text(kind)),
+            ("pre", text("gpt-2")),
+            ("tokens", strings(&tokens)),
+            ("scores", scores(&[0.0; 8])),
+            ("merges", strings(&["a b"])),
+            ("token_type", types(&[2, 3, 3, 6, 1, 1, 1, 1])),
+        ];
+        for (key, value) in changes {
+            entries.retain(|(other, _)| other != key);
+            entries.extend(value.clone().map(|value| (*key, value)));
+        }
+        let mut writer = GgufWriter::new();
+        for (key, value) in entries {
+            writer.set(&format!("tokenizer.ggml.{key}"), value).unwrap();
+        }
+        let mut bytes = Vec::new();
+        writer.write_to(&mut bytes).unwrap();
+        Tokenizer::from_gguf(Gguf::from_source(Arc::new(MemorySource::new(bytes))).unwrap().metadata())
+    }
+
+    #[test]
+    fn a_small_vocabulary_of_each_kind_loads() {
+        let options = EncodeOptions { add_special: true, parse_special: false };
+        let spm = load("llama", &[]).unwrap();
+        assert_eq!(spm.encode("abA?", options).unwrap(), [1, 7, 6, 3, 0]);
+        assert_eq!((spm.bos(), spm.eos(), spm.is_eog(2)), (Some(1), Some(2), true));
+        let bpe = load("gpt2", &[("bos_token_id", Some(Value::U32(1))), ("add_bos_token", Some(Value::Bool(true)))]).unwrap();
+        assert_eq!(bpe.encode("abb", options).unwrap(), [1, 6, 5]);
+        assert_eq!(bpe.encode("c", options).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn types_may_be_missing() {
+        let spm = load("llama", &[("token_type", None)]).unwrap();
+        assert!(spm.is_control(1) && spm.is_control(2) && !spm.is_control(4));
+    }
+
+    #[test]
+    fn an_id_of_minus_one_is_no_token() {
+        for id in [Value::I32(-1), Value::I64(-1), Value::U32(u32::MAX)] {
+            let bpe = load("gpt2", &[("eos_token_id", Some(id.clone())), ("eot_token_id", Some(id))]).unwrap();
+            assert_eq!(bpe.eos(), None);
+        }
+    }
+
+    /// Each change alone makes the file wrong; the error says what is.
+    #[test]
+    fn broken_metadata_is_refused() {
+        let cases: Vec<(&str, &str, Option<Value>, ErrorKind, &str)> = vec![
+            ("llama", "model", None, ErrorKind::Format, "tokenizer.ggml.model"),
+            ("llama", "model", Some(Value::U32(1)), ErrorKind::Format, "tokenizer.ggml.model"),
+            ("rwkv", "pre", None, ErrorKind::Unsupported, "rwkv"),
+            ("gpt2", "pre", Some(text("nonsense")), ErrorKind::Unsupported, "nonsense"),
+            ("gpt2", "pre", None, ErrorKind::Unsupported, "tokenizer.ggml.pre"),
+            ("gpt2", "merges", None, ErrorKind::Format, "merges"),
+            ("gpt2", "merges", Some(strings(&["ab"])), ErrorKind::Format, "merge 0 is \"ab\""),
+            ("gpt2", "merges", Some(strings(&[""])), ErrorKind::Format, "merge 0 is \"\""),
+            ("gpt2", "merges", Some(strings(&[" "])), ErrorKind::Format, "merge 0 is \" \""),
+            ("gpt2", "merges", Some(strings(&["a b", "b a"])), ErrorKind::Format, "merge 1 needs \"ba\""),
+            ("gpt2", "merges", Some(strings(&["a "])), ErrorKind::Format, "merge 0 needs \"\""),
+            ("gpt2", "merges", Some(types(&[1])), ErrorKind::Format, "expected an array of strings"),
+            ("llama", "tokens", None, ErrorKind::Format, "tokens"),
+            ("llama", "tokens", Some(strings(&[])), ErrorKind::Format, "no tokens"),
+            ("llama", "tokens", Some(types(&[1])), ErrorKind::Format, "expected an array of strings"),
+            ("llama", "tokens", Some(strings(&["a"; 8])), ErrorKind::Format, "tokens 0 and 1 are both"),
+            ("llama", "tokens", Some(strings(&["0", "1", "2", "<0xZZ>", "4", "5", "6", "7"])), ErrorKind::Format, "<0xZZ>"),
+            ("llama", "scores", None, ErrorKind::Format, "scores"),
+            ("llama", "scores", Some(scores(&[0.0; 7])), ErrorKind::Format, "8 tokens and 7 scores"),
+            ("llama", "scores", Some(scores(&[f32::NAN; 8])), ErrorKind::Format, "not a number"),
+            ("llama", "scores", Some(types(&[0; 8])), ErrorKind::Format, "expected an array of f32"),
+            ("llama", "token_type", Some(types(&[1; 9])), ErrorKind::Format, "8 tokens and 9 token types"),
+            ("llama", "token_type", Some(types(&[7; 8])), ErrorKind::Format, "token 0 has type 7"),
+            ("llama", "token_type", Some(types(&[-1; 8])), ErrorKind::Format, "token 0 has type -1"),
+            ("llama", "token_type", Some(scores(&[1.0; 8])), ErrorKind::Format, "expected an array of integers"),
+            ("llama", "bos_token_id", Some(Value::U32(8)), ErrorKind::Format, "the bos token is 8"),
+            ("llama", "eos_token_id", Some(Value::U32(u32::MAX - 1)), ErrorKind::Format, "the eos token is"),
+            ("llama", "eot_token_id", Some(Value::U32(8)), ErrorKind::Format, "the end token is 8"),
+            ("llama", "unknown_token_id", Some(Value::U32(9)), ErrorKind::Format, "the unknown token is 9"),
+            ("llama", "bos_token_id", Some(Value::I32(-2)), ErrorKind::Format, "bos_token_id"),
+            ("llama", "bos_token_id", Some(Value::U64(1 << 32)), ErrorKind::Format, "bos_token_id"),
+            ("llama", "add_bos_token", Some(Value::U32(1)), ErrorKind::Format, "add_bos_token"),
+            ("llama", "add_space_prefix", Some(text("yes")), ErrorKind::Format, "add_space_prefix"),
+        ];
+        for (kind, key, value, expected, says) in cases {
+            let error = load(kind, &[(key, value)]).err().unwrap_or_else(|| panic!("{kind} {key} {says}: loads"));
+            assert!(error.kind() == expected && error.message().contains(says), "{kind} {key}: {error}, expected {says}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Every cap on a vocabulary, a text and a stop list, with its reason. Exceeding one is an error that names it.
+
+/// Tokens in a vocabulary. The largest published have 262,144; a table row costs about 60 bytes, so this is 120 MiB.
+pub const MAX_TOKENS: usize = 1 << 21;
+
+/// Ids in a `tokenizer.json` may have holes, but not more of them than this beyond one hole per token: a file of 100
+/// bytes must not cost the memory of [`MAX_TOKENS`] rows. The most known is 1,024 (reserved ids at the end).
+pub const MAX_ID_HOLES: usize = 1 << 16;
+
+/// Bytes of one token. The longest published are runs of 256 spaces or dashes.
+pub const MAX_TOKEN_BYTES: usize = 1 << 14;
+
+/// Bytes of a token that takes part in merging by score: finding its halves is quadratic in its length, so a file of
+/// 100 MB could otherwise take hours to load. SentencePiece writes at most 16 characters unless told otherwise.
+pub const MAX_SCORED_TOKEN_BYTES: usize = 256;
+
+/// Bytes of all tokens that are searched for as a whole (control and user-defined). Their automaton takes about
+/// 40 bytes per byte. The most known are 6,400 tokens with 70 KiB.
+pub const MAX_SPECIAL_BYTES: usize = 1 << 22;
+
+/// Bytes of a `tokenizer.json`. The largest published are near 35 MiB.
+pub const MAX_JSON_BYTES: usize = 1 << 28;
+
+/// Bytes of one part of the pipeline in a `tokenizer.json`, which becomes a tree of values of 32 bytes each. The largest
+/// known is a `Precompiled` character map with 300 KiB.
+pub const MAX_JSON_PART_BYTES: usize = 1 << 20;
+
+/// Bytes of a text to encode: positions inside a word are `u32`, and a prefix may be added.
+pub const MAX_TEXT_BYTES: usize = 1 << 30;
+
+/// Stop strings of one generation: each costs a comparison per byte of output. Chat APIs allow 4 to 16.
+pub const MAX_STOPS: usize = 64;
+
+/// Bytes of one stop string: so much text may be held back from the host.
+pub const MAX_STOP_BYTES: usize = 1 << 10;

@@ -1,0 +1,213 @@
+//! The tokenizer of a model: what the engine and the C boundary hold. Immutable and shared by all threads.
+//!
+//! Here it is built and asked about its tokens; `encode` and `decode` hold the two directions.
+
+use crate::error::Result;
+use crate::fail;
+use crate::text::byte_alphabet::ByteAlphabet;
+use crate::text::merge::MergeTable;
+use crate::text::pretokenizer::Step;
+use crate::text::special::SpecialTokens;
+use crate::text::unicode::Classes;
+use crate::text::vocabulary::{Vocabulary, out_of_memory, parse_byte};
+use crate::text::{Alphabet, PreTokenizer, SpacePrefix, Token, TokenType, VocabularyData};
+use std::sync::atomic::AtomicBool;
+
+/// Control tokens that end a turn or a text in published vocabularies, whatever the metadata says about them.
+/// A file names one such token, often the wrong one of several: without these, a chat would never stop.
+const END_TEXTS: [&str; 16] = [
+    "</s>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<|end_of_turn|>",
+    "<｜end▁of▁sentence｜>",
+    "<EOT>",
+    "[EOS]",
+    "[EOT]",
+];
+
+/// Text to tokens and back, for one vocabulary.
+pub struct Tokenizer {
+    pub(super) vocabulary: Vocabulary,
+    pub(super) merges: MergeTable,
+    pub(super) special: SpecialTokens,
+    pub(super) classes: Classes,
+    pub(super) pre_tokenizer: PreTokenizer,
+    pub(super) alphabet: Alphabet,
+    /// The token of each byte: its symbol in byte-level BPE, its fallback in SentencePiece.
+    pub(super) byte_tokens: [Option<Token>; 256],
+    /// Tokens whose text was seen to merge to just them; (n_vocab). Only a memory of what `merges` says.
+    pub(super) whole: Vec<AtomicBool>,
+    pub(super) ignore_merges: bool,
+    pub(super) fuse_unknown: bool,
+    pub(super) nfc: bool,
+    pub(super) space_prefix: SpacePrefix,
+    pub(super) strip_first_space: bool,
+    pub(super) unknown: Option<Token>,
+    pub(super) prefix: Vec<Token>,
+    pub(super) suffix: Vec<Token>,
+    bos: Option<Token>,
+    eos: Option<Token>,
+    /// Tokens that end a generation, sorted.
+    ends: Vec<Token>,
+}
+
+impl Tokenizer {
+    /// Validates `data`.
+    ///
+    /// # Errors
+    /// `Format` if `data` contradicts itself or exceeds a cap of [`limits`](crate::text::limits); `OutOfMemory`.
+    pub fn new(data: &VocabularyData<'_>) -> Result<Self> {
+        check_ids(data)?;
+        let vocabulary = Vocabulary::new(data)?;
+        let merges = MergeTable::new(data, &vocabulary)?;
+        Ok(Self {
+            special: SpecialTokens::new(&vocabulary, &data.match_rules)?,
+            classes: Classes::new()?,
+            pre_tokenizer: pre_tokenizer(data, &vocabulary, &merges),
+            alphabet: data.alphabet,
+            byte_tokens: byte_tokens(data.alphabet, &vocabulary),
+            whole: nothing_seen(vocabulary.len())?,
+            ignore_merges: data.ignore_merges,
+            fuse_unknown: data.fuse_unknown,
+            nfc: data.nfc,
+            space_prefix: data.space_prefix,
+            strip_first_space: data.strip_first_space,
+            unknown: data.unknown,
+            prefix: data.prefix.clone(),
+            suffix: data.suffix.clone(),
+            bos: data.bos,
+            eos: data.eos,
+            ends: ends(data, &vocabulary),
+            vocabulary,
+            merges,
+        })
+    }
+
+    /// Number of tokens: valid ids are below it. A model's output may be wider (padding).
+    pub fn n_vocab(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// The token that begins a text, if the vocabulary has one.
+    pub fn bos(&self) -> Option<Token> {
+        self.bos
+    }
+
+    /// The token that ends a text, if the vocabulary has one.
+    pub fn eos(&self) -> Option<Token> {
+        self.eos
+    }
+
+    /// True if generation ends with `token`: end of text, of turn or of message.
+    pub fn is_eog(&self, token: Token) -> bool {
+        self.ends.binary_search(&token).is_ok()
+    }
+
+    /// Lets generation end with `token` too, as a model's `generation_config.json` may ask.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if there is no such token.
+    pub fn add_end(&mut self, token: Token) -> Result<()> {
+        self.token_bytes(token)?;
+        if let Err(at) = self.ends.binary_search(&token) {
+            self.ends.insert(at, token);
+        }
+        Ok(())
+    }
+
+    /// True if `token` steers the model instead of standing for text.
+    pub fn is_control(&self, token: Token) -> bool {
+        self.vocabulary.token_type(token) == Some(TokenType::Control)
+    }
+
+    /// What `token` is for; `None` if there is no such token.
+    pub fn token_type(&self, token: Token) -> Option<TokenType> {
+        self.vocabulary.token_type(token)
+    }
+
+    /// The token that the vocabulary writes `text`, as `<|im_end|>` or `Ġthe`.
+    pub fn token_to_id(&self, text: &str) -> Option<Token> {
+        self.vocabulary.token(text.as_bytes())
+    }
+}
+
+/// Every id in `data` that is not a token's own must name a token.
+fn check_ids(data: &VocabularyData<'_>) -> Result<()> {
+    let named = [("bos", data.bos), ("eos", data.eos), ("unknown", data.unknown)];
+    let named = named.into_iter().filter_map(|(name, token)| Some((name, token?)));
+    let listed = [("end", &data.ends), ("prefix", &data.prefix), ("suffix", &data.suffix)];
+    let listed = listed.into_iter().flat_map(|(name, tokens)| tokens.iter().map(move |&token| (name, token)));
+    for (name, token) in named.chain(listed) {
+        if token as usize >= data.tokens.len() {
+            fail!(Format, "the {name} token is {token}, but the vocabulary has {} tokens", data.tokens.len());
+        }
+    }
+    Ok(())
+}
+
+/// The pre-tokenizer of `data`; SentencePiece has none, but words can be merged one by one where no token reaches from one
+/// into the next.
+fn pre_tokenizer(data: &VocabularyData<'_>, vocabulary: &Vocabulary, merges: &MergeTable) -> PreTokenizer {
+    let mut pre_tokenizer = data.pre_tokenizer.clone();
+    let stays_in_word = |token| {
+        let piece = vocabulary.piece(token).unwrap_or_default();
+        !piece.iter().skip_while(|&&byte| byte == b' ').any(|&byte| byte == b' ')
+    };
+    if data.alphabet == Alphabet::Characters && merges.results().all(stays_in_word) {
+        pre_tokenizer.steps.push(Step::BeforeSpaces);
+    }
+    pre_tokenizer
+}
+
+/// The token of each byte. For `Bytes`: what its character in the alphabet is written as. For `Characters`: `<0xHH>`.
+fn byte_tokens(alphabet: Alphabet, vocabulary: &Vocabulary) -> [Option<Token>; 256] {
+    let mut tokens = [None; 256];
+    match alphabet {
+        Alphabet::Bytes => {
+            let alphabet = ByteAlphabet::new();
+            for (byte, slot) in (0..=u8::MAX).zip(&mut tokens) {
+                let token = vocabulary.token(alphabet.char(byte).encode_utf8(&mut [0; 4]).as_bytes());
+                *slot = token.filter(|&token| vocabulary.token_type(token).is_some_and(TokenType::is_text));
+            }
+        }
+        Alphabet::Characters => {
+            for (token, _) in vocabulary.iter().filter(|&(_, kind)| kind == TokenType::Byte) {
+                if let Some(byte) = vocabulary.text(token).and_then(parse_byte) {
+                    tokens[usize::from(byte)] = Some(token);
+                }
+            }
+        }
+    }
+    tokens
+}
+
+fn nothing_seen(n_vocab: usize) -> Result<Vec<AtomicBool>> {
+    let mut seen = Vec::new();
+    seen.try_reserve_exact(n_vocab).map_err(|_| out_of_memory())?;
+    seen.resize_with(n_vocab, AtomicBool::default);
+    Ok(seen)
+}
+
+/// The tokens that end a generation: those that the file names, and those known by their text.
+fn ends(data: &VocabularyData<'_>, vocabulary: &Vocabulary) -> Vec<Token> {
+    let known = END_TEXTS.iter().filter_map(|text| vocabulary.token(text.as_bytes()));
+    let known = known.filter(|&token| vocabulary.token_type(token) == Some(TokenType::Control));
+    let mut ends: Vec<Token> = data.ends.iter().copied().chain(data.eos).chain(known).collect();
+    // gpt-oss ends a message with <|end|> and goes on with the next; <|return|> and <|call|> end its turn.
+    let has = |text: &str| vocabulary.token(text.as_bytes()).is_some_and(|token| ends.contains(&token));
+    if has("<|return|>") && has("<|call|>") && data.eos != vocabulary.token(b"<|end|>") {
+        ends.retain(|&token| vocabulary.token(b"<|end|>") != Some(token));
+    }
+    ends.sort_unstable();
+    ends.dedup();
+    ends
+}

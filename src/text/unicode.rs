@@ -1,0 +1,148 @@
+//! The Unicode classes that published pre-tokenizer patterns name, as one table lookup per character.
+//!
+//! For `pretokenizer`. The ranges come from `regex-syntax`; every tokenizer owns its table, as the library has no statics.
+
+use crate::error::{Error, ErrorKind, Result};
+use regex_syntax::hir::{Class, HirKind};
+
+/// A set of classes, one bit each.
+pub(super) type ClassSet = u8;
+
+/// `\p{L}`
+pub(super) const LETTER: ClassSet = 1;
+/// `\p{N}`
+pub(super) const NUMBER: ClassSet = 1 << 1;
+/// `\s`
+pub(super) const SPACE: ClassSet = 1 << 2;
+/// `\p{M}`
+pub(super) const MARK: ClassSet = 1 << 3;
+/// `\p{P}`
+pub(super) const PUNCTUATION: ClassSet = 1 << 4;
+/// `\p{S}`
+pub(super) const SYMBOL: ClassSet = 1 << 5;
+/// `\p{Lu}` or `\p{Lt}`
+pub(super) const UPPERCASE: ClassSet = 1 << 6;
+/// `\p{Ll}`
+pub(super) const LOWERCASE: ClassSet = 1 << 7;
+
+const PATTERNS: [(ClassSet, &str); 8] = [
+    (LETTER, r"\p{L}"),
+    (NUMBER, r"\p{N}"),
+    (SPACE, r"\s"),
+    (MARK, r"\p{M}"),
+    (PUNCTUATION, r"\p{P}"),
+    (SYMBOL, r"\p{S}"),
+    (UPPERCASE, r"[\p{Lu}\p{Lt}]"),
+    (LOWERCASE, r"\p{Ll}"),
+];
+
+/// Characters per block of the table: most blocks of this size are equal to another one.
+const BLOCK: usize = 256;
+
+/// The classes of every character, in two levels: blocks of 256 characters, equal blocks stored once (about 80 KiB).
+pub(super) struct Classes {
+    /// Which of `blocks` holds the characters from `256 * i`; (0x1100)
+    index: Vec<u16>,
+    blocks: Vec<[ClassSet; BLOCK]>,
+}
+
+impl Classes {
+    pub(super) fn new() -> Result<Self> {
+        let sets = class_ranges()?;
+        let mut table = Self { index: Vec::new(), blocks: Vec::new() };
+        let mut next = [0; PATTERNS.len()]; // per class: the first range that does not end before the block
+        for first in (0..=u32::from(char::MAX)).step_by(BLOCK) {
+            let mut block = [0; BLOCK];
+            for ((ranges, next), (class, _)) in sets.iter().zip(&mut next).zip(PATTERNS) {
+                fill(&mut block, first, ranges, next, class);
+            }
+            table.push(block)?;
+        }
+        Ok(table)
+    }
+
+    fn push(&mut self, block: [ClassSet; BLOCK]) -> Result<()> {
+        let known = self.blocks.iter().position(|b| *b == block);
+        let at = known.unwrap_or_else(|| {
+            self.blocks.push(block);
+            self.blocks.len() - 1
+        });
+        self.index.push(u16::try_from(at).map_err(|_| internal("has more than 65,536 kinds of block"))?);
+        Ok(())
+    }
+
+    /// The classes of `c`.
+    #[inline]
+    pub(super) fn of(&self, c: char) -> ClassSet {
+        let c = u32::from(c) as usize; // at most 0x10ffff, and `new` fills the index up to there
+        self.blocks[usize::from(self.index[c / BLOCK])][c % BLOCK]
+    }
+}
+
+/// Sets `class` for the characters of the block from `first` that lie in `ranges`, which are sorted.
+fn fill(block: &mut [ClassSet; BLOCK], first: u32, ranges: &[(u32, u32)], next: &mut usize, class: ClassSet) {
+    let last = first + (BLOCK as u32 - 1);
+    while let Some(&(start, end)) = ranges.get(*next) {
+        for c in start.max(first)..=end.min(last) {
+            block[(c - first) as usize] |= class;
+        }
+        if end > last {
+            return; // goes on in the next block
+        }
+        *next += 1;
+    }
+}
+
+/// The sorted, disjoint ranges of each of [`PATTERNS`].
+fn class_ranges() -> Result<Vec<Vec<(u32, u32)>>> {
+    let ranges = |pattern: &str| {
+        let hir = regex_syntax::parse(pattern).map_err(|e| internal(&e.to_string()))?;
+        let HirKind::Class(Class::Unicode(class)) = hir.kind() else {
+            return Err(internal(&format!("has no class for {pattern}")));
+        };
+        Ok(class.ranges().iter().map(|r| (r.start().into(), r.end().into())).collect())
+    };
+    PATTERNS.iter().map(|(_, pattern)| ranges(pattern)).collect()
+}
+
+fn internal(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, format!("the Unicode table {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_the_standard_library_on_every_character_of_both_unicode_versions() {
+        let classes = Classes::new().unwrap();
+        for c in '\0'..=char::MAX {
+            let class = classes.of(c);
+            assert_eq!(class & SPACE != 0, c.is_whitespace(), "{c:?}");
+            assert!(class == 0 || (class & NUMBER != 0) == c.is_numeric(), "{c:?}");
+            assert!(class & LETTER == 0 || c.is_alphabetic(), "{c:?}");
+            assert!(!c.is_ascii() || (class & (PUNCTUATION | SYMBOL) != 0) == c.is_ascii_punctuation(), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn letters_have_a_case_or_none_and_marks_are_no_letters() {
+        let classes = Classes::new().unwrap();
+        let expected = [
+            ('a', LETTER | LOWERCASE),
+            ('Z', LETTER | UPPERCASE),
+            ('ǅ', LETTER | UPPERCASE),
+            ('ß', LETTER | LOWERCASE),
+            ('中', LETTER),
+            ('\u{301}', MARK),
+            ('½', NUMBER),
+            ('\u{85}', SPACE),
+            ('€', SYMBOL),
+            ('«', PUNCTUATION),
+            ('\u{10ffff}', 0),
+        ];
+        for (c, class) in expected {
+            assert_eq!(classes.of(c), class, "{c:?}");
+        }
+    }
+}
