@@ -1,8 +1,8 @@
 //! The engine as a host uses it: sessions, generations, and everything that can go wrong between them.
 
 use inference::engine::{
-    Event, EventKind, Finish, GenerateParams, Generation, LoadConfig, Model, Prompt, Runtime, RuntimeConfig, Sampler, Session, SessionConfig, Stage,
-    Step, StepState, Wait,
+    Event, EventKind, Finish, GenerateParams, Generation, LoadConfig, Model, Prompt, Runtime, RuntimeConfig, Sampler, Session,
+    SessionConfig, Stage, Step, StepState, Wait,
 };
 use inference::error::ErrorKind;
 use inference::sys::pool::PoolConfig;

@@ -135,7 +135,10 @@ fn declared() -> Vec<(String, Vec<String>)> {
 #[test]
 fn c_and_rust_agree_on_every_offset() {
     let names = |layouts: &[Layout]| -> Vec<_> {
-        layouts.iter().map(|(name, _, fields)| (name.to_string(), fields.iter().map(|(field, _)| field.to_string()).collect::<Vec<_>>())).collect()
+        layouts
+            .iter()
+            .map(|(name, _, fields)| (name.to_string(), fields.iter().map(|(field, _)| field.to_string()).collect::<Vec<_>>()))
+            .collect()
     };
     assert_eq!(names(&layouts()), declared(), "the table in this test lists every struct and field of the header");
     let mut source = String::from("#include \"inference.h\"\n#define SAME(a, b) _Static_assert((a) == (b), #a)\n");
