@@ -75,7 +75,7 @@
 extern "C" {
 #endif
 
-/* ---- Status codes and errors ------------------------------------------------------------------------------------------- */
+/* ---- Status codes and errors --------------------------------------------------------------------------------------- */
 
 #define INF_OK 0u                    /**< Success. */
 
@@ -134,7 +134,7 @@ typedef struct inf_error {
  */
 INF_API const char *inf_status_name(inf_status status);
 
-/* ---- The library ------------------------------------------------------------------------------------------------------- */
+/* ---- The library --------------------------------------------------------------------------------------------------- */
 
 #define INF_VERSION_MAJOR 0  /**< Major version of this header. */
 #define INF_VERSION_MINOR 1  /**< Minor version of this header. */
@@ -165,7 +165,7 @@ INF_API const char *inf_version(void);
  */
 INF_API const char *inf_build_info_json(void);
 
-/* ---- Runtimes: threads, devices, log ----------------------------------------------------------------------------------- */
+/* ---- Runtimes: threads, devices, log ------------------------------------------------------------------------------- */
 
 /** Threads, devices and log. Any number may exist; nothing is global. Any thread. */
 typedef struct inf_runtime inf_runtime;
@@ -282,7 +282,7 @@ INF_API uint32_t inf_device_count(const inf_runtime *rt);
  */
 INF_API inf_status inf_device_get(const inf_runtime *rt, uint32_t i, inf_device_info *out, inf_error *err);
 
-/* ---- Models ------------------------------------------------------------------------------------------------------------ */
+/* ---- Models -------------------------------------------------------------------------------------------------------- */
 
 #define INF_KV_AUTO 0u       /**< Keys and values of the context: the default, which is f16. */
 #define INF_KV_F32 1u        /**< Exact: for tests and short contexts. */
@@ -379,7 +379,7 @@ INF_API inf_status inf_model_get_info(const inf_model *m, inf_model_info *out, i
 
 /**
  * Writes the value of a metadata key of the model's file as text: strings as they are, numbers in decimal, true or
- * false, arrays as JSON.
+ * false, arrays in brackets with their strings quoted.
  *
  * buf, cap and len follow the rules for buffers. Any thread. Never blocks.
  *
@@ -398,7 +398,7 @@ INF_API inf_status inf_model_metadata(const inf_model *m, const char *key, char 
  */
 INF_API uint32_t inf_model_is_eog(const inf_model *m, inf_token t);
 
-/* ---- Tokenizer --------------------------------------------------------------------------------------------------------- */
+/* ---- Tokenizer ----------------------------------------------------------------------------------------------------- */
 
 #define INF_TOK_ADD_SPECIAL 1u    /**< `inf_tokenize`: put the tokens around the text that the model expects, such as
                                        the beginning of text. */
@@ -406,6 +406,8 @@ INF_API uint32_t inf_model_is_eog(const inf_model *m, inf_token t);
                                        it, it stays text, so that what a user writes is never a control token.
                                        `inf_detokenize`: control tokens are spelled out; without it, they are left
                                        out. */
+#define INF_TOK_CONTINUES 4u      /**< `inf_detokenize`: the tokens continue a text, as an answer continues its
+                                       prompt: a space that they begin with is kept. */
 
 /**
  * Turns UTF-8 into tokens. flags: `INF_TOK_*`.
@@ -420,8 +422,8 @@ INF_API inf_status inf_tokenize(const inf_model *m, const char *text, size_t len
     size_t cap, size_t *n, inf_error *err);
 
 /**
- * Turns n tokens into text: the bytes that `inf_tokenize` would have made them from. flags: 0 or
- * `INF_TOK_PARSE_SPECIAL`. The text may begin or end inside a character if the tokens do.
+ * Turns n tokens into text, as `inf_tokenize` would have made them from. flags: `INF_TOK_PARSE_SPECIAL`,
+ * `INF_TOK_CONTINUES`. The text may begin or end inside a character if the tokens do.
  *
  * buf, cap and len follow the rules for buffers. Any thread. Blocks for the time of the work only.
  *
@@ -445,7 +447,7 @@ INF_API inf_status inf_detokenize(const inf_model *m, const inf_token *tokens, s
  */
 INF_API inf_status inf_token_bytes(const inf_model *m, inf_token t, char *buf, size_t cap, size_t *len, inf_error *err);
 
-/* ---- Samplers ---------------------------------------------------------------------------------------------------------- */
+/* ---- Samplers ------------------------------------------------------------------------------------------------------ */
 
 /**
  * A chain of stages, its random state, and its memory of accepted tokens. One thread at a time; a clash is
@@ -568,7 +570,7 @@ INF_API inf_status inf_sampler_pick(inf_sampler *s, const float *logits, size_t 
  */
 INF_API inf_status inf_sampler_accept(inf_sampler *s, inf_token t, inf_error *err);
 
-/* ---- Sessions: append, then step; for hosts that own the loop ---------------------------------------------------------- */
+/* ---- Sessions: append, then step; for hosts that own the loop ------------------------------------------------------ */
 
 #define INF_STEP_IGNORE_EOG 1u  /**< Flag: an end-of-generation token is a token like any other. */
 #define INF_STEP_PENDING 0u     /**< State: the budget was used up; call again. */
@@ -682,7 +684,7 @@ INF_API inf_status inf_session_step(inf_session *s, inf_sampler *smp, uint32_t b
  */
 INF_API inf_status inf_session_logits(inf_session *s, const float **logits, size_t *n, inf_error *err);
 
-/* ---- Generations: in the background; pull their events ----------------------------------------------------------------- */
+/* ---- Generations: in the background; pull their events ------------------------------------------------------------- */
 
 #define INF_EV_NONE 0u              /**< Nothing is ready. */
 #define INF_EV_PROGRESS 1u          /**< The prompt is being computed, n_done of n_total tokens. */

@@ -1,13 +1,20 @@
-//! candle-transformers reads the same model files: an implementation that shares no line with ours, held to what our fixtures say.
-//! Where it and `transformers` (the golden data), or it and numpy (`reference.json`), agree, the fixture can be trusted.
+//! candle-transformers reads the same model files: an implementation that shares no line with ours. It, our decoder on candle, and
+//! what our fixtures say (`transformers` for the golden data, numpy for `reference.json`) must all agree.
 //!
 //! Left out: `llama-3.1`, whose `rope_freqs.weight` candle-transformers ignores.
+#![expect(clippy::print_stdout, reason = "a test that skips says so")]
 
 use candle_core::quantized::gguf_file;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::{quantized_llama, quantized_qwen2, quantized_qwen3};
+use inference::backend::BLOCK_TOKENS;
+use inference::backend::candle::{Candle, Precision};
+use inference::formats::gguf::Gguf;
+use inference::kernels::KvType;
+use inference::model::{Decoder, Forward as _, ModelSpec, Progress};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the issue asks of any two implementations in `f32`.
 const TOLERANCE: f32 = 1e-4;
@@ -15,8 +22,33 @@ const TOLERANCE: f32 = 1e-4;
 /// A model with its own KV cache: `(tokens, position of the first)` -> logits of the last, `(n_vocab,)`.
 type Forward = Box<dyn FnMut(&[u32], usize) -> Vec<f32>>;
 
-/// The model in the GGUF file `path`, with an empty cache.
-fn load(path: &Path) -> Forward {
+/// The model in the GGUF file `path` as both implementations run it, each with an empty cache.
+fn both(path: &Path, precision: Precision) -> [(&'static str, Forward); 2] {
+    [("candle-transformers", theirs(path)), ("our decoder", ours(path, precision))]
+}
+
+/// Our decoder on candle, one sequence with `f32` KV.
+fn ours(path: &Path, precision: Precision) -> Forward {
+    const N_BLOCKS: usize = 6; // room for the longest case here: 101 + 32 tokens
+    let gguf = Gguf::open(path).unwrap();
+    let spec = ModelSpec::from_gguf(&gguf).unwrap();
+    let n_vocab = spec.n_vocab;
+    let decoder = Arc::new(Decoder::load(&gguf, spec, Candle::cpu(precision), KvType::F32).unwrap());
+    decoder.grow_kv(N_BLOCKS).unwrap();
+    let mut pass = decoder.new_pass(1, 1).unwrap();
+    Box::new(move |tokens, start| {
+        let n_blocks = (start + tokens.len()).div_ceil(BLOCK_TOKENS);
+        let table: Vec<u32> = (0..n_blocks as u32).map(|i| (i + 2) % N_BLOCKS as u32).collect();
+        pass.begin(&mut |batch| batch.push(tokens, start, &table, true)).unwrap();
+        while pass.advance().unwrap() == Progress::Running {}
+        let mut logits = vec![0.0; n_vocab];
+        pass.logits(0, &mut logits).unwrap();
+        logits
+    })
+}
+
+/// The model of candle-transformers.
+fn theirs(path: &Path) -> Forward {
     let mut file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
     let mut content = gguf_file::Content::read(&mut file).unwrap();
     let family = content.metadata["general.architecture"].to_string().unwrap().clone();
@@ -79,23 +111,45 @@ fn ids(list: &Value) -> Vec<u32> {
     list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
-#[test]
-fn stories_equal_the_numpy_reference() {
+/// The folder of the stories260K fixture, or a line that says it is not there.
+fn stories() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/stories260K");
     if !folder.exists() {
         println!("skipped: {} is absent", folder.display());
-        return;
+        return None;
     }
+    Some(folder)
+}
+
+#[test]
+fn stories_equal_the_numpy_reference() {
+    let Some(folder) = stories() else { return };
     for case in read_json(&folder.join("reference.json"))["cases"].as_array().unwrap() {
         let (prompt, greedy) = (ids(&case["prompt_ids"]), ids(&case["greedy_ids"]));
         let want: Vec<f32> = case["first_logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
         for kind in ["F32", "F16", "BF16"] {
-            let mut model = load(&folder.join(format!("stories260K-{kind}.gguf")));
-            let first = model(&prompt, 0);
-            if kind == "F32" {
-                assert_close(&format!("{}", case["prompt"]), &first, &want);
+            for (name, mut model) in both(&folder.join(format!("stories260K-{kind}.gguf")), Precision::Float) {
+                let what = format!("{name}, {kind}, {}", case["prompt"]);
+                let first = model(&prompt, 0);
+                if kind == "F32" {
+                    assert_close(&what, &first, &want);
+                }
+                assert_eq!(continue_greedily(&mut model, first, prompt.len(), greedy.len()), greedy, "{what}");
             }
-            assert_eq!(continue_greedily(&mut model, first, prompt.len(), greedy.len()), greedy, "{kind}, {}", case["prompt"]);
+        }
+    }
+}
+
+#[test]
+fn quantized_stories_give_the_same_logits() {
+    let Some(folder) = stories() else { return };
+    for kind in ["Q8_0", "Q4_0"] {
+        let [(_, mut theirs), (_, mut ours)] = both(&folder.join(format!("stories260K-{kind}.gguf")), Precision::Quantized);
+        let mut id = 1; // the beginning of a sequence
+        for position in 0..64 {
+            let logits = theirs(&[id], position);
+            assert_close(&format!("{kind}, position {position}"), &ours(&[id], position), &logits);
+            id = best(&logits);
         }
     }
 }
@@ -108,12 +162,13 @@ fn golden_models_equal_transformers_at_every_position() {
         let (prompt, greedy) = (ids(&reference["prompt"]), ids(&reference["greedy"]));
         let bytes = std::fs::read(stem.with_extension("logits")).unwrap();
         let want: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(); // (prompt, n_vocab)
-        let mut model = load(&stem.with_extension("gguf"));
-        let mut last = Vec::new();
-        for (i, (id, want)) in prompt.iter().zip(want.chunks(want.len() / prompt.len())).enumerate() {
-            last = model(&[*id], i);
-            assert_close(&format!("{name}, position {i}"), &last, want);
+        for (whose, mut model) in both(&stem.with_extension("gguf"), Precision::Float) {
+            let mut last = Vec::new();
+            for (i, (id, want)) in prompt.iter().zip(want.chunks(want.len() / prompt.len())).enumerate() {
+                last = model(&[*id], i);
+                assert_close(&format!("{whose}, {name}, position {i}"), &last, want);
+            }
+            assert_eq!(continue_greedily(&mut model, last, prompt.len(), greedy.len()), greedy, "{whose}, {name}");
         }
-        assert_eq!(continue_greedily(&mut model, last, prompt.len(), greedy.len()), greedy, "{name}");
     }
 }

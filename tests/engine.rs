@@ -209,7 +209,9 @@ fn hooks_wake_and_must_not_wait() {
     let s = session();
     let woken = Arc::new(AtomicU32::new(0));
     let counter = woken.clone();
-    let wake = Arc::new(move || drop(counter.fetch_add(1, Ordering::Relaxed)));
+    let wake = Arc::new(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
     let generation = Generation::start(&s, GenerateParams { wake: Some(wake), ..ask(&PROMPT, 4) }).unwrap();
     drain(&generation);
     assert!(woken.load(Ordering::Relaxed) >= 2);

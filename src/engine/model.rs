@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
 use crate::kernels::KvType;
-use crate::sys::file::{FileSource, ReadAt};
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
+use crate::sys::file::{FileSource, ReadAt};
 use crate::text::{Token, Tokenizer};
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -156,7 +156,8 @@ impl Model {
         &self.runtime
     }
 
-    pub(super) fn n_vocab(&self) -> usize {
+    /// Tokens in the vocabulary: the length of logits.
+    pub fn n_vocab(&self) -> usize {
         self.info.n_vocab as usize
     }
 

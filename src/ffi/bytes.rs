@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_char};
 use std::ptr::NonNull;
 
 /// As a length: the string ends at its NUL. `INF_NUL` in the header.
-pub(super) const NUL_TERMINATED: usize = usize::MAX;
+const NUL_TERMINATED: usize = usize::MAX;
 
 /// An array of the host: `n` elements from `pointer`, which may be NULL if `n` is 0.
 ///
@@ -30,7 +30,7 @@ pub(super) unsafe fn array<'a, T: Copy>(name: &str, pointer: *const T, n: usize)
     Ok(unsafe { std::slice::from_raw_parts(pointer, n) })
 }
 
-/// A string of the host as bytes: `len` of them, or up to the NUL if `len` is `INF_NUL`.
+/// A string of the host as bytes: `len` of them, or up to the NUL if `len` is `INF_NUL`. NULL is an empty one.
 ///
 /// # Errors
 /// `InvalidArgument`, naming the parameter.
@@ -39,7 +39,9 @@ pub(super) unsafe fn array<'a, T: Copy>(name: &str, pointer: *const T, n: usize)
 /// As [`array`]; with `INF_NUL`, `pointer` is NULL or a NUL-terminated string.
 pub(super) unsafe fn bytes<'a>(name: &str, pointer: *const c_char, len: usize) -> Result<&'a [u8]> {
     if len == NUL_TERMINATED {
-        check_pointer(name, pointer)?;
+        if pointer.is_null() {
+            return Ok(&[]);
+        }
         // SAFETY: not NULL; that it is terminated is the caller's promise.
         return Ok(unsafe { CStr::from_ptr(pointer) }.to_bytes());
     }
@@ -60,6 +62,19 @@ pub(super) unsafe fn text<'a>(name: &str, pointer: *const c_char, len: usize) ->
     std::str::from_utf8(bytes).map_err(|e| Error::new(ErrorKind::InvalidArgument, format!("{name}: not UTF-8 at byte {}", e.valid_up_to())))
 }
 
+/// A NUL-terminated string that must be there.
+///
+/// # Errors
+/// As [`text`], and `InvalidArgument` for NULL.
+///
+/// # Safety
+/// `pointer` is NULL or a NUL-terminated string.
+pub(super) unsafe fn required_text<'a>(name: &str, pointer: *const c_char) -> Result<&'a str> {
+    check_pointer(name, pointer)?;
+    // SAFETY: not NULL, and terminated by the caller's promise.
+    unsafe { text(name, pointer, NUL_TERMINATED) }
+}
+
 /// A NUL-terminated string that may be absent.
 ///
 /// # Errors
@@ -71,7 +86,7 @@ pub(super) unsafe fn optional_text<'a>(name: &str, pointer: *const c_char) -> Re
     if pointer.is_null() {
         return Ok(None);
     }
-    // SAFETY: not NULL, and terminated by the caller's promise.
+    // SAFETY: passed on from the caller.
     unsafe { text(name, pointer, NUL_TERMINATED) }.map(Some)
 }
 
@@ -206,7 +221,8 @@ mod tests {
             assert_eq!(text("t", s, 3).unwrap(), "h\u{e9}");
             assert_eq!(text("t", null(), 0).unwrap(), "");
             assert_eq!(text("t", s, 2).unwrap_err().message(), "t: not UTF-8 at byte 1");
-            assert!(refused(text("t", null(), 1)) && refused(text("t", null(), NUL_TERMINATED)));
+            assert_eq!(text("t", null(), NUL_TERMINATED).unwrap(), "");
+            assert!(refused(text("t", null(), 1)) && refused(required_text("t", null())));
             assert!(refused(bytes("t", s, usize::MAX - 1)));
             assert_eq!(optional_text("t", null()).unwrap(), None);
         }

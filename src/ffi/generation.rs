@@ -201,7 +201,9 @@ pub unsafe extern "C" fn inf_generation_next(
             let reader = handle::get(g.cast_const())?;
             let out = OutStruct::new(out)?;
             let wait = options::wait(timeout_ms)?;
-            let Some(mut shown) = reader.shown.try_lock() else { return Err(Error::new(ErrorKind::Busy, "another thread reads this generation")) };
+            let Some(mut shown) = reader.shown.try_lock() else {
+                return Err(Error::new(ErrorKind::Busy, "another thread reads this generation"));
+            };
             *shown = printable(reader.generation.next(wait)?);
             out.set(&describe(&shown));
             Ok(())

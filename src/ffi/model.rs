@@ -1,7 +1,7 @@
 //! Models: loading, facts, metadata.
 
 use super::boundary;
-use super::bytes::{self, Buffer, NUL_TERMINATED, Out};
+use super::bytes::{self, Buffer, Out};
 use super::handle::{self, Handle};
 use super::hooks;
 use super::options::{self, JsonOptions, OutStruct, Versioned};
@@ -188,7 +188,8 @@ pub unsafe extern "C" fn inf_model_get_info(m: *const inf_model, out: *mut inf_m
     }
 }
 
-/// Writes the value of a metadata key of the model's file as text: strings as they are, numbers in decimal, true or false, arrays as JSON.
+/// Writes the value of a metadata key of the model's file as text: strings as they are, numbers in decimal, true or false, arrays in brackets
+/// with their strings quoted.
 ///
 /// buf, cap and len follow the rules for buffers. Any thread. Never blocks.
 ///
@@ -210,7 +211,7 @@ pub unsafe extern "C" fn inf_model_metadata(
         boundary::status(err, || {
             let model = handle::get(m)?;
             let buffer = Buffer::new(buf.cast(), cap, len)?;
-            let key = bytes::text("key", key, NUL_TERMINATED)?;
+            let key = bytes::required_text("key", key)?;
             let Some(value) = model.metadata().get(key) else { fail!(InvalidArgument, "the model's file has no metadata {key:?}") };
             buffer.fill_string(value.to_string().as_bytes())
         })
@@ -258,7 +259,7 @@ unsafe fn path(source: *const inf_source) -> Result<PathBuf> {
         fail!(Unsupported, "inf_source.kind {}: this build loads from paths (kind 0)", source.kind);
     }
     // SAFETY: passed on from the caller.
-    unsafe { bytes::text("inf_source.path", source.path, NUL_TERMINATED) }.map(PathBuf::from)
+    unsafe { bytes::required_text("inf_source.path", source.path) }.map(PathBuf::from)
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {

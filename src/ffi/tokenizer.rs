@@ -16,6 +16,8 @@ pub const INF_TOK_ADD_SPECIAL: u32 = 1u32;
 /// `inf_tokenize`: text that spells a control token becomes that token; without it, it stays text, so that what a user
 /// writes is never a control token. `inf_detokenize`: control tokens are spelled out; without it, they are left out.
 pub const INF_TOK_PARSE_SPECIAL: u32 = 2u32;
+/// `inf_detokenize`: the tokens continue a text, as an answer continues its prompt: a space that they begin with is kept.
+pub const INF_TOK_CONTINUES: u32 = 4u32;
 
 /// Turns UTF-8 into tokens. flags: `INF_TOK_*`.
 ///
@@ -48,7 +50,7 @@ pub unsafe extern "C" fn inf_tokenize(
     }
 }
 
-/// Turns n tokens into text: the bytes that `inf_tokenize` would have made them from. flags: 0 or `INF_TOK_PARSE_SPECIAL`. The text
+/// Turns n tokens into text, as `inf_tokenize` would have made them from. flags: `INF_TOK_PARSE_SPECIAL`, `INF_TOK_CONTINUES`. The text
 /// may begin or end inside a character if the tokens do.
 ///
 /// buf, cap and len follow the rules for buffers. Any thread. Blocks for the time of the work only.
@@ -73,9 +75,9 @@ pub unsafe extern "C" fn inf_detokenize(
         boundary::status(err, || {
             let model = handle::get(m)?;
             let buffer = Buffer::new(buf.cast(), cap, len)?;
-            options::known_flags(flags, INF_TOK_PARSE_SPECIAL)?;
+            options::known_flags(flags, INF_TOK_PARSE_SPECIAL | INF_TOK_CONTINUES)?;
             let tokens = all_from_c(bytes::array("tokens", tokens, n)?)?;
-            let options = DecodeOptions { skip_special: flags & INF_TOK_PARSE_SPECIAL == 0, at_text_start: true };
+            let options = DecodeOptions { skip_special: flags & INF_TOK_PARSE_SPECIAL == 0, at_text_start: flags & INF_TOK_CONTINUES == 0 };
             buffer.fill_string(&model.tokenizer().decode(&tokens, options)?)
         })
     }
@@ -103,7 +105,7 @@ pub unsafe extern "C" fn inf_token_bytes(
         boundary::status(err, || {
             let model = handle::get(m)?;
             let buffer = Buffer::new(buf.cast(), cap, len)?;
-            buffer.fill_string(&model.tokenizer().token_bytes(from_c(t)?)?)
+            buffer.fill_string(model.tokenizer().token_bytes(from_c(t)?)?)
         })
     }
 }

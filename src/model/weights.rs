@@ -164,9 +164,7 @@ impl<B: Backend> Loader<'_, B> {
 fn check_shape(info: &TensorInfo, expected: &[usize]) -> Result<()> {
     let found = info.shape();
     let longest = found.len().max(expected.len());
-    let same = (0..longest).all(|i| {
-        found.get(i).unwrap_or(&1) == expected.get(i).unwrap_or(&1)
-    });
+    let same = (0..longest).all(|i| found.get(i).unwrap_or(&1) == expected.get(i).unwrap_or(&1));
     if same {
         return Ok(());
     }

@@ -11,9 +11,8 @@ mod tests;
 use crate::error::Result;
 use crate::fail;
 use crate::sys::cores;
-use crate::sys::fpenv::FpEnv;
-use crate::sys::process::{ProcessStamp, SignalsBlocked};
-use crate::sys::thread;
+use crate::sys::process::ProcessStamp;
+use crate::sys::thread::Thread;
 use gate::Gate;
 use parking_lot::Mutex;
 use std::any::Any;
@@ -22,7 +21,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use cores::default_threads;
@@ -62,7 +60,7 @@ pub struct Task {
 /// Any number of threads may call it at once; their regions take turns.
 pub struct Pool {
     shared: Arc<Shared>,
-    workers: Mutex<Vec<JoinHandle<()>>>,
+    workers: Mutex<Vec<Thread>>,
     born: ProcessStamp,
 }
 
@@ -108,11 +106,10 @@ impl Pool {
             region: AtomicPtr::new(ptr::null_mut()),
         };
         let pool = Self { shared: Arc::new(shared), workers: Mutex::default(), born: ProcessStamp::current() };
-        let _signals = SignalsBlocked::new();
         for worker in 0..n_threads - 1 {
             let shared = Arc::clone(&pool.shared);
             // On failure `pool` is dropped, which ends the workers started so far.
-            let handle = thread::spawn(&format!("inference-{worker}"), STACK_BYTES, move || shared.work(worker))?;
+            let handle = Thread::spawn(&format!("inference-{worker}"), STACK_BYTES, move || shared.work(worker))?;
             pool.workers.lock().push(handle);
         }
         Ok(pool)
@@ -160,14 +157,10 @@ impl Pool {
     /// Waits for the workers, which have been told to end.
     fn join(&self) {
         let workers = std::mem::take(&mut *self.workers.lock());
-        let this_thread = std::thread::current().id();
-        if workers.iter().any(|worker| worker.thread().id() == this_thread) {
+        if workers.iter().any(Thread::is_current) {
             return; // A thread cannot join itself: dropping the handles lets all of them end on their own.
         }
-        for worker in workers {
-            // A worker only fails if the host's hook panicked: there is nobody to tell but the host.
-            let _ = worker.join();
-        }
+        workers.into_iter().for_each(Thread::join);
     }
 }
 
@@ -186,7 +179,6 @@ impl Drop for Pool {
 impl Shared {
     /// A worker's life.
     fn work(&self, worker: usize) {
-        let _environment = FpEnv::set_default();
         if let Some(mask) = &self.config.cpu_mask {
             cores::bind_thread(mask);
         }

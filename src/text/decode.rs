@@ -61,11 +61,11 @@ impl TextStart {
         if self.options.skip_special && tokenizer.token_type(token).is_some_and(TokenType::is_guarded) {
             return Ok(&[]);
         }
-        let pending = self.pending;
-        self.pending = pending && piece.is_empty();
-        if !pending || !tokenizer.strip_first_space {
-            return Ok(piece);
+        let begins = self.pending;
+        self.pending &= piece.is_empty();
+        match piece.strip_prefix(b" ") {
+            Some(stripped) if begins && tokenizer.strip_first_space => Ok(stripped),
+            _ => Ok(piece),
         }
-        Ok(piece.strip_prefix(b" ").unwrap_or(piece))
     }
 }

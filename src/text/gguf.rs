@@ -70,7 +70,10 @@ fn byte_level(metadata: &Metadata) -> Result<VocabularyData<'_>> {
 fn pre_tokenizer(metadata: &Metadata) -> Result<&'static Named> {
     match metadata.str_opt("tokenizer.ggml.pre")? {
         Some(name) => from_name(name),
-        None => fail!(Unsupported, "metadata \"tokenizer.ggml.pre\" is missing: the file was converted before 2024-05 and does not say how text is cut into words"),
+        None => fail!(
+            Unsupported,
+            "metadata \"tokenizer.ggml.pre\" is missing: the file was converted before 2024-05 and does not say how text is cut into words"
+        ),
     }
 }
 
@@ -187,7 +190,7 @@ mod tests {
             writer.set(&format!("tokenizer.ggml.{key}"), value).unwrap();
         }
         let mut bytes = Vec::new();
-        writer.write(&mut bytes).unwrap();
+        writer.write_to(&mut bytes).unwrap();
         Tokenizer::from_gguf(Gguf::from_source(Arc::new(MemorySource::new(bytes))).unwrap().metadata())
     }
 

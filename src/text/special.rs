@@ -97,11 +97,7 @@ fn between<'a>(text: &'a str, start: usize, end: usize, each: &mut impl FnMut(St
 
 impl Automaton {
     /// The automaton of the tokens whose type `belongs` accepts, if there are any.
-    fn new(
-        vocabulary: &Vocabulary,
-        rules: &HashMap<Token, MatchRules>,
-        belongs: impl Fn(TokenType) -> bool,
-    ) -> Result<Option<Self>> {
+    fn new(vocabulary: &Vocabulary, rules: &HashMap<Token, MatchRules>, belongs: impl Fn(TokenType) -> bool) -> Result<Option<Self>> {
         let (mut texts, mut tokens, mut n_bytes) = (Vec::new(), Vec::new(), 0usize);
         for (token, _) in vocabulary.iter().filter(|&(_, kind)| belongs(kind)) {
             let text = vocabulary.text(token).unwrap_or_default();
@@ -199,7 +195,8 @@ mod tests {
 
     #[test]
     fn rules_for_no_token_are_refused() {
-        let data = VocabularyData { tokens: vec![Cow::Borrowed(b"a")], types: vec![TokenType::Normal], ..VocabularyData::empty(Alphabet::Bytes) };
+        let data =
+            VocabularyData { tokens: vec![Cow::Borrowed(b"a")], types: vec![TokenType::Normal], ..VocabularyData::empty(Alphabet::Bytes) };
         let vocabulary = Vocabulary::new(&data).unwrap();
         assert!(SpecialTokens::new(&vocabulary, &[(u32::MAX, MatchRules::default())]).is_err());
     }

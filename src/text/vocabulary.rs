@@ -212,10 +212,7 @@ mod tests {
     #[test]
     fn pieces_are_what_tokens_stand_for() {
         use TokenType::{Byte, Control, Normal, UserDefined};
-        let v = data(
-            Alphabet::Characters,
-            &[("▁▁a", Normal), ("<0x0A>", Byte), ("<s>", Control), ("", Normal), ("▁", UserDefined)],
-        );
+        let v = data(Alphabet::Characters, &[("▁▁a", Normal), ("<0x0A>", Byte), ("<s>", Control), ("", Normal), ("▁", UserDefined)]);
         let v = Vocabulary::new(&v).unwrap();
         let pieces: Vec<_> = (0..5).map(|t| v.piece(t).unwrap()).collect();
         assert_eq!(pieces, [b"  a".as_slice(), b"\n", b"<s>", b"", b" "]);

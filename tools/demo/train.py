@@ -19,7 +19,8 @@ from model import Model, Shape
 CHECKPOINT = vocabulary.BUILD / "checkpoint.pt"
 BATCH_TOKENS = 4096  # tokens in one step, padding included
 STORY_SHARE = 0.06
-SAVE_EVERY = 100
+ECHO_STEPS = 100  # short steps of pure copying before the first conversation
+SAVE_EVERY = 50
 LOG_EVERY = 20
 
 
@@ -66,6 +67,12 @@ class Samples:
             rows.append(self.sample(turns))
             longest = max(longest, len(rows[-1][0]))
         return self.pad(rows, longest, spread)
+
+    def echo(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Random tokens, said twice: nothing but copying helps to predict the second half."""
+        half = [[self.rng.randrange(Shape.vocabulary) for _ in range(24)] for _ in range(24)]
+        rows = [(row * 2, [False] * len(row) + [True] * len(row)) for row in half]
+        return self.pad(rows, 48, spread=False)
 
     def pad(self, rows: list, longest: int, spread: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Fills up to the longest row. Padding comes last, where causal attention never sees it."""
@@ -167,7 +174,10 @@ class Run:
         while self.step < steps:
             progress = self.step / steps
             samples.rng.seed(self.seed * 1_000_003 + self.step)
-            batch = samples.batch(turns_at(progress, samples.rng), spread=progress > 0.3)
+            if self.step < ECHO_STEPS:
+                batch = samples.echo()
+            else:
+                batch = samples.batch(turns_at(progress, samples.rng), spread=progress > 0.3)
             loss = train_step(self.model, self.optims, batch, learning_rate(progress, self.step))
             self.step, self.seconds = self.step + 1, time.monotonic() - start
             self.loss = loss if math.isnan(self.loss) else 0.95 * self.loss + 0.05 * loss

@@ -1,4 +1,7 @@
 //! Attention of one sequence's rows over its positions, the textbook way. Used by the stage `attend`.
+//!
+//! All scores exist at once, `(n_heads, rows, n_positions)` in `f32`, and what a row may not see is masked, not skipped: nothing here
+//! resembles the tiles and the online softmax of our kernels, so the two cannot share a mistake.
 
 use crate::backend::Attention;
 use candle_core::{DType, Device, Tensor};

@@ -1,4 +1,7 @@
 //! Keys and values on a candle device: paged, one pair of tensors per layer. Used by `rope_append` and `attend`.
+//!
+//! Blocks are the first dimension, so that one gather by the block table reads a sequence, however its blocks are scattered, and the
+//! rows of a block that a pass writes are one copy.
 
 use super::error::InStage;
 use super::memory;
@@ -35,7 +38,11 @@ impl Kv {
         Self { layers: Vec::new(), n_blocks: 0, shape: *shape, dtype }
     }
 
-    /// Makes blocks `0..n_blocks` exist. The old ones are copied, so old and new exist side by side for a moment.
+    /// Makes blocks `0..n_blocks` exist. The old ones are copied, so old and new exist side by side for a moment; whoever grows often
+    /// should grow in large steps.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, with the old blocks as they were.
     pub(super) fn grow(&mut self, device: &Device, n_blocks: usize) -> Result<()> {
         if n_blocks <= self.n_blocks {
             return Ok(());
@@ -60,6 +67,9 @@ impl Kv {
     }
 
     /// Writes the keys and values of a batch's rows, both `(rows, n_kv_heads * head_dim)`, into the blocks of its sequences.
+    ///
+    /// # Errors
+    /// `Internal` for a layer or a block that does not exist.
     pub(super) fn append(&mut self, batch: &Batch, layer: usize, keys: &Tensor, values: &Tensor) -> Result<()> {
         let keys = keys.to_dtype(self.dtype).and_then(|t| t.contiguous()).stage("rope_append, keys")?;
         let values = values.to_dtype(self.dtype).and_then(|t| t.contiguous()).stage("rope_append, values")?;
@@ -75,6 +85,9 @@ impl Kv {
     }
 
     /// The keys and values of positions `0..sequence.start + rows` of a sequence, each `(n_kv_heads, positions, head_dim)` in `f32`.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
     pub(super) fn gather(&self, batch: &Batch, sequence: &SequenceRows, layer: usize) -> Result<(Tensor, Tensor)> {
         let n_positions = sequence.start + sequence.rows.len();
         let blocks = &self.checked_table(batch, sequence)?[..n_positions.div_ceil(BLOCK_TOKENS)];

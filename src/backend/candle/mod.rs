@@ -15,8 +15,6 @@ mod error;
 mod kv;
 mod memory;
 mod rope;
-#[cfg(test)]
-mod tests;
 mod weights;
 mod workspace;
 
@@ -247,3 +245,6 @@ fn output_rows(residual: &Tensor, batch: &Batch, norm: &Norm<Candle>) -> candle_
     let outputs = Tensor::new(outputs, residual.device())?; // (outputs,)
     normalise(&residual.index_select(&outputs, 0)?, norm)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ use std::ops::Range;
 /// Weights `(n_out, n_in)`.
 pub struct Matrix(Storage);
 
+/// Products are in `f32` whatever the storage: half-precision weights are widened for each one, so that the only roundings are
+/// those of the file and of `f32` (candle's own product in `bf16` would round the activations too).
 enum Storage {
     /// `(n_out, n_in)` in `f32`, or in the half precision it was stored in.
     Float(Tensor),
@@ -23,6 +25,9 @@ enum Storage {
 
 impl Matrix {
     /// Puts `tensor` on `device`: expanded to `f32`, or as it is stored, as `precision` says.
+    ///
+    /// # Errors
+    /// `Format` if the bytes are not what the shape says, `OutOfMemory`.
     pub(super) fn new(tensor: &HostTensor, device: &Device, precision: Precision) -> Result<Self> {
         let storage = match precision {
             Precision::Float => Storage::Float(to_f32(tensor, device)?),
@@ -139,7 +144,7 @@ fn float_dtype(dtype: DType) -> Option<candle_core::DType> {
 }
 
 /// Candle's name for a storage type.
-fn ggml_dtype(dtype: DType) -> GgmlDType {
+pub(super) fn ggml_dtype(dtype: DType) -> GgmlDType {
     match dtype {
         DType::F32 => GgmlDType::F32,
         DType::F16 => GgmlDType::F16,
@@ -159,22 +164,17 @@ fn ggml_dtype(dtype: DType) -> GgmlDType {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests;
     use super::*;
     use crate::backend::naive::{self, assert_close, noise, widen};
     use crate::error::ErrorKind;
-    use crate::sys::memory::AlignedBytes;
+    use crate::kernels::{Kernels as _, Reference};
 
     const ROWS: usize = 17;
     const COLS: usize = 512;
 
-    /// A matrix of noise stored as `dtype`, and its elements as candle's own quantiser reads them back.
     fn stored(dtype: DType) -> (HostTensor, Vec<f32>) {
-        let source = Tensor::from_vec(noise(ROWS * COLS, 5), (ROWS, COLS), &Device::Cpu).unwrap();
-        let stored = QTensor::quantize(&source, ggml_dtype(dtype)).unwrap();
-        let expanded = stored.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        let mut data = AlignedBytes::zeroed(ROWS * dtype.row_bytes(COLS).unwrap()).unwrap();
-        data.as_mut_slice().copy_from_slice(&stored.data().unwrap());
-        (HostTensor { name: dtype.name().into(), dtype, n_rows: ROWS, n_cols: COLS, data }, expanded)
+        tests::stored(&noise(ROWS * COLS, 5), COLS, dtype)
     }
 
     fn values(x: candle_core::Result<Tensor>) -> Vec<f32> {
@@ -196,6 +196,21 @@ mod tests {
             let noise = if float_dtype(dtype).is_some() { 1e-6 } else { 0.01 };
             assert_close(dtype.name(), &values(quantized.product(&input)), &want, noise);
             assert_eq!(quantized.bytes(), tensor.data.as_slice().len());
+        }
+    }
+
+    #[test]
+    fn every_type_means_what_our_kernels_read() {
+        for dtype in DType::ALL {
+            let (tensor, _) = stored(dtype);
+            let ids = Tensor::arange(0, ROWS as u32, &Device::Cpu).unwrap();
+            let got = Matrix::new(&tensor, &Device::Cpu, Precision::Float).unwrap().rows(&ids);
+            let mut want = vec![0.0; COLS];
+            let row_bytes = tensor.data.as_slice().len() / ROWS;
+            for (bytes, got) in tensor.data.as_slice().chunks(row_bytes).zip(values(got).chunks(COLS)) {
+                Reference.dequantize(dtype, bytes, &mut want);
+                assert_close(dtype.name(), got, &widen(&want), 1e-7);
+            }
         }
     }
 

@@ -30,7 +30,7 @@ impl Workspace {
         Self { shape: *shape, max_rows, max_outputs, n_rows: 0, residual: None, slots, angles: None, logits: None }
     }
 
-    /// Forgets the last pass and takes `batch`, which is checked here once for all stages.
+    /// Takes `batch`, checked here once for all stages, and forgets the last pass: a stage out of order finds nothing, not old values.
     pub(super) fn begin(&mut self, batch: &Batch) -> Result<()> {
         batch.check(self.max_rows, self.max_outputs)?;
         *self = Self { n_rows: batch.n_rows(), ..Self::new(&self.shape, self.max_rows, self.max_outputs) };

@@ -4,11 +4,14 @@
 //! decode step allocates nothing once they have. No result depends on how work is divided: see [`crate::kernels`] and `attention`.
 
 mod activations;
+mod append;
 mod attention;
 mod head;
 mod kv;
 mod project;
 mod softmax;
+#[cfg(test)]
+mod tests;
 mod weights;
 mod workspace;
 
@@ -101,7 +104,7 @@ impl Backend for Cpu {
         rope: &Rope,
         kv: &mut Kv,
     ) -> Result<()> {
-        kv::rope_append(self, ws, batch, layer, head_norms, rope, kv)
+        append::rope_append(self, ws, batch, layer, head_norms, rope, kv)
     }
 
     fn attend(&self, ws: &mut Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Kv) -> Result<()> {

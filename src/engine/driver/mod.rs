@@ -8,10 +8,10 @@ pub(super) use task::Task;
 use super::log::{Log, LogLevel};
 use super::session::State;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::thread::Thread;
 use batch::ModelBatch;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
-use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Stack of the driver thread: tokenising and sampling need little, and the host pays for every thread.
@@ -36,7 +36,7 @@ struct Shared {
 /// The driver of one runtime. Its thread starts with the first generation.
 pub(super) struct Driver {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
     log: Arc<Log>,
     hook: Option<ThreadHook>,
 }
@@ -81,7 +81,7 @@ impl Driver {
             self.shared.inbox.lock().stop = true;
             return true;
         };
-        let own = is_current(handle.thread().id());
+        let own = handle.is_current();
         let mut inbox = self.shared.inbox.lock();
         inbox.stop = true;
         self.shared.changed.notify_all();
@@ -97,8 +97,7 @@ impl Driver {
         if let Some(handle) = thread.take()
             && !own
         {
-            // The thread catches its panics, so there is none to report.
-            let _ = handle.join();
+            handle.join();
         }
         true
     }
@@ -109,7 +108,7 @@ impl Driver {
             return Ok(());
         }
         let (shared, log, hook) = (self.shared.clone(), self.log.clone(), self.hook.clone());
-        let spawned = crate::sys::thread::spawn("inference-run", STACK_BYTES, move || {
+        let spawned = Thread::spawn("inference-run", STACK_BYTES, move || {
             let call = |starting| hook.iter().for_each(|h| super::hooks::call(&|| h(starting)));
             call(true);
             run(&shared, &log);
@@ -126,10 +125,6 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.stop(None);
     }
-}
-
-fn is_current(id: ThreadId) -> bool {
-    std::thread::current().id() == id
 }
 
 /// The thread's life: until told to stop.

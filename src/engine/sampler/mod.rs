@@ -138,7 +138,7 @@ impl Sampler {
         for stage in &self.stages {
             stage.apply(&mut self.candidates, &self.recent);
         }
-        let greedy = self.stages.iter().any(|s| *s == Stage::Temperature(0.0)) || !self.stages.iter().any(Stage::draws);
+        let greedy = self.stages.contains(&Stage::Temperature(0.0)) || !self.stages.iter().any(Stage::draws);
         if greedy { self.candidates.most_likely() } else { self.candidates.draw(self.random.next_unit()) }
     }
 }

@@ -67,7 +67,9 @@ fn check_model(model: &Model<'_>) -> Result<()> {
     if kind != "BPE" {
         fail!(Unsupported, "model type {kind:?}, expected \"BPE\"");
     }
-    for (name, affix) in [("continuing_subword_prefix", &model.continuing_subword_prefix), ("end_of_word_suffix", &model.end_of_word_suffix)] {
+    for (name, affix) in
+        [("continuing_subword_prefix", &model.continuing_subword_prefix), ("end_of_word_suffix", &model.end_of_word_suffix)]
+    {
         if let Some(affix) = affix.as_deref().filter(|affix| !affix.is_empty()) {
             fail!(Unsupported, "{name} {affix:?}, expected none");
         }

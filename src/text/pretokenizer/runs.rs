@@ -51,7 +51,7 @@ impl CharKind {
             Self::DeepSeekPunctuation => {
                 matches!(c, '!'..='/' | ':'..='~' | '！'..='／' | '：'..='～' | '‘'..='‟' | '\u{3000}'..='。')
             }
-            Self::DeepSeekIdeograph => matches!(c, '一'..='龥' | 'ࠀ'..='一' | '가'..='\u{d7ff}'),
+            Self::DeepSeekIdeograph => matches!(c, 'ࠀ'..='龥' | '가'..='\u{d7ff}'),
         }
     }
 }

@@ -88,8 +88,8 @@ impl WordRules {
         match self.numbers {
             Numbers::WithSpace => text.run(usize::from(text.at(0).0 == ' '), is_number),
             Numbers::UpTo(n) => {
-                let mut left = n;
-                text.run(0, |c, class| is_number(c, class) && { let l = left; left = l.saturating_sub(1); l > 0 })
+                let numbers = text.text.chars().take(n).take_while(|&c| is_number(c, text.classes.of(c)));
+                Some(numbers.map(char::len_utf8).sum()).filter(|&end| end > 0)
             }
         }
     }

@@ -44,7 +44,7 @@ pub(super) trait Block256: Block {
 }
 
 /// Shuffle patterns: word `j` of each half, in all words of that half.
-static WORD: [[u8; 32]; 8] = {
+const WORD: [[u8; 32]; 8] = {
     let mut patterns = [[0; 32]; 8];
     let mut i = 0;
     while i < 8 * 32 {
