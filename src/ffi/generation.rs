@@ -9,7 +9,7 @@ use super::options::{self, OutStruct, Versioned};
 use super::sampler::inf_sampler;
 use super::session::inf_session;
 use super::status::{self, INF_OK, inf_error, inf_status};
-use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt};
+use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt, Wait};
 use crate::error::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
@@ -201,6 +201,9 @@ pub unsafe extern "C" fn inf_generation_next(
             let reader = handle::get(g.cast_const())?;
             let out = OutStruct::new(out)?;
             let wait = options::wait(timeout_ms)?;
+            if wait != Wait::Poll {
+                hooks::refuse_inside()?;
+            }
             let Some(mut shown) = reader.shown.try_lock() else {
                 return Err(Error::new(ErrorKind::Busy, "another thread reads this generation"));
             };
