@@ -4,6 +4,12 @@
 //! thing a forward pass can be paused between. Activations live in named [`Slot`]s of a workspace, so a stage names its inputs
 //! and outputs and a backend keeps them wherever it likes.
 
+pub mod candle;
+mod check;
+pub mod cpu;
+#[cfg(test)]
+mod naive;
+
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::kernels::{GateFn, KvType, RopeStyle};

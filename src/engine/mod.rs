@@ -1,1 +1,39 @@
-//! Who runs next, with what memory: runtime, model, session, generation.
+//! Who runs next, with what memory. The Rust face of the library; `ffi` is its only user besides our own tests.
+//!
+//! A [`Runtime`] owns threads and the log, a [`Model`] the weights, the tokenizer and the KV blocks, a [`Session`] is one sequence,
+//! a [`Sampler`] chooses tokens, a [`Generation`] runs in the background and hands out [`Event`]s. Everything is `Arc`-shared:
+//! children keep their parents alive, so a host may free in any order.
+
+mod blocks;
+mod device;
+mod driver;
+mod events;
+mod generation;
+mod hooks;
+mod log;
+mod model;
+mod runtime;
+mod sampler;
+mod sequence;
+mod session;
+
+pub use device::{DeviceInfo, DeviceKind};
+pub use events::{Event, EventKind, Finish, Usage};
+pub use generation::{GenerateParams, Generation, Prompt};
+pub use hooks::{WakeHook, in_hook};
+pub use log::{LogLevel, LogSink};
+pub use model::{BackendKind, LoadConfig, Model, ModelInfo};
+pub use runtime::{Runtime, RuntimeConfig};
+pub use sampler::{Sampler, Stage};
+pub use session::{Session, SessionConfig, Step, StepState};
+
+/// How long a call may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Answer at once.
+    Poll,
+    /// At most this long.
+    For(std::time::Duration),
+    /// Until it happens.
+    Forever,
+}

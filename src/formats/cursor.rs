@@ -33,15 +33,24 @@ impl<'a> Cursor<'a> {
         self.base.plus(self.used.into())
     }
 
-    /// Fails unless `n_items` items of at least `min_bytes` bytes each can still follow.
-    ///
-    /// To be asked before memory is allocated for `n_items` items.
-    pub(crate) fn expect_items(&self, n_items: u64, min_bytes: u64) -> Result<()> {
-        let remaining = self.end.minus(self.position()?)?;
-        match ByteSize::new(min_bytes).times(n_items) {
-            Ok(needed) if needed <= remaining => Ok(()),
-            _ => Err(self.too_short(format_args!("{n_items} items of at least {min_bytes} bytes"))),
+    /// Fails unless `n` bytes can still follow. To be asked before memory is allocated for them.
+    pub(crate) fn expect_bytes(&self, n: u64) -> Result<()> {
+        match self.remaining()? >= ByteSize::new(n) {
+            true => Ok(()),
+            false => Err(self.too_short(format_args!("{n} bytes"))),
         }
+    }
+
+    /// Fails unless `n` items of at least `min_bytes` bytes each can still follow.
+    pub(crate) fn expect_items(&self, n: u64, min_bytes: u64) -> Result<()> {
+        match ByteSize::new(min_bytes).times(n) {
+            Ok(needed) if needed <= self.remaining()? => Ok(()),
+            _ => Err(self.too_short(format_args!("{n} items of {min_bytes} bytes or more"))),
+        }
+    }
+
+    fn remaining(&self) -> Result<ByteSize> {
+        self.end.minus(self.position()?)
     }
 
     /// The next `N` bytes.
@@ -57,7 +66,7 @@ impl<'a> Cursor<'a> {
 
     /// The next `dst.len()` bytes, into `dst`.
     pub(crate) fn fill(&mut self, dst: &mut [u8]) -> Result<()> {
-        self.expect_items(1, ByteSize::from(dst.len()).get())?;
+        self.expect_bytes(ByteSize::from(dst.len()).get())?;
         let mut dst = dst;
         while !dst.is_empty() {
             let ahead = self.read_ahead()?;
@@ -91,7 +100,7 @@ impl<'a> Cursor<'a> {
 
     /// The next `n` bytes, in memory of their own.
     pub(crate) fn bytes(&mut self, n: u64) -> Result<Vec<u8>> {
-        self.expect_items(n, 1)?;
+        self.expect_bytes(n)?;
         let mut bytes = try_vec(ByteSize::new(n).to_usize()?)?;
         self.fill(&mut bytes)?;
         Ok(bytes)

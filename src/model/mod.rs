@@ -1,1 +1,18 @@
 //! The validated blueprint of a model, and the one decoder that runs every family.
+//!
+//! [`ModelSpec`] says what a model is, [`names`] where its weights are called what, [`Decoder`] runs it on any [`crate::backend::Backend`],
+//! [`Forward`] and [`Pass`] are what the engine sees.
+
+mod decoder;
+mod family;
+mod forward;
+mod load;
+pub mod names;
+mod spec;
+mod weights;
+
+pub use decoder::Decoder;
+pub use family::{Family, Presence};
+pub use forward::{Forward, Pass, Progress};
+pub use load::{Placement, load};
+pub use spec::{ModelSpec, RopeScaling};

@@ -3,6 +3,12 @@
 //! The only room that names them; everything above sees slices, budgets and parallel regions.
 
 pub mod columns;
+pub mod cores;
+pub mod cpu;
 pub mod file;
+pub mod fpenv;
+pub mod machine;
 pub mod memory;
 pub mod pool;
+pub mod process;
+pub mod thread;

@@ -12,50 +12,58 @@ pub(crate) struct GgmlType {
     pub(crate) block: Option<(u64, u64)>,
 }
 
-/// Number, name and block of the types that are not a [`DType`] (`ggml_type` and `GGML_QUANT_SIZES` in llama.cpp).
+/// The types that are not a [`DType`] (`ggml_type` and `GGML_QUANT_SIZES` in llama.cpp).
 ///
-/// `None` where sources disagree (Q8_1, Q8_K: used for activations, never in files), for the formats that were removed
-/// from ggml, and for those too new to be settled: they are not checked against the file, and never read.
-const OTHERS: [(u32, &str, Option<(u64, u64)>); 30] = [
-    (4, "Q4_2", None),
-    (5, "Q4_3", None),
-    (9, "Q8_1", None),
-    (15, "Q8_K", None),
-    (16, "IQ2_XXS", Some((256, 66))),
-    (17, "IQ2_XS", Some((256, 74))),
-    (18, "IQ3_XXS", Some((256, 98))),
-    (19, "IQ1_S", Some((256, 50))),
-    (20, "IQ4_NL", Some((32, 18))),
-    (21, "IQ3_S", Some((256, 110))),
-    (22, "IQ2_S", Some((256, 82))),
-    (23, "IQ4_XS", Some((256, 136))),
-    (24, "I8", Some((1, 1))),
-    (25, "I16", Some((1, 2))),
-    (26, "I32", Some((1, 4))),
-    (27, "I64", Some((1, 8))),
-    (28, "F64", Some((1, 8))),
-    (29, "IQ1_M", Some((256, 56))),
-    (31, "Q4_0_4_4", None),
-    (32, "Q4_0_4_8", None),
-    (33, "Q4_0_8_8", None),
-    (34, "TQ1_0", Some((256, 54))),
-    (35, "TQ2_0", Some((256, 66))),
-    (36, "IQ4_NL_4_4", None),
-    (37, "IQ4_NL_4_8", None),
-    (38, "IQ4_NL_8_8", None),
-    (39, "MXFP4", Some((32, 17))),
-    (40, "NVFP4", Some((64, 36))),
-    (41, "Q1_0", Some((128, 18))),
-    (42, "Q2_0", None),
+/// Without a block where sources disagree (Q8_1, Q8_K: used for activations, never in files), for the formats that were
+/// removed from ggml, and for those too new to be settled: they are not checked against the file, and never read.
+const OTHERS: [(u32, GgmlType); 30] = [
+    (4, GgmlType::named("Q4_2")),
+    (5, GgmlType::named("Q4_3")),
+    (9, GgmlType::named("Q8_1")),
+    (15, GgmlType::named("Q8_K")),
+    (16, GgmlType::of("IQ2_XXS", 256, 66)),
+    (17, GgmlType::of("IQ2_XS", 256, 74)),
+    (18, GgmlType::of("IQ3_XXS", 256, 98)),
+    (19, GgmlType::of("IQ1_S", 256, 50)),
+    (20, GgmlType::of("IQ4_NL", 32, 18)),
+    (21, GgmlType::of("IQ3_S", 256, 110)),
+    (22, GgmlType::of("IQ2_S", 256, 82)),
+    (23, GgmlType::of("IQ4_XS", 256, 136)),
+    (24, GgmlType::of("I8", 1, 1)),
+    (25, GgmlType::of("I16", 1, 2)),
+    (26, GgmlType::of("I32", 1, 4)),
+    (27, GgmlType::of("I64", 1, 8)),
+    (28, GgmlType::of("F64", 1, 8)),
+    (29, GgmlType::of("IQ1_M", 256, 56)),
+    (31, GgmlType::named("Q4_0_4_4")),
+    (32, GgmlType::named("Q4_0_4_8")),
+    (33, GgmlType::named("Q4_0_8_8")),
+    (34, GgmlType::of("TQ1_0", 256, 54)),
+    (35, GgmlType::of("TQ2_0", 256, 66)),
+    (36, GgmlType::named("IQ4_NL_4_4")),
+    (37, GgmlType::named("IQ4_NL_4_8")),
+    (38, GgmlType::named("IQ4_NL_8_8")),
+    (39, GgmlType::of("MXFP4", 32, 17)),
+    (40, GgmlType::of("NVFP4", 64, 36)),
+    (41, GgmlType::of("Q1_0", 128, 18)),
+    (42, GgmlType::named("Q2_0")),
 ];
 
 impl GgmlType {
+    const fn named(name: &'static str) -> Self {
+        Self { name, block: None }
+    }
+
+    const fn of(name: &'static str, block_len: u64, block_bytes: u64) -> Self {
+        Self { name, block: Some((block_len, block_bytes)) }
+    }
+
     /// The type with ggml's number `id`, or `None` if ggml has no such type that we know of.
     pub(crate) fn from_id(id: u32) -> Option<Self> {
         if let Some(dtype) = DType::from_ggml(id) {
             return Some(Self::from(dtype));
         }
-        OTHERS.iter().find(|(other, ..)| *other == id).map(|&(_, name, block)| Self { name, block })
+        OTHERS.iter().find(|(other, _)| *other == id).map(|&(_, ggml_type)| ggml_type)
     }
 }
 
@@ -99,9 +107,9 @@ mod tests {
 
     #[test]
     fn other_types_are_none_of_ours_and_listed_once() {
-        for (i, &(id, name, _)) in OTHERS.iter().enumerate() {
-            assert_eq!(DType::from_ggml(id), None, "{name}");
-            assert!(OTHERS.iter().skip(i + 1).all(|&(other, ..)| other > id), "{name}");
+        for (i, (id, ggml_type)) in OTHERS.iter().enumerate() {
+            assert_eq!(DType::from_ggml(*id), None, "{ggml_type:?}");
+            assert!(OTHERS.iter().skip(i + 1).all(|(other, _)| other > id), "{ggml_type:?}");
         }
         assert_eq!(GgmlType::from_id(23).unwrap().name, "IQ4_XS");
         assert_eq!(GgmlType::from_id(1000), None);

@@ -1,5 +1,11 @@
 //! The header of one GGUF file: magic, version, metadata, descriptions of tensors. Everything but the tensor data.
 //!
+//! ```text
+//! "GGUF"  version u32  number of tensors u64  number of metadata entries u64
+//! entries:       key (length u64, bytes)   type u32   value
+//! descriptions:  name (length u64, bytes)  number of dimensions u32  dimensions u64...  type u32  offset u64
+//! padding to the alignment, then the data of the tensors, each at an aligned offset from here
+//! ```
 //! Source: the GGUF specification (`docs/gguf.md` in ggml). Versions 2 and 3 differ in nothing that a little-endian file shows.
 
 use crate::error::Result;
@@ -50,6 +56,7 @@ fn check_magic(cursor: &mut Cursor<'_>) -> Result<()> {
     Ok(())
 }
 
+/// 2 and 3 are read. What else there may be is told by name, so that a person knows what to do.
 fn check_version(version: u32) -> Result<()> {
     match version {
         2 | 3 => Ok(()),
@@ -61,6 +68,7 @@ fn check_version(version: u32) -> Result<()> {
     }
 }
 
+/// The descriptions of `n_tensors` tensors; their offsets are still relative to the data.
 fn read_tensors(cursor: &mut Cursor<'_>, n_tensors: u64) -> Result<Vec<TensorInfo>> {
     cursor.expect_items(n_tensors, MIN_TENSOR_BYTES).map_err(|e| e.at("descriptions of tensors"))?;
     let n = ByteSize::new(n_tensors).to_usize()?;

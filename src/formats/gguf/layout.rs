@@ -41,6 +41,7 @@ pub(crate) fn place(tensors: &mut [TensorInfo], header: ByteSize, alignment: u32
     check_apart(tensors)
 }
 
+/// One tensor of [`place`].
 fn place_one(tensor: &mut TensorInfo, data_start: ByteSize, alignment: u32, file: ByteSize) -> Result<()> {
     let relative = tensor.offset.get();
     if !relative.is_multiple_of(alignment.into()) {
@@ -63,7 +64,7 @@ fn check_apart(tensors: &[TensorInfo]) -> Result<()> {
     by_offset.sort_unstable_by_key(|t| t.offset);
     for (a, b) in by_offset.iter().zip(by_offset.iter().skip(1)) {
         if a.offset.plus(a.stored_bytes().unwrap_or(0).into())? > b.offset {
-            fail!(Format, "the data of tensors {} and {} overlaps", Quoted(a.name()), Quoted(b.name()));
+            fail!(Format, "the data of tensors {} and {} overlap", Quoted(a.name()), Quoted(b.name()));
         }
     }
     Ok(())

@@ -223,3 +223,68 @@ pub(crate) fn check_name(name: &str, max_bytes: u64) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::formats::gguf::Gguf;
+    use crate::formats::gguf::GgufWriter;
+    use crate::sys::file::MemorySource;
+    use std::sync::Arc;
+
+    fn model() -> Gguf {
+        let mut writer = GgufWriter::new();
+        let entries: [(&str, Value); 8] = [
+            ("u16", 7u16.into()),
+            ("minus", (-1i64).into()),
+            ("large", u64::MAX.into()),
+            ("f64", 0.5f64.into()),
+            ("text", "héllo".into()),
+            ("bytes", Value::String(b"\xff".as_slice().into())),
+            ("u8s", vec![1u8, 2].into()),
+            ("i32s", vec![-1i32, 2].into()),
+        ];
+        for (key, value) in entries {
+            writer.set(key, value).unwrap();
+        }
+        Gguf::from_source(Arc::new(MemorySource::new(writer.to_bytes().unwrap()))).unwrap()
+    }
+
+    #[test]
+    fn integers_of_any_type_are_taken_where_they_fit() {
+        let model = model();
+        let metadata = model.metadata();
+        assert_eq!(metadata.u32("u16").unwrap(), 7);
+        assert_eq!(metadata.i32("minus").unwrap(), -1);
+        assert_eq!(metadata.u64("large").unwrap(), u64::MAX);
+        assert_eq!(metadata.f32("f64").unwrap(), 0.5);
+        assert_eq!(*metadata.u32s("u8s").unwrap(), [1, 2]);
+        assert!(matches!(metadata.i32s("i32s").unwrap(), Cow::Borrowed([-1, 2])));
+        assert!(metadata.u32s("i32s").is_err() && metadata.u32("minus").is_err() && metadata.u32("large").is_err());
+    }
+
+    #[test]
+    fn errors_name_the_key_what_is_there_and_what_was_expected() {
+        let model = model();
+        let error = model.metadata().u32("minus").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Format);
+        assert_eq!(error.message(), "metadata \"minus\": is i64 -1, expected an integer from 0 to 4294967295");
+        let error = model.metadata().f32s("u8s").unwrap_err();
+        assert_eq!(error.message(), "metadata \"u8s\": is array of 2 u8, expected an array of f32");
+        let error = model.metadata().str("none").unwrap_err();
+        assert_eq!(error.message(), "metadata \"none\" is missing, expected a string in UTF-8");
+        assert!(model.metadata().str("bytes").is_err());
+    }
+
+    #[test]
+    fn a_default_replaces_a_missing_key_but_not_a_wrong_one() {
+        let model = model();
+        let metadata = model.metadata();
+        assert_eq!(metadata.u32_or("none", 5).unwrap(), 5);
+        assert_eq!(metadata.u32_opt("none").unwrap(), None);
+        assert_eq!(metadata.str_or("text", "").unwrap(), "héllo");
+        assert!(metadata.u32_or("text", 5).is_err());
+        assert!(metadata.u32_opt("text").is_err());
+    }
+}

@@ -107,6 +107,11 @@ impl Gguf {
         &self.metadata
     }
 
+    /// The key-value pairs alone; the files are closed.
+    pub fn into_metadata(self) -> Metadata {
+        self.metadata
+    }
+
     /// The descriptions of all tensors, in the order of the file.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
         self.tensors.items().iter()

@@ -42,6 +42,7 @@ impl ValueReader<'_, '_> {
         })
     }
 
+    /// A type, as its number (u32).
     fn value_type(&mut self) -> Result<ValueType> {
         let id = self.cursor.u32()?;
         let unknown = || Error::new(ErrorKind::Format, format!("value type {id} is unknown, expected 0 to 12"));
@@ -73,6 +74,7 @@ impl ValueReader<'_, '_> {
         T::read(self.cursor)
     }
 
+    /// `n` values of fixed size, in as many bytes as they have in the file.
     fn scalars<T: Scalar>(&mut self, n: u64) -> Result<Vec<T>> {
         let mut scalars = self.reserved(n, T::BYTES)?;
         for _ in 0..n {
@@ -81,17 +83,19 @@ impl ValueReader<'_, '_> {
         Ok(scalars)
     }
 
+    /// A length (u64) and that many bytes, which need not be UTF-8.
     fn string(&mut self) -> Result<Box<[u8]>> {
         let n = self.cursor.u64()?;
         self.cursor.bytes(n).map(Vec::into_boxed_slice)
     }
 
+    /// `n` strings. Their total length is known only at the end, so the buffer grows, to at most twice what it holds.
     fn strings(&mut self, n: u64) -> Result<Strings> {
         self.cursor.expect_items(n, MIN_STRING_BYTES)?;
         let mut strings = Strings::with_capacity(ByteSize::new(n).to_usize()?)?;
         for _ in 0..n {
             let n_bytes = self.cursor.u64()?;
-            self.cursor.expect_items(n_bytes, 1)?;
+            self.cursor.expect_bytes(n_bytes)?;
             strings.push_with(ByteSize::new(n_bytes).to_usize()?, |dst| self.cursor.fill(dst))?;
         }
         strings.shrink();

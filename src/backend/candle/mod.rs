@@ -1,0 +1,250 @@
+//! The stages of a decoder on candle tensors: on the CPU the oracle of our own kernels, on CUDA the base of the GPU path.
+//! Used through [`Backend`]; clarity comes before speed, and every value stays on the device.
+//!
+//! # Limits on the CPU
+//!
+//! - Results are equal up to rounding, not to the bit: candle's matrix product takes another path for one row than for many.
+//! - Candle's thread pools belong to the process. They take their size from the environment, serialise their callers, stop working
+//!   after a panic inside them, and hang in a forked child. Shapes, indices and lengths are therefore checked before candle sees
+//!   them; `fork()` cannot be helped. Nothing here is for the hot path of a host: that is what `cpu` is for.
+//! - Weights and KV are reserved before they are allocated. Activations are not: candle aborts if the system has no memory for one.
+//!   They are bounded by the workspace's rows; the largest is attention's `(n_heads, rows, positions)`.
+
+mod attention;
+mod error;
+mod kv;
+mod memory;
+mod rope;
+mod weights;
+mod workspace;
+
+pub use kv::Kv;
+pub use weights::Matrix;
+pub use workspace::Workspace;
+
+use super::{Attention, Backend, Batch, HostTensor, Linear, Norm, Rope, Shape, Slot};
+use crate::error::Result;
+use crate::fail;
+use crate::kernels::{GateFn, KvType};
+use candle_core::{Device, Tensor};
+use error::InStage;
+use rope::Angles;
+use std::ops::Range;
+
+/// How weights are held and multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Expanded to `f32` at load: what a file says, exactly. The oracle.
+    Float,
+    /// As stored: blocks are multiplied by candle's quantised kernels, which round the activations.
+    Quantized,
+}
+
+/// A candle device as a backend.
+#[derive(Clone, Debug)]
+pub struct Candle {
+    device: Device,
+    precision: Precision,
+}
+
+impl Candle {
+    /// The backend on `device`.
+    pub fn new(device: Device, precision: Precision) -> Self {
+        Self { device, precision }
+    }
+
+    /// The backend on the CPU.
+    pub fn cpu(precision: Precision) -> Self {
+        Self::new(Device::Cpu, precision)
+    }
+}
+
+impl Backend for Candle {
+    type Matrix = Matrix;
+    type Vector = Tensor;
+    type Kv = Kv;
+    type Workspace = Workspace;
+
+    fn name(&self) -> &'static str {
+        "candle"
+    }
+
+    fn matrix(&self, tensor: HostTensor) -> Result<Matrix> {
+        Matrix::new(&tensor, &self.device, self.precision)
+    }
+
+    fn vector(&self, tensor: HostTensor) -> Result<Tensor> {
+        weights::vector(&tensor, &self.device)
+    }
+
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        matrix.bytes()
+    }
+
+    fn kv(&self, shape: &Shape, kind: KvType) -> Result<Kv> {
+        shape.check()?;
+        Ok(Kv::new(shape, kind))
+    }
+
+    fn grow_kv(&self, kv: &mut Kv, n_blocks: usize) -> Result<()> {
+        kv.grow(&self.device, n_blocks)
+    }
+
+    fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Workspace> {
+        shape.check()?;
+        Ok(Workspace::new(shape, max_rows, max_outputs))
+    }
+
+    fn begin(&self, ws: &mut Workspace, batch: &Batch, rope: &Rope) -> Result<()> {
+        if 2 * rope.inv_freq.len() > ws.shape.head_dim {
+            fail!(Internal, "candle, begin: {} rotary pairs in a head of {}", rope.inv_freq.len(), ws.shape.head_dim);
+        }
+        ws.begin(batch)?;
+        ws.angles = Angles::new(&batch.positions, rope, &self.device).stage("begin")?;
+        Ok(())
+    }
+
+    fn embed(&self, ws: &mut Workspace, batch: &Batch, table: &Matrix) -> Result<()> {
+        ws.check(batch, "embed")?;
+        let n_vocab = table.n_rows().stage("embed")?;
+        if let Some(token) = batch.tokens.iter().find(|&&token| token as usize >= n_vocab) {
+            fail!(InvalidArgument, "token {token} of a vocabulary of {n_vocab}");
+        }
+        let tokens = Tensor::new(batch.tokens.as_slice(), &self.device).stage("embed")?; // (rows,)
+        ws.set_residual(table.rows(&tokens).stage("embed")?); // (rows, n_embd)
+        Ok(())
+    }
+
+    fn norm_project(&self, ws: &mut Workspace, norm: &Norm<Self>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
+        let x = normalise(ws.residual("norm_project")?, norm).stage("norm_project")?; // (rows, n_embd)
+        for (slot, linear) in projections {
+            let y = project(&x, linear).stage(&format!("norm_project into {slot:?}"))?; // (rows, n_out)
+            ws.put(*slot, y);
+        }
+        Ok(())
+    }
+
+    fn rope_append(
+        &self,
+        ws: &mut Workspace,
+        batch: &Batch,
+        layer: usize,
+        head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
+        rope: &Rope,
+        kv: &mut Kv,
+    ) -> Result<()> {
+        const STAGE: &str = "rope_append";
+        ws.check(batch, STAGE)?;
+        let Shape { n_heads, n_kv_heads, head_dim, .. } = ws.shape;
+        let [query, key, value] = [ws.take(Slot::Query, STAGE)?, ws.take(Slot::Key, STAGE)?, ws.take(Slot::Value, STAGE)?];
+        let turn = |x: &Tensor, n_heads: usize, norm: Option<&Norm<Self>>| -> candle_core::Result<Tensor> {
+            let x = x.reshape(((), n_heads, head_dim))?; // (rows, n_heads, head_dim)
+            let x = norm.map_or(Ok(x.clone()), |norm| normalise(&x, norm))?;
+            ws.angles.as_ref().map_or(Ok(x.clone()), |angles| angles.rotate(&x, rope.style))?.flatten_from(1)
+        };
+        let query = turn(&query, n_heads, head_norms.map(|(query, _)| query)).stage(STAGE)?; // (rows, n_heads * head_dim)
+        let key = turn(&key, n_kv_heads, head_norms.map(|(_, key)| key)).stage(STAGE)?; // (rows, n_kv_heads * head_dim)
+        kv.append(batch, layer, &key, &value)?;
+        ws.put(Slot::Query, query);
+        Ok(())
+    }
+
+    fn attend(&self, ws: &mut Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Kv) -> Result<()> {
+        ws.check(batch, "attend")?;
+        let Shape { n_heads, head_dim, .. } = ws.shape;
+        let query = ws.take(Slot::Query, "attend")?.reshape(((), n_heads, head_dim)).stage("attend")?; // (rows, n_heads, head_dim)
+        let mut parts = Vec::with_capacity(batch.sequences.len());
+        for sequence in &batch.sequences {
+            let (keys, values) = kv.gather(batch, sequence, layer)?; // (n_kv_heads, n_positions, head_dim)
+            let positions = &batch.positions[sequence.rows.clone()];
+            let part = attention::mask(positions, sequence.start + positions.len(), attention.window, &self.device)
+                .and_then(|mask| {
+                    let query = query.narrow(0, sequence.rows.start, positions.len())?;
+                    attention::attend(&query, &keys, &values, &mask, attention)
+                })
+                .stage("attend")?;
+            parts.push(part);
+        }
+        ws.put(Slot::Query, Tensor::cat(&parts, 0).stage("attend")?); // (rows, n_heads * head_dim)
+        Ok(())
+    }
+
+    fn project_add(&self, ws: &mut Workspace, linear: &Linear<Self>) -> Result<()> {
+        let x = ws.take(Slot::Query, "project_add")?; // (rows, n_heads * head_dim)
+        add_projection(ws, &x, linear, "project_add")
+    }
+
+    fn glu(&self, ws: &mut Workspace, f: GateFn, down: &Linear<Self>) -> Result<()> {
+        let (gate, up) = (ws.take(Slot::Gate, "glu")?, ws.take(Slot::Up, "glu")?); // (rows, n_ff)
+        let gate = match f {
+            GateFn::Silu => gate.silu(),
+            GateFn::GeluTanh => gate.gelu(),
+        };
+        let x = gate.and_then(|gate| gate.mul(&up)).stage("glu")?; // (rows, n_ff)
+        add_projection(ws, &x, down, "glu")
+    }
+
+    fn head(&self, ws: &mut Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Matrix, vocab: Range<usize>) -> Result<()> {
+        ws.check(batch, "head")?;
+        if batch.outputs.is_empty() {
+            return Ok(());
+        }
+        let done = if vocab.start == 0 { None } else { ws.logits.take() }; // (outputs, n_done)
+        let n_done = done.as_ref().map_or(Ok(0), |done| done.dim(1)).stage("head")?;
+        let n_vocab = weight.n_rows().stage("head")?;
+        if vocab.start > n_done || vocab.is_empty() || vocab.end > n_vocab {
+            fail!(Internal, "candle, head: rows {vocab:?} of {n_vocab} after {n_done}");
+        }
+        if vocab.end <= n_done {
+            ws.logits = done; // a weight in blocks has given these columns before
+            return Ok(());
+        }
+        let x = output_rows(ws.residual("head")?, batch, norm).stage("head")?; // (outputs, n_embd)
+        let part = weight.product_from(&x, n_done..vocab.end).stage("head")?; // (outputs, at least vocab)
+        let logits = done.map_or(Ok(part.clone()), |done| Tensor::cat(&[&done, &part], 1)); // (outputs, n_done + part)
+        ws.logits = Some(logits.stage("head")?);
+        Ok(())
+    }
+
+    fn logits(&self, ws: &Workspace, i: usize, out: &mut [f32]) -> Result<()> {
+        let (n_outputs, n_done) = ws.logits.as_ref().map_or(Ok((0, 0)), |logits| logits.dims2()).stage("logits")?;
+        let Some(logits) = ws.logits.as_ref().filter(|_| i < n_outputs && out.len() == n_done) else {
+            fail!(Internal, "candle, logits: {} of output {i}, there are {n_done} of {n_outputs} outputs", out.len());
+        };
+        let row = logits.get(i).and_then(|row| row.to_vec1::<f32>()).stage("logits")?; // (n_vocab,)
+        out.copy_from_slice(&row);
+        Ok(())
+    }
+}
+
+/// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension. Source: arXiv 1910.07467, eq. 4.
+fn normalise(x: &Tensor, norm: &Norm<Candle>) -> candle_core::Result<Tensor> {
+    candle_nn::ops::rms_norm(&x.contiguous()?, &norm.weight, norm.eps)
+}
+
+/// `W x + b`: `(rows, n_in) -> (rows, n_out)`.
+fn project(x: &Tensor, linear: &Linear<Candle>) -> candle_core::Result<Tensor> {
+    let y = linear.weight.product(x)?;
+    match &linear.bias {
+        Some(bias) => y.broadcast_add(bias),
+        None => Ok(y),
+    }
+}
+
+/// `residual += W x + b`
+fn add_projection(ws: &mut Workspace, x: &Tensor, linear: &Linear<Candle>, stage: &str) -> Result<()> {
+    let residual = ws.residual(stage)?; // (rows, n_embd)
+    let sum = project(x, linear).and_then(|y| residual.add(&y)).stage(stage)?;
+    ws.set_residual(sum);
+    Ok(())
+}
+
+/// The normalised residual of the rows whose logits are wanted: `(rows, n_embd) -> (outputs, n_embd)`.
+fn output_rows(residual: &Tensor, batch: &Batch, norm: &Norm<Candle>) -> candle_core::Result<Tensor> {
+    let outputs: Vec<u32> = batch.outputs.iter().map(|&row| row as u32).collect();
+    let outputs = Tensor::new(outputs, residual.device())?; // (outputs,)
+    normalise(&residual.index_select(&outputs, 0)?, norm)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! The rotary embedding on candle tensors. Used by `begin` (the angles of a pass) and `rope_append` (the rotation).
+
+use crate::backend::Rope;
+use crate::kernels::RopeStyle;
+use candle_core::{D, DType, Device, Tensor};
+
+/// Cosine and sine of every position of a pass, times the rope's magnitude.
+pub(super) struct Angles {
+    /// `(rows, n_rot / 2)`
+    cos: Tensor,
+    /// `(rows, n_rot / 2)`
+    sin: Tensor,
+}
+
+impl Angles {
+    /// The angles of `positions` (`(rows,)`): `position * inv_freq[i]` in `f32`, as transformers computes them.
+    /// `None` if nothing rotates.
+    pub(super) fn new(positions: &[u32], rope: &Rope, device: &Device) -> candle_core::Result<Option<Self>> {
+        if rope.inv_freq.is_empty() {
+            return Ok(None);
+        }
+        let positions = Tensor::new(positions, device)?.to_dtype(DType::F32)?.unsqueeze(1)?; // (rows, 1)
+        let inv_freq = Tensor::new(rope.inv_freq.as_slice(), device)?.unsqueeze(0)?; // (1, n_rot / 2)
+        let angles = positions.broadcast_mul(&inv_freq)?; // (rows, n_rot / 2)
+        let magnitude = f64::from(rope.magnitude);
+        Ok(Some(Self { cos: (angles.cos()? * magnitude)?, sin: (angles.sin()? * magnitude)? }))
+    }
+
+    /// Rotates the first `n_rot` elements of every head of `x` (`(rows, n_heads, head_dim)`) and leaves the rest as it is.
+    pub(super) fn rotate(&self, x: &Tensor, style: RopeStyle) -> candle_core::Result<Tensor> {
+        let n_rot = 2 * self.cos.dim(1)?;
+        let n_rest = x.dim(2)?.saturating_sub(n_rot);
+        let rotated = self.rotate_all(&x.narrow(2, 0, n_rot)?, style)?;
+        if n_rest == 0 {
+            return Ok(rotated);
+        }
+        Tensor::cat(&[&rotated, &x.narrow(2, n_rot, n_rest)?], 2)
+    }
+
+    /// `(a, b) -> (a cos - b sin, a sin + b cos)` for all pairs of `x` (`(rows, n_heads, n_rot)`). Source: RoFormer, arXiv 2104.09864, eq. 34.
+    fn rotate_all(&self, x: &Tensor, style: RopeStyle) -> candle_core::Result<Tensor> {
+        let (rows, n_heads, n_rot) = x.dims3()?;
+        let (cos, sin) = (self.cos.unsqueeze(1)?, self.sin.unsqueeze(1)?); // (rows, 1, n_rot / 2)
+        let (a, b) = match style {
+            RopeStyle::Halves => (x.narrow(2, 0, n_rot / 2)?, x.narrow(2, n_rot / 2, n_rot / 2)?),
+            RopeStyle::Interleaved => {
+                let pairs = x.reshape((rows, n_heads, n_rot / 2, 2))?;
+                (pairs.narrow(3, 0, 1)?.squeeze(3)?, pairs.narrow(3, 1, 1)?.squeeze(3)?)
+            }
+        }; // (rows, n_heads, n_rot / 2)
+        let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let turned_b = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
+        match style {
+            RopeStyle::Halves => Tensor::cat(&[turned_a, turned_b], 2),
+            RopeStyle::Interleaved => Tensor::stack(&[turned_a, turned_b], D::Minus1)?.reshape(x.shape()),
+        }
+    }
+}

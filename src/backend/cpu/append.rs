@@ -1,0 +1,167 @@
+//! The stage that rotates queries and keys and puts keys and values into their blocks.
+//!
+//! Rows are cut into pieces that end where blocks end, so that threads can each have a block of their own.
+
+use super::Cpu;
+use super::kv::{BlockLayout, Half, Kv};
+use super::workspace::{Angles, Workspace};
+use crate::backend::{BLOCK_TOKENS, Batch, BlockId, Norm, Rope, SequenceRows, Shape, Slot};
+use crate::error::Result;
+use crate::fail;
+use crate::kernels::RopeStyle;
+use crate::sys::memory::AlignedBytes;
+use std::ops::Range;
+
+/// Pieces that are prepared at once, on the stack: 2048 tokens of a prompt, or 64 sequences in decode.
+const WAVE: usize = 64;
+
+/// The norms of query heads and of key heads.
+pub(super) type HeadNorms<'a> = (&'a Norm<Cpu>, &'a Norm<Cpu>);
+
+/// Rows of one sequence that go into one block, with everything they write.
+#[derive(Default)]
+struct Piece<'a> {
+    rows: Range<usize>,
+    id: BlockId,
+    /// Which token of the block the first row is.
+    first_token: usize,
+    /// `(rows, n_heads * head_dim)`
+    query: &'a mut [f32],
+    /// `(rows, n_kv_heads * head_dim)`
+    key: &'a mut [f32],
+    block: Option<&'a mut AlignedBytes>,
+}
+
+/// What all pieces of a layer share.
+struct Append<'a> {
+    cpu: &'a Cpu,
+    shape: &'a Shape,
+    angles: &'a Angles,
+    style: RopeStyle,
+    head_norms: Option<HeadNorms<'a>>,
+    /// `(rows, n_kv_heads * head_dim)`
+    value: &'a [f32],
+    layer: usize,
+    layout: BlockLayout,
+}
+
+/// See [`crate::backend::Backend::rope_append`].
+pub(super) fn rope_append(
+    cpu: &Cpu,
+    ws: &mut Workspace,
+    batch: &Batch,
+    layer: usize,
+    head_norms: Option<HeadNorms<'_>>,
+    rope: &Rope,
+    kv: &mut Kv,
+) -> Result<()> {
+    check(ws, batch, layer, head_norms, rope, kv)?;
+    let Workspace { shape, angles, slots: [query, key, value, ..], scratch, .. } = ws;
+    let append = Append { cpu, shape, angles, style: rope.style, head_norms, value, layer, layout: kv.layout };
+    let (mut query, mut key) = (&mut query[..], &mut key[..]);
+    let mut todo = batch.sequences.iter().flat_map(|sequence| pieces(batch, sequence)).peekable();
+    while todo.peek().is_some() {
+        let mut wave: [Piece<'_>; WAVE] = std::array::from_fn(|_| Piece::default());
+        let mut n = 0;
+        for (place, mut piece) in wave.iter_mut().zip(&mut todo) {
+            piece.query = take_rows(&mut query, piece.rows.len(), shape.width(Slot::Query));
+            piece.key = take_rows(&mut key, piece.rows.len(), shape.width(Slot::Key));
+            (*place, n) = (piece, n + 1);
+        }
+        let wave = &mut wave[..n];
+        hand_out_blocks(wave, &mut kv.blocks)?;
+        let elements = wave.iter().map(|piece| piece.query.len() + 2 * piece.key.len()).sum::<usize>();
+        cpu.pool.for_chunks_with(wave, cpu.rows_per_task(n, elements / n), scratch, &|_, pieces, own| {
+            pieces.iter_mut().for_each(|piece| append.run(piece, &mut own.row));
+        })?;
+    }
+    Ok(())
+}
+
+fn check(ws: &Workspace, batch: &Batch, layer: usize, head_norms: Option<HeadNorms<'_>>, rope: &Rope, kv: &Kv) -> Result<()> {
+    ws.check(batch, "rope_append")?;
+    kv.check(layer, &batch.blocks, "rope_append")?;
+    if rope.inv_freq.len() != ws.angles.n_pairs {
+        fail!(Internal, "cpu, rope_append: {} rotary pairs in a pass that began with {}", rope.inv_freq.len(), ws.angles.n_pairs);
+    }
+    for norm in head_norms.iter().flat_map(|(query, key)| [query, key]) {
+        norm.weight.check(ws.shape.head_dim, "rope_append")?;
+    }
+    Ok(())
+}
+
+/// The rows of `sequence`, cut where blocks end.
+fn pieces<'a>(batch: &Batch, sequence: &SequenceRows) -> impl Iterator<Item = Piece<'a>> {
+    let (start, first_row) = (sequence.start, sequence.rows.start);
+    let end = start + sequence.rows.len();
+    let blocks = start / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS);
+    batch.table(sequence)[blocks.clone()].iter().zip(blocks).map(move |(&id, block)| {
+        let positions = start.max(block * BLOCK_TOKENS)..end.min((block + 1) * BLOCK_TOKENS);
+        let rows = first_row + (positions.start - start)..first_row + (positions.end - start);
+        Piece { rows, id, first_token: positions.start % BLOCK_TOKENS, ..Piece::default() }
+    })
+}
+
+/// Splits the first `n_rows` rows of `width` off `rest`.
+fn take_rows<'a>(rest: &mut &'a mut [f32], n_rows: usize, width: usize) -> &'a mut [f32] {
+    let (rows, after) = std::mem::take(rest).split_at_mut(n_rows * width);
+    *rest = after;
+    rows
+}
+
+/// Gives each piece its block. All differ: a block that is written belongs to one sequence.
+fn hand_out_blocks<'a>(wave: &mut [Piece<'a>], blocks: &'a mut [AlignedBytes]) -> Result<()> {
+    wave.sort_unstable_by_key(|piece| piece.id);
+    let (mut rest, mut next) = (blocks, 0);
+    for piece in wave {
+        let id = piece.id as usize;
+        let after = id.checked_sub(next).and_then(|skip| rest.get_mut(skip..)).and_then(<[_]>::split_first_mut);
+        let Some((block, after)) = after else {
+            fail!(Internal, "cpu, rope_append: two sequences write block {id}");
+        };
+        piece.block = Some(block);
+        (rest, next) = (after, id + 1);
+    }
+    Ok(())
+}
+
+impl Append<'_> {
+    /// Rotates the heads of a piece in place and stores its keys and values. `scratch` holds at least a head.
+    fn run(&self, piece: &mut Piece<'_>, scratch: &mut [f32]) {
+        let (q_width, kv_width) = (self.shape.width(Slot::Query), self.shape.width(Slot::Key));
+        let (query_norm, key_norm) = self.head_norms.unzip();
+        for (i, m) in piece.rows.clone().enumerate() {
+            self.turn(&mut piece.query[i * q_width..][..q_width], m, query_norm, scratch);
+            let key = &mut piece.key[i * kv_width..][..kv_width];
+            self.turn(key, m, key_norm, scratch);
+            if let Some(block) = &mut piece.block {
+                let (block, token) = (block.as_mut_slice(), piece.first_token + i);
+                self.store(block, token, Half::Keys, key);
+                self.store(block, token, Half::Values, &self.value[m * kv_width..][..kv_width]);
+            }
+        }
+    }
+
+    /// Normalises and rotates the heads of row `m`, `(heads, head_dim)`.
+    fn turn(&self, row: &mut [f32], m: usize, norm: Option<&Norm<Cpu>>, scratch: &mut [f32]) {
+        let (cos, sin) = self.angles.row(m);
+        let kernels = self.cpu.kernels;
+        for head in row.chunks_mut(self.shape.head_dim) {
+            if let Some(norm) = norm {
+                let normed = &mut scratch[..head.len()];
+                kernels.rms_norm(head, &norm.weight.values, norm.eps, normed);
+                head.copy_from_slice(normed);
+            }
+            kernels.rope(self.style, head, cos, sin);
+        }
+    }
+
+    /// Stores the heads of `token`, `(n_kv_heads, head_dim)`.
+    fn store(&self, block: &mut [u8], token: usize, half: Half, row: &[f32]) {
+        let BlockLayout { kind, head_bytes, .. } = self.layout;
+        for (head, x) in row.chunks(self.shape.head_dim).enumerate() {
+            let tile = &mut block[self.layout.tile(self.layer, half, head)];
+            self.cpu.kernels.store_kv(kind, x, &mut tile[token * head_bytes..][..head_bytes]);
+        }
+    }
+}

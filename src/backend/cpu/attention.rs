@@ -1,0 +1,212 @@
+//! Attention over paged keys and values: tiles of queries, cut into splits of the context, on all threads.
+//!
+//! **Bits by definition.** For a row and a KV head, positions are cut at absolute multiples of [`SPLIT_TOKENS`]; each split is one
+//! online softmax over its blocks in ascending order, and splits are merged in ascending order. Which rows share a tile and which
+//! thread does which split is free: it never changes a result.
+
+use super::Cpu;
+use super::kv::Kv;
+use super::softmax::{self, Running};
+use super::workspace::{Scratch, Workspace};
+use crate::backend::{Attention, BLOCK_TOKENS, Batch, Shape, Slot};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::AttendParams;
+use crate::sys::memory::try_grow;
+use std::ops::Range;
+
+/// Blocks of a split.
+const SPLIT_BLOCKS: usize = 16;
+
+/// Positions of a split. Short enough that one sequence at a few thousand positions keeps many threads busy, long enough that merging
+/// (one state per split) costs nothing beside reading the keys.
+pub(super) const SPLIT_TOKENS: usize = SPLIT_BLOCKS * BLOCK_TOKENS;
+
+/// Queries that share one pass over the keys. More would fall out of the first-level cache together with a block's keys and values.
+const QUERIES_PER_TILE: usize = 32;
+
+/// How the attention of a layer is divided: tiles of rows, and parts of their context.
+pub(super) struct Plan {
+    tiles: Vec<Tile>,
+    /// Parts of all tiles.
+    n_parts: usize,
+    /// The most parts of one tile.
+    most_parts: usize,
+    /// Elements of the largest tile's state.
+    stride: usize,
+}
+
+/// Consecutive rows of one sequence.
+struct Tile {
+    /// Index in the batch.
+    sequence: usize,
+    rows: Range<usize>,
+    /// Position of the first row.
+    start: usize,
+    /// Splits that any of the rows sees.
+    splits: Range<usize>,
+    /// Its parts, among those of all tiles: one for each split, or one for all.
+    parts: Range<usize>,
+}
+
+impl Shape {
+    /// Rows of a tile.
+    pub(super) fn rows_per_tile(&self) -> usize {
+        (QUERIES_PER_TILE / self.group()).max(1)
+    }
+}
+
+impl Plan {
+    /// No tiles, with room for those of `max_rows` rows.
+    pub(super) fn new(max_rows: usize) -> Result<Self> {
+        let mut tiles = Vec::new();
+        let refused = |_| Error::new(ErrorKind::OutOfMemory, format!("cannot plan attention for {max_rows} rows"));
+        tiles.try_reserve_exact(max_rows).map_err(refused)?;
+        Ok(Self { tiles, n_parts: 0, most_parts: 0, stride: 0 })
+    }
+
+    /// Divides `batch` for `n_threads` threads.
+    fn build(&mut self, batch: &Batch, shape: &Shape, window: Option<u32>, n_threads: usize) {
+        let rows_per_tile = shape.rows_per_tile();
+        self.tiles.clear();
+        for (sequence, of) in batch.sequences.iter().enumerate() {
+            for first in of.rows.clone().step_by(rows_per_tile) {
+                let rows = first..of.rows.end.min(first + rows_per_tile);
+                let start = of.start + (first - of.rows.start);
+                let splits = oldest(start, window) / SPLIT_TOKENS..(start + rows.len()).div_ceil(SPLIT_TOKENS);
+                self.tiles.push(Tile { sequence, rows, start, splits, parts: 0..0 });
+            }
+        }
+        let longest = self.tiles.iter().map(|tile| tile.splits.len()).max().unwrap_or(0);
+        let total = self.tiles.iter().map(|tile| tile.splits.len()).sum::<usize>() * shape.n_kv_heads;
+        // Tiles stay whole unless the longest would be more than half of a thread's share.
+        let cut = n_threads > 1 && 2 * longest * n_threads > total;
+        self.n_parts = 0;
+        for tile in &mut self.tiles {
+            tile.parts = self.n_parts..self.n_parts + if cut { tile.splits.len() } else { 1 };
+            self.n_parts = tile.parts.end;
+        }
+        self.most_parts = if cut { longest } else { 1 };
+        let most_rows = self.tiles.iter().map(|tile| tile.rows.len()).max().unwrap_or(0);
+        self.stride = softmax::len(most_rows * shape.group(), shape.head_dim);
+    }
+
+    /// The tile that `part` belongs to, and the splits it covers.
+    fn part(&self, part: usize) -> (&Tile, Range<usize>) {
+        let tile = &self.tiles[self.tiles.partition_point(|tile| tile.parts.end <= part)];
+        if tile.parts.len() == 1 {
+            return (tile, tile.splits.clone());
+        }
+        let split = tile.splits.start + (part - tile.parts.start);
+        (tile, split..split + 1)
+    }
+
+    /// The tile that `row` belongs to.
+    fn tile_of(&self, row: usize) -> &Tile {
+        &self.tiles[self.tiles.partition_point(|tile| tile.rows.end <= row)]
+    }
+}
+
+/// The first position that a token at `position` sees.
+fn oldest(position: usize, window: Option<u32>) -> usize {
+    window.map_or(0, |window| (position + 1).saturating_sub(window.max(1) as usize))
+}
+
+/// One layer's attention, as its tasks see it.
+struct Job<'a> {
+    cpu: &'a Cpu,
+    shape: &'a Shape,
+    batch: &'a Batch,
+    plan: &'a Plan,
+    params: AttendParams,
+    window: Option<u32>,
+    kv: &'a Kv,
+    layer: usize,
+}
+
+/// See [`crate::backend::Backend::attend`].
+pub(super) fn attend(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Kv) -> Result<()> {
+    ws.check(batch, "attend")?;
+    kv.check(layer, &batch.blocks, "attend")?;
+    let Workspace { shape, n_rows, plan, partials, slots: [query, ..], scratch, .. } = ws;
+    let Attention { scale, softcap, window } = *attention;
+    plan.build(batch, shape, window, cpu.pool.n_threads());
+    let n_partials = plan.n_parts * shape.n_kv_heads;
+    try_grow(partials, n_partials * plan.stride)?;
+    let partials = &mut partials[..n_partials * plan.stride];
+    let params = AttendParams { head_dim: shape.head_dim, scale, softcap };
+    let job = Job { cpu, shape, batch, plan, params, window, kv, layer };
+    let query = &mut query[..*n_rows * shape.width(Slot::Query)];
+    cpu.pool.for_chunks_with(partials, plan.stride, scratch, &|i, state, own| {
+        job.partial(i / shape.n_kv_heads, i % shape.n_kv_heads, query, state, own);
+    })?;
+    job.combine(partials, query)
+}
+
+impl Job<'_> {
+    /// What the queries of `head` see in `part`, into `state`. `query` is `(rows, n_heads * head_dim)`.
+    fn partial(&self, part: usize, head: usize, query: &[f32], state: &mut [f32], own: &mut Scratch) {
+        let Scratch { queries, split: other, visible, .. } = own;
+        let (tile, mut splits) = self.plan.part(part);
+        let n_queries = tile.rows.len() * self.shape.group();
+        let (visible, len) = (&mut visible[..n_queries], softmax::len(n_queries, self.shape.head_dim));
+        let (state, other) = (&mut state[..len], &mut other[..len]);
+        let queries = self.gather(tile, head, query, queries);
+        if let Some(first) = splits.next() {
+            self.split(tile, head, first, queries, visible, state);
+        }
+        for next in splits {
+            self.split(tile, head, next, queries, visible, other);
+            softmax::merge(state, other, n_queries);
+        }
+    }
+
+    /// The queries of a tile that read the keys of `head`: `(rows of the tile, group, head_dim)`.
+    fn gather<'q>(&self, tile: &Tile, head: usize, query: &[f32], queries: &'q mut [f32]) -> &'q [f32] {
+        let (width, len) = (self.shape.width(Slot::Query), self.shape.group() * self.shape.head_dim);
+        let queries = &mut queries[..tile.rows.len() * len];
+        for (m, to) in tile.rows.clone().zip(queries.chunks_mut(len)) {
+            to.copy_from_slice(&query[m * width + head * len..][..len]);
+        }
+        queries
+    }
+
+    /// What `queries` see of split number `split`, into `state`.
+    fn split(&self, tile: &Tile, head: usize, split: usize, queries: &[f32], visible: &mut [(u32, u32)], state: &mut [f32]) {
+        let (first, end) = (oldest(tile.start, self.window) / BLOCK_TOKENS, (tile.start + tile.rows.len()).div_ceil(BLOCK_TOKENS));
+        let blocks = first.max(split * SPLIT_BLOCKS)..end.min((split + 1) * SPLIT_BLOCKS);
+        let table = self.batch.table(&self.batch.sequences[tile.sequence]);
+        let mut state = softmax::start(state, visible.len());
+        for block in blocks {
+            let inside = |position: usize| position.saturating_sub(block * BLOCK_TOKENS).min(BLOCK_TOKENS) as u32;
+            for (i, seen) in visible.chunks_mut(self.shape.group()).enumerate() {
+                let position = tile.start + i;
+                seen.fill((inside(oldest(position, self.window)), inside(position + 1)));
+            }
+            let keys_values = self.kv.tile(table[block], self.layer, head);
+            self.cpu.kernels.attend(&self.params, queries, keys_values, visible, &mut state);
+        }
+    }
+
+    /// Merges the parts of every query into `query`, `(rows, n_kv_heads, group, head_dim)`.
+    fn combine(&self, partials: &[f32], query: &mut [f32]) -> Result<()> {
+        let Shape { n_kv_heads, head_dim, .. } = *self.shape;
+        let (group, plan) = (self.shape.group(), self.plan);
+        let unit = group * head_dim; // what one state holds of one row
+        let per_task = self.cpu.rows_per_task(query.len() / unit, unit * plan.most_parts);
+        self.cpu.pool.for_chunks(query, per_task * unit, &|task, chunk| {
+            for (i, out) in chunk.chunks_mut(unit).enumerate() {
+                let (row, head) = ((task * per_task + i) / n_kv_heads, (task * per_task + i) % n_kv_heads);
+                let tile = plan.tile_of(row);
+                let first = (row - tile.rows.start) * group;
+                for (g, acc) in out.chunks_mut(head_dim).enumerate() {
+                    let mut running = Running::new(acc);
+                    for part in tile.parts.clone() {
+                        let state = &partials[(part * n_kv_heads + head) * plan.stride..];
+                        running.merge(state, tile.rows.len() * group, first + g);
+                    }
+                    running.finish();
+                }
+            }
+        })
+    }
+}

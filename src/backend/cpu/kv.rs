@@ -1,0 +1,103 @@
+//! Keys and values of all layers in blocks of tokens. Written by `append`, read by `attention`.
+
+use crate::backend::{BLOCK_TOKENS, BlockId, Shape};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fail;
+use crate::kernels::{KvTile, KvType};
+use crate::sys::memory::AlignedBytes;
+use std::ops::Range;
+
+/// The keys and values of every block, for every layer.
+pub struct Kv {
+    pub(super) layout: BlockLayout,
+    /// Each `layout.block_bytes()` long.
+    pub(super) blocks: Vec<AlignedBytes>,
+}
+
+/// What lies where in a block: `(n_layers, K | V, n_kv_heads, BLOCK_TOKENS, head_dim)` in `kind`.
+#[derive(Clone, Copy)]
+pub(super) struct BlockLayout {
+    pub(super) kind: KvType,
+    n_layers: usize,
+    n_kv_heads: usize,
+    /// Bytes of one token of one head.
+    pub(super) head_bytes: usize,
+}
+
+/// Keys or values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    Keys,
+    Values,
+}
+
+impl BlockLayout {
+    fn new(shape: &Shape, kind: KvType) -> Result<Self> {
+        shape.check()?;
+        let Shape { n_layers, n_kv_heads, head_dim, .. } = *shape;
+        let factors = [n_layers, 2, n_kv_heads, BLOCK_TOKENS, head_dim, kind.bytes()];
+        if factors.into_iter().try_fold(1_usize, usize::checked_mul).is_none() {
+            fail!(InvalidArgument, "cpu: a KV block of {shape:?} has more bytes than memory can have");
+        }
+        Ok(Self { kind, n_layers, n_kv_heads, head_bytes: head_dim * kind.bytes() })
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.tile(self.n_layers, Half::Keys, 0).start
+    }
+
+    /// The bytes of all tokens of one head: `(BLOCK_TOKENS, head_dim)`.
+    pub(super) fn tile(&self, layer: usize, half: Half, head: usize) -> Range<usize> {
+        let bytes = BLOCK_TOKENS * self.head_bytes;
+        let start = ((layer * 2 + usize::from(half == Half::Values)) * self.n_kv_heads + head) * bytes;
+        start..start + bytes
+    }
+}
+
+impl Kv {
+    /// No blocks yet.
+    pub(super) fn new(shape: &Shape, kind: KvType) -> Result<Self> {
+        Ok(Self { layout: BlockLayout::new(shape, kind)?, blocks: Vec::new() })
+    }
+
+    /// Makes blocks `0..n_blocks` exist, or changes nothing.
+    pub(super) fn grow(&mut self, n_blocks: usize) -> Result<()> {
+        let (n_old, block_bytes) = (self.blocks.len(), self.layout.block_bytes());
+        let n_new = n_blocks.saturating_sub(n_old);
+        self.blocks.try_reserve(n_new).map_err(|_| no_memory(n_new, block_bytes))?;
+        for _ in 0..n_new {
+            match AlignedBytes::zeroed(block_bytes) {
+                Ok(block) => self.blocks.push(block),
+                Err(_) => {
+                    self.blocks.truncate(n_old);
+                    return Err(no_memory(n_new, block_bytes));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys and values of `head` in a block.
+    pub(super) fn tile(&self, block: BlockId, layer: usize, head: usize) -> KvTile<'_> {
+        let bytes = self.blocks[block as usize].as_slice();
+        let half = |half| &bytes[self.layout.tile(layer, half, head)];
+        KvTile { keys: half(Half::Keys), values: half(Half::Values), kind: self.layout.kind }
+    }
+
+    /// That `layer` and all `blocks` exist.
+    pub(super) fn check(&self, layer: usize, blocks: &[BlockId], stage: &str) -> Result<()> {
+        if layer >= self.layout.n_layers {
+            fail!(Internal, "cpu, {stage}: layer {layer} of {}", self.layout.n_layers);
+        }
+        match blocks.iter().find(|&&block| block as usize >= self.blocks.len()) {
+            Some(block) => fail!(Internal, "cpu, {stage}: block {block} of {}", self.blocks.len()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn no_memory(n_blocks: usize, block_bytes: usize) -> Error {
+    let bytes = n_blocks.saturating_mul(block_bytes);
+    let error = Error::new(ErrorKind::OutOfMemory, format!("cannot allocate {n_blocks} KV blocks of {block_bytes} bytes"));
+    error.with_detail([i64::try_from(bytes).unwrap_or(i64::MAX), 0])
+}

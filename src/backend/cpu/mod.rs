@@ -1,0 +1,129 @@
+//! The stages of a decoder on our own kernels and the runtime's pool: the hot path.
+//!
+//! A stage is one parallel region, or two where rows must be prepared first. Buffers live in the workspace and only ever grow, so a
+//! decode step allocates nothing once they have. No result depends on how work is divided: see [`crate::kernels`] and `attention`.
+
+mod activations;
+mod append;
+mod attention;
+mod head;
+mod kv;
+mod project;
+mod softmax;
+#[cfg(test)]
+mod tests;
+mod weights;
+mod workspace;
+
+pub use kv::Kv;
+pub use weights::{Matrix, Vector};
+pub use workspace::Workspace;
+
+use super::{Attention, Backend, Batch, HostTensor, Linear, Norm, Rope, Shape, Slot};
+use crate::error::Result;
+use crate::kernels::{GateFn, Kernels, KvType};
+use crate::sys::pool::Pool;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Elements of an elementwise operation that make a task worth its claim: some microseconds.
+const TASK_ELEMENTS: usize = 1 << 13;
+
+/// Kernels of one instruction set on the threads of one runtime.
+#[derive(Clone)]
+pub struct Cpu {
+    pool: Arc<Pool>,
+    kernels: &'static dyn Kernels,
+}
+
+impl Cpu {
+    /// The backend that computes with `kernels` on `pool`.
+    pub fn new(pool: Arc<Pool>, kernels: &'static dyn Kernels) -> Self {
+        Self { pool, kernels }
+    }
+
+    /// How many of `n_rows` rows of `width` elements make a task: worth its claim, and about two tasks per thread.
+    fn rows_per_task(&self, n_rows: usize, width: usize) -> usize {
+        let balanced = n_rows.div_ceil(2 * self.pool.n_threads());
+        balanced.max(TASK_ELEMENTS.div_ceil(width.max(1))).max(1)
+    }
+}
+
+impl Backend for Cpu {
+    type Matrix = Matrix;
+    type Vector = Vector;
+    type Kv = Kv;
+    type Workspace = Workspace;
+
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn matrix(&self, tensor: HostTensor) -> Result<Matrix> {
+        Matrix::new(tensor)
+    }
+
+    fn vector(&self, tensor: HostTensor) -> Result<Vector> {
+        Vector::new(self, &tensor)
+    }
+
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        matrix.n_bytes()
+    }
+
+    fn kv(&self, shape: &Shape, kind: KvType) -> Result<Kv> {
+        Kv::new(shape, kind)
+    }
+
+    fn grow_kv(&self, kv: &mut Kv, n_blocks: usize) -> Result<()> {
+        kv.grow(n_blocks)
+    }
+
+    fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Workspace> {
+        Workspace::new(self, shape, max_rows, max_outputs)
+    }
+
+    fn begin(&self, ws: &mut Workspace, batch: &Batch, rope: &Rope) -> Result<()> {
+        ws.begin(self, batch, rope)
+    }
+
+    fn embed(&self, ws: &mut Workspace, batch: &Batch, table: &Matrix) -> Result<()> {
+        project::embed(self, ws, batch, table)
+    }
+
+    fn norm_project(&self, ws: &mut Workspace, norm: &Norm<Self>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
+        project::norm_project(self, ws, norm, projections)
+    }
+
+    fn rope_append(
+        &self,
+        ws: &mut Workspace,
+        batch: &Batch,
+        layer: usize,
+        head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
+        rope: &Rope,
+        kv: &mut Kv,
+    ) -> Result<()> {
+        append::rope_append(self, ws, batch, layer, head_norms, rope, kv)
+    }
+
+    fn attend(&self, ws: &mut Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Kv) -> Result<()> {
+        attention::attend(self, ws, batch, layer, attention, kv)
+    }
+
+    fn project_add(&self, ws: &mut Workspace, linear: &Linear<Self>) -> Result<()> {
+        project::project_add(self, ws, linear)
+    }
+
+    fn glu(&self, ws: &mut Workspace, f: GateFn, down: &Linear<Self>) -> Result<()> {
+        project::glu(self, ws, f, down)
+    }
+
+    fn head(&self, ws: &mut Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Matrix, vocab: Range<usize>) -> Result<()> {
+        head::head(self, ws, batch, norm, weight, vocab)
+    }
+
+    fn logits(&self, ws: &Workspace, i: usize, out: &mut [f32]) -> Result<()> {
+        head::logits(ws, i, out)
+    }
+}

@@ -1,0 +1,125 @@
+//! The stages that are matrix products: rows are prepared and quantised once, then all threads share the columns.
+
+use super::Cpu;
+use super::workspace::Workspace;
+use crate::backend::{Batch, Linear, Norm, Slot};
+use crate::error::Result;
+use crate::fail;
+use crate::kernels::{Activation, ActivationRows, GateFn};
+use crate::sys::columns::ColumnsMut;
+
+use super::weights::Matrix;
+
+/// Multiply-adds that make a task worth its claim: some microseconds on a fast core.
+const TASK_MACS: usize = 1 << 18;
+
+/// Tasks per thread: enough that a slow thread is not waited for, few enough that tiles stay long.
+const TASKS_PER_THREAD: usize = 4;
+
+/// Columns of a tile are a multiple of this, so that kernels may take weight rows in groups.
+const TILE_COLUMNS: usize = 16;
+
+/// See [`crate::backend::Backend::embed`].
+pub(super) fn embed(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, table: &Matrix) -> Result<()> {
+    ws.check(batch, "embed")?;
+    let n_embd = ws.shape.n_embd;
+    if table.n_in != n_embd {
+        fail!(Internal, "cpu, embed: rows of {}, expected {n_embd}", table.n_in);
+    }
+    if let Some(token) = batch.tokens.iter().find(|&&token| token as usize >= table.n_out) {
+        fail!(InvalidArgument, "token {token} of a vocabulary of {}", table.n_out);
+    }
+    let rows_per_task = cpu.rows_per_task(ws.n_rows, n_embd);
+    let residual = &mut ws.residual[..ws.n_rows * n_embd];
+    cpu.pool.for_chunks(residual, rows_per_task * n_embd, &|task, chunk| {
+        for (out, &token) in chunk.chunks_mut(n_embd).zip(&batch.tokens[task * rows_per_task..]) {
+            let row = table.rows(token as usize..token as usize + 1);
+            cpu.kernels.dequantize(row.dtype, row.bytes, out);
+        }
+    })
+}
+
+/// See [`crate::backend::Backend::norm_project`].
+pub(super) fn norm_project(cpu: &Cpu, ws: &mut Workspace, norm: &Norm<Cpu>, projections: &[(Slot, &Linear<Cpu>)]) -> Result<()> {
+    let Workspace { shape, n_rows, residual, slots, activations, scratch, .. } = ws;
+    let (n_rows, n_embd) = (*n_rows, shape.n_embd);
+    norm.weight.check(n_embd, "norm_project")?;
+    let mut free = slots.each_mut().map(Some);
+    let mut outs: [_; 5] = std::array::from_fn(|_| ColumnsMut::new(&mut [], 1));
+    for (i, (slot, linear)) in projections.iter().enumerate() {
+        linear.check(n_embd, shape.width(*slot), "norm_project")?;
+        let Some(values) = free[*slot as usize].take() else {
+            fail!(Internal, "cpu, norm_project: two projections into {slot:?}");
+        };
+        outs[i] = ColumnsMut::new(&mut values[..n_rows * shape.width(*slot)], shape.width(*slot));
+    }
+    let layout_of = |i: usize| projections[i].1.weight.activation();
+    for (i, layout) in (0..projections.len()).map(layout_of).enumerate() {
+        if (0..i).all(|before| layout_of(before) != layout) {
+            activations.fill(cpu, scratch, layout, (n_rows, n_embd), &|m, out| {
+                cpu.kernels.rms_norm(&residual[m * n_embd..][..n_embd], &norm.weight.values, norm.eps, out);
+            })?;
+        }
+    }
+    let outs = &mut outs[..projections.len()];
+    let n_columns = outs.iter().map(|out| out.range().len()).sum();
+    cpu.pool.for_columns(outs, cpu.columns_per_task(n_columns, n_rows, n_embd), &|i, mut part, _| {
+        cpu.product(projections[i].1, activations.rows(layout_of(i)), &mut part);
+    })
+}
+
+/// See [`crate::backend::Backend::project_add`].
+pub(super) fn project_add(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>) -> Result<()> {
+    let width = ws.shape.width(Slot::Query);
+    linear.check(width, ws.shape.n_embd, "project_add")?;
+    let Workspace { slots, activations, scratch, n_rows, .. } = ws;
+    let query = &slots[Slot::Query as usize];
+    let layout = linear.weight.activation();
+    activations.fill(cpu, scratch, layout, (*n_rows, width), &|m, out| out.copy_from_slice(&query[m * width..][..width]))?;
+    add_product(cpu, ws, linear, layout)
+}
+
+/// See [`crate::backend::Backend::glu`].
+pub(super) fn glu(cpu: &Cpu, ws: &mut Workspace, f: GateFn, down: &Linear<Cpu>) -> Result<()> {
+    let n_ff = ws.shape.n_ff;
+    down.check(n_ff, ws.shape.n_embd, "glu")?;
+    let Workspace { slots: [.., gate, up], activations, scratch, n_rows, .. } = ws;
+    let layout = down.weight.activation();
+    activations.fill(cpu, scratch, layout, (*n_rows, n_ff), &|m, out| {
+        out.copy_from_slice(&gate[m * n_ff..][..n_ff]);
+        cpu.kernels.glu(f, out, &up[m * n_ff..][..n_ff]);
+    })?;
+    add_product(cpu, ws, down, layout)
+}
+
+/// `residual += W x + b` for the activations made last in `layout`.
+fn add_product(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>, layout: Activation) -> Result<()> {
+    let Workspace { shape, n_rows, residual, product, activations, .. } = ws;
+    let (n_rows, n_embd) = (*n_rows, shape.n_embd);
+    let x = activations.rows(layout);
+    let residual = ColumnsMut::new(&mut residual[..n_rows * n_embd], n_embd);
+    let product = ColumnsMut::new(&mut product[..n_rows * n_embd], n_embd);
+    let step = cpu.columns_per_task(n_embd, n_rows, linear.weight.n_in);
+    cpu.pool.for_column_pairs(residual, product, step, &|mut residual, mut product| {
+        cpu.product(linear, x, &mut product);
+        (0..n_rows).for_each(|m| cpu.kernels.add(residual.row(m), product.row(m)));
+    })
+}
+
+impl Cpu {
+    /// `out = W x + b` for the columns of `out`.
+    fn product(&self, linear: &Linear<Cpu>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
+        let columns = out.range();
+        self.kernels.matmul(linear.weight.rows(columns.clone()), x, out);
+        if let Some(bias) = &linear.bias {
+            (0..out.n_rows()).for_each(|m| self.kernels.add(out.row(m), &bias.values[columns.clone()]));
+        }
+    }
+
+    /// How many of `n_columns` columns of a product of `n_rows` rows over `n_in` features make a task.
+    pub(super) fn columns_per_task(&self, n_columns: usize, n_rows: usize, n_in: usize) -> usize {
+        let balanced = n_columns.div_ceil(self.pool.n_threads() * TASKS_PER_THREAD);
+        let worthwhile = TASK_MACS.div_ceil((n_rows * n_in).max(1));
+        balanced.max(worthwhile).next_multiple_of(TILE_COLUMNS)
+    }
+}

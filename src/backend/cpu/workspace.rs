@@ -1,0 +1,164 @@
+//! The activations of one pass: every buffer a stage reads or writes, made once and reused from pass to pass.
+
+use super::Cpu;
+use super::activations::Activations;
+use super::attention::Plan;
+use super::softmax;
+use crate::backend::{Batch, Rope, Shape, Slot};
+use crate::error::Result;
+use crate::fail;
+use crate::kernels::Activation;
+use crate::sys::memory::try_vec;
+
+/// The activations of one pass, and scratch for each thread.
+pub struct Workspace {
+    pub(super) shape: Shape,
+    max_rows: usize,
+    max_outputs: usize,
+    /// Rows of the current batch.
+    pub(super) n_rows: usize,
+    /// Rows of the current batch whose logits are wanted.
+    pub(super) n_outputs: usize,
+    /// `(max_rows, n_embd)`
+    pub(super) residual: Vec<f32>,
+    /// By [`Slot`]; each `(max_rows, width)`.
+    pub(super) slots: [Vec<f32>; 5],
+    /// A product before it is added to the residual, `(max_rows, n_embd)`.
+    pub(super) product: Vec<f32>,
+    pub(super) angles: Angles,
+    pub(super) activations: Activations,
+    /// How this layer's attention is divided among tasks.
+    pub(super) plan: Plan,
+    /// `(parts of the plan, n_kv_heads, its stride)`
+    pub(super) partials: Vec<f32>,
+    /// `(max_outputs, n_vocab)`
+    pub(super) logits: Vec<f32>,
+    /// The layout of the normalised output rows, once the head has made them in this pass.
+    pub(super) head_input: Option<Activation>,
+    /// One per thread.
+    pub(super) scratch: Vec<Scratch>,
+}
+
+/// What one thread needs while it runs a task.
+#[derive(Clone, Default)]
+pub(super) struct Scratch {
+    /// A row of the widest activation.
+    pub(super) row: Vec<f32>,
+    /// The queries of a tile, gathered: `(queries of the tile, head_dim)`.
+    pub(super) queries: Vec<f32>,
+    /// The softmax state of one split.
+    pub(super) split: Vec<f32>,
+    /// `(queries of the tile,)`: what each sees of a block.
+    pub(super) visible: Vec<(u32, u32)>,
+}
+
+impl Scratch {
+    fn new(shape: &Shape) -> Result<Self> {
+        let n_queries = shape.rows_per_tile() * shape.group();
+        Ok(Self {
+            row: try_vec(shape.n_embd.max(shape.n_ff).max(shape.width(Slot::Query)))?,
+            queries: try_vec(n_queries * shape.head_dim)?,
+            split: try_vec(softmax::len(n_queries, shape.head_dim))?,
+            visible: try_vec(n_queries)?,
+        })
+    }
+}
+
+/// The cosines and sines of a pass.
+#[derive(Default)]
+pub(super) struct Angles {
+    /// Rotated pairs of a head.
+    pub(super) n_pairs: usize,
+    /// `(max_rows, cos | sin, n_pairs)`
+    values: Vec<f32>,
+}
+
+impl Angles {
+    /// Row `m`: cosines and sines, `(n_pairs,)` each.
+    pub(super) fn row(&self, m: usize) -> (&[f32], &[f32]) {
+        self.values[m * 2 * self.n_pairs..][..2 * self.n_pairs].split_at(self.n_pairs)
+    }
+
+    /// Angles are multiplied in `f32`, as transformers does: that is what models were trained with.
+    fn fill(&mut self, cpu: &Cpu, positions: &[u32], rope: &Rope) -> Result<()> {
+        self.n_pairs = rope.inv_freq.len();
+        let (n_pairs, width) = (self.n_pairs, 2 * self.n_pairs);
+        let rows_per_task = cpu.rows_per_task(positions.len(), width * Self::COST);
+        cpu.pool.for_chunks(&mut self.values[..positions.len() * width], rows_per_task * width, &|task, chunk| {
+            for (row, position) in chunk.chunks_mut(width).zip(&positions[task * rows_per_task..]) {
+                let (cos, sin) = row.split_at_mut(n_pairs);
+                for ((cos, sin), inv_freq) in cos.iter_mut().zip(sin).zip(&rope.inv_freq) {
+                    let angle = *position as f32 * inv_freq;
+                    (*sin, *cos) = (angle.sin() * rope.magnitude, angle.cos() * rope.magnitude);
+                }
+            }
+        })
+    }
+
+    /// What a sine costs, in elements of an elementwise operation.
+    const COST: usize = 20;
+}
+
+impl Shape {
+    /// Elements per row of `slot`.
+    pub(super) fn width(&self, slot: Slot) -> usize {
+        match slot {
+            Slot::Query => self.n_heads * self.head_dim,
+            Slot::Key | Slot::Value => self.n_kv_heads * self.head_dim,
+            Slot::Gate | Slot::Up => self.n_ff,
+        }
+    }
+
+    /// Query heads per KV head.
+    pub(super) fn group(&self) -> usize {
+        self.n_heads / self.n_kv_heads
+    }
+}
+
+impl Workspace {
+    /// For passes of up to `max_rows` rows, `max_outputs` of them with logits, on the threads of `cpu`.
+    pub(super) fn new(cpu: &Cpu, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Self> {
+        shape.check()?;
+        let rows = |width: usize| try_vec(max_rows.saturating_mul(width));
+        let slot = |slot| rows(shape.width(slot));
+        let mut scratch = try_vec::<Scratch>(cpu.pool.n_threads())?;
+        for own in &mut scratch {
+            *own = Scratch::new(shape)?;
+        }
+        Ok(Self {
+            shape: *shape,
+            max_rows,
+            max_outputs,
+            n_rows: 0,
+            n_outputs: 0,
+            residual: rows(shape.n_embd)?,
+            slots: [slot(Slot::Query)?, slot(Slot::Key)?, slot(Slot::Value)?, slot(Slot::Gate)?, slot(Slot::Up)?],
+            product: rows(shape.n_embd)?,
+            angles: Angles { n_pairs: 0, values: rows(2 * (shape.head_dim / 2))? },
+            activations: Activations::new()?,
+            plan: Plan::new(max_rows)?,
+            partials: Vec::new(),
+            logits: try_vec(max_outputs.saturating_mul(shape.n_vocab))?,
+            head_input: None,
+            scratch,
+        })
+    }
+
+    /// Takes the sizes of `batch` and computes its angles.
+    pub(super) fn begin(&mut self, cpu: &Cpu, batch: &Batch, rope: &Rope) -> Result<()> {
+        if 2 * rope.inv_freq.len() > self.shape.head_dim {
+            fail!(Internal, "cpu, begin: {} rotary pairs in a head of {}", rope.inv_freq.len(), self.shape.head_dim);
+        }
+        batch.check(self.max_rows, self.max_outputs)?;
+        (self.n_rows, self.n_outputs, self.head_input) = (batch.n_rows(), batch.outputs.len(), None);
+        self.angles.fill(cpu, &batch.positions, rope)
+    }
+
+    /// That `batch` is the one this pass began with, as far as its sizes tell.
+    pub(super) fn check(&self, batch: &Batch, stage: &str) -> Result<()> {
+        if (batch.n_rows(), batch.outputs.len()) != (self.n_rows, self.n_outputs) {
+            fail!(Internal, "cpu, {stage}: a batch of {} rows in a pass that began with {}", batch.n_rows(), self.n_rows);
+        }
+        Ok(())
+    }
+}

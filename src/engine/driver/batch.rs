@@ -1,0 +1,153 @@
+//! All running generations of one model: `schedule -> run -> collect`, in one forward pass for all of them.
+
+use super::task::Task;
+use crate::engine::events::Finish;
+use crate::engine::model::Model;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Pass, Progress};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Rows of one pass: decoding sequences take one each, prefill gets the rest. Bounds how long a prompt delays the others.
+const MAX_ROWS: usize = 128;
+
+/// Rows of one task in a pass.
+struct Scheduled {
+    task: usize,
+    rows: Range<usize>,
+    /// Index of its logits in the pass, if it has some.
+    output: Option<usize>,
+}
+
+/// The running generations of one model.
+pub(super) struct ModelBatch {
+    model: Arc<Model>,
+    tasks: Vec<Task>,
+    scheduled: Vec<Scheduled>,
+    /// Task that is asked first for prefill rows; moves on, so that long prompts share fairly.
+    next: usize,
+}
+
+impl ModelBatch {
+    pub(super) fn new(task: Task) -> Self {
+        let model = task.session().model().clone();
+        Self { model, tasks: vec![task], scheduled: Vec::new(), next: 0 }
+    }
+
+    pub(super) fn serves(&self, task: &Task) -> bool {
+        Arc::ptr_eq(&self.model, task.session().model())
+    }
+
+    pub(super) fn add(&mut self, task: Task) {
+        self.tasks.push(task);
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    pub(super) fn cancel_all(&mut self) {
+        self.tasks.iter_mut().for_each(|task| task.finish(Finish::Cancelled, None));
+        self.tasks.clear();
+    }
+
+    /// Runs one pass; false if no task can go on now. A failure or a panic ends the tasks it concerns, nothing else.
+    pub(super) fn step(&mut self) -> bool {
+        let worked = catch_unwind(AssertUnwindSafe(|| self.try_step()));
+        let result = worked.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a panic in a forward pass: a bug in this library")));
+        if let Err(error) = &result {
+            for s in self.scheduled.drain(..) {
+                self.tasks[s.task].fail(error.clone());
+            }
+        }
+        self.tasks.retain(|task| !task.is_finished());
+        result.unwrap_or(true)
+    }
+
+    fn try_step(&mut self) -> Result<bool> {
+        self.scheduled.clear();
+        self.cancel_requested();
+        let chose = self.prepare();
+        self.schedule();
+        if self.scheduled.is_empty() {
+            return Ok(chose);
+        }
+        let n_rows = self.scheduled.iter().map(|s| s.rows.len()).sum();
+        let mut pass = self.model.take_pass(n_rows)?;
+        if self.run(&mut *pass)? {
+            self.collect(&*pass);
+        }
+        self.model.keep_pass(pass);
+        Ok(true)
+    }
+
+    fn cancel_requested(&mut self) {
+        self.tasks.iter_mut().filter(|task| task.is_cancelled()).for_each(|task| task.finish(Finish::Cancelled, None));
+        self.tasks.retain(|task| !task.is_finished());
+    }
+
+    /// Appends prompts of new tasks; a session that is computed already chooses at once. True if one did.
+    fn prepare(&mut self) -> bool {
+        let mut chose = false;
+        for task in &mut self.tasks {
+            let result = task.prepare().and_then(|()| {
+                let ready = task.has_logits() && task.is_ready();
+                chose |= ready;
+                if ready { task.choose() } else { Ok(()) }
+            });
+            if let Err(error) = result {
+                task.fail(error);
+            }
+        }
+        chose
+    }
+
+    /// Gives each ready task its rows: decoding ones first, then prefill from `next` on, until the pass is full.
+    fn schedule(&mut self) {
+        let n = self.tasks.len();
+        self.next = (self.next + 1) % n.max(1);
+        let mut room = MAX_ROWS;
+        for decoding in [true, false] {
+            for i in (0..n).map(|i| (self.next + i) % n) {
+                if room == 0 || !self.tasks[i].is_ready() || self.tasks[i].is_decoding() != decoding {
+                    continue;
+                }
+                match self.tasks[i].schedule(room) {
+                    Ok(rows) => {
+                        room -= rows.len();
+                        self.scheduled.push(Scheduled { task: i, rows, output: None });
+                    }
+                    Err(error) => self.tasks[i].fail(error),
+                }
+            }
+        }
+    }
+
+    /// Runs the pass; false if it was given up because a task of it was cancelled.
+    fn run(&mut self, pass: &mut dyn Pass) -> Result<bool> {
+        let (tasks, scheduled) = (&self.tasks, &mut self.scheduled);
+        pass.begin(&mut |batch| {
+            let mut n_outputs = 0;
+            for s in scheduled.iter_mut() {
+                s.output = tasks[s.task].fill(batch, &s.rows).then_some(n_outputs);
+                n_outputs += usize::from(s.output.is_some());
+            }
+        })?;
+        while pass.advance()? == Progress::Running {
+            if self.scheduled.iter().any(|s| self.tasks[s.task].is_cancelled()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn collect(&mut self, pass: &dyn Pass) {
+        for s in &self.scheduled {
+            let task = &mut self.tasks[s.task];
+            if let Err(error) = task.collect(&s.rows, pass, s.output) {
+                task.fail(error);
+            }
+        }
+    }
+}

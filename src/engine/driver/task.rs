@@ -1,0 +1,230 @@
+//! One generation on the driver: from its prompt to its final event.
+
+use crate::backend::Batch;
+use crate::engine::events::{Event, EventKind, Finish, Usage};
+use crate::engine::generation::{GenerateParams, Prompt};
+use crate::engine::sampler::Sampler;
+use crate::engine::session::{Borrower, Session, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fail;
+use crate::model::Pass;
+use crate::text::{DecodeOptions, Detokenizer, EncodeOptions, StopMatcher, StopStrings, Token};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// A generation while it runs. Holds the session's state; brings it back before the final event, whatever happens.
+pub(in crate::engine) struct Task {
+    session: Arc<Session>,
+    borrower: Arc<Borrower>,
+    /// Present until the end.
+    state: Option<Box<State>>,
+    /// Taken when the prompt was appended.
+    prompt: Option<Prompt>,
+    max_tokens: u32,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    stop: StopMatcher,
+    /// Chosen tokens whose text was not told yet.
+    untold: Vec<Token>,
+    usage: Usage,
+    started: Instant,
+    first_token: Option<Instant>,
+}
+
+impl Task {
+    pub(in crate::engine) fn new(session: Arc<Session>, borrower: Arc<Borrower>, params: GenerateParams, sampler: Sampler) -> Result<Self> {
+        let stop = StopStrings::new(params.stop)?.matcher();
+        // What is generated continues a text; control tokens are structure, not text.
+        let detokenizer = Detokenizer::new(DecodeOptions { skip_special: true, at_text_start: false });
+        Ok(Self {
+            session,
+            borrower,
+            state: None,
+            prompt: Some(params.prompt),
+            max_tokens: params.max_tokens,
+            sampler,
+            detokenizer,
+            stop,
+            untold: Vec::new(),
+            usage: Usage::default(),
+            started: Instant::now(),
+            first_token: None,
+        })
+    }
+
+    pub(in crate::engine) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Takes the state that the session lent.
+    pub(in crate::engine) fn adopt(&mut self, state: Box<State>) {
+        self.state = Some(state);
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.borrower.cancelled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.state.is_none()
+    }
+
+    /// True if it can be given rows now: a reader that is behind pauses it.
+    pub(super) fn is_ready(&self) -> bool {
+        self.state.is_some() && self.borrower.events.has_room()
+    }
+
+    /// Appends the prompt, once.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        let Some(prompt) = self.prompt.take() else { return Ok(()) };
+        let state = self.state.as_mut().ok_or_else(lost_state)?;
+        let cached = state.sequence.len();
+        let tokens = match prompt {
+            Prompt::Tokens(tokens) => tokens,
+            Prompt::Text(text) => {
+                let options = EncodeOptions { add_special: cached == 0, parse_special: false };
+                self.session.model().tokenizer().encode(text.as_bytes(), options)?
+            }
+        };
+        if cached == 0 && tokens.is_empty() {
+            fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
+        }
+        state.sequence.append(&tokens)?;
+        self.session.publish(state);
+        self.usage.cached_tokens = cached as u32;
+        self.usage.prompt_tokens = tokens.len() as u32;
+        Ok(())
+    }
+
+    /// The positions to compute next, at most `room`; KV room is made for them.
+    pub(super) fn schedule(&mut self, room: usize) -> Result<Range<usize>> {
+        let state = self.state.as_mut().ok_or_else(lost_state)?;
+        let rows = state.sequence.next_rows(room.min(state.chunk));
+        state.sequence.reserve(&rows)?;
+        Ok(rows)
+    }
+
+    /// True if it waits for its next token only.
+    pub(super) fn is_decoding(&self) -> bool {
+        self.first_token.is_some()
+    }
+
+    /// Adds `rows` to the batch; returns whether logits were asked for.
+    pub(super) fn fill(&self, batch: &mut Batch, rows: &Range<usize>) -> bool {
+        self.state.as_ref().is_some_and(|state| state.sequence.fill(batch, rows))
+    }
+
+    /// Takes in a finished pass: `output` is the index of its logits, if it has some.
+    pub(super) fn collect(&mut self, rows: &Range<usize>, pass: &dyn Pass, output: Option<usize>) -> Result<()> {
+        let state = self.state.as_mut().ok_or_else(lost_state)?;
+        let Some(output) = output else {
+            state.sequence.computed(rows);
+            self.tell_progress();
+            return Ok(());
+        };
+        state.sequence.computed_with_logits(rows, |out| pass.logits(output, out))?;
+        if self.first_token.is_none() {
+            self.tell_progress();
+        }
+        self.choose()
+    }
+
+    /// Chooses the next token from the sequence's logits and tells its text.
+    pub(super) fn choose(&mut self) -> Result<()> {
+        let state = self.state.as_mut().ok_or_else(lost_state)?;
+        if state.sequence.len() == state.sequence.n_ctx() {
+            return self.finish_with_tail(Finish::ContextFull);
+        }
+        let logits = state.sequence.logits().ok_or_else(|| Error::new(ErrorKind::Internal, "the logits are gone"))?;
+        let token = self.sampler.pick(logits)?;
+        let model = self.session.model().clone();
+        let ends = model.is_end_of_generation(token);
+        state.sequence.accept(token, ends)?;
+        self.session.publish(state);
+        self.first_token.get_or_insert_with(Instant::now);
+        self.usage.output_tokens += 1;
+        self.untold.push(token);
+        if ends {
+            return self.finish_with_tail(Finish::EndOfGeneration);
+        }
+        let mut text = String::new();
+        self.detokenizer.push(model.tokenizer(), token, &mut text)?;
+        if self.tell(&text) {
+            self.finish(Finish::Stop, None);
+        } else if self.usage.output_tokens == self.max_tokens {
+            return self.finish_with_tail(Finish::MaxTokens);
+        }
+        Ok(())
+    }
+
+    /// True if the logits of the last position are there already, so that no pass is needed.
+    pub(super) fn has_logits(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.sequence.logits().is_some())
+    }
+
+    /// Sends `text` through the stop strings to the host; true if one of them ended it.
+    fn tell(&mut self, text: &str) -> bool {
+        let mut out = String::new();
+        let stopped = self.stop.push(text, &mut out).is_some();
+        self.send(out);
+        stopped
+    }
+
+    fn send(&mut self, text: String) {
+        if !text.is_empty() {
+            let tokens = std::mem::take(&mut self.untold);
+            self.borrower.events.push(Event { kind: EventKind::Text, text, tokens, usage: self.usage, ..Event::default() });
+        }
+    }
+
+    fn tell_progress(&self) {
+        let n_queued = self.state.as_ref().map_or(0, |state| state.sequence.n_queued()) as u32;
+        let n_total = self.usage.prompt_tokens;
+        let n_done = n_total.saturating_sub(n_queued);
+        self.borrower.events.push(Event { kind: EventKind::Progress, n_done, n_total, ..Event::default() });
+    }
+
+    /// Ends after telling what was held back: an incomplete character, or the beginning of a stop string.
+    fn finish_with_tail(&mut self, finish: Finish) -> Result<()> {
+        let mut text = String::new();
+        self.detokenizer.finish(&mut text);
+        let stopped = self.tell(&text);
+        if !stopped {
+            let mut held = String::new();
+            self.stop.flush(&mut held);
+            self.send(held);
+        }
+        self.finish(if stopped { Finish::Stop } else { finish }, None);
+        Ok(())
+    }
+
+    /// Ends with an error.
+    pub(super) fn fail(&mut self, error: Error) {
+        self.finish(Finish::Error, Some(error));
+    }
+
+    /// Brings the state back, then tells the end. Does nothing the second time.
+    pub(super) fn finish(&mut self, finish: Finish, error: Option<Error>) {
+        let Some(state) = self.state.take() else { return };
+        let now = Instant::now();
+        let first = self.first_token.unwrap_or(now);
+        self.usage.prefill_ms = (first - self.started).as_secs_f32() * 1e3;
+        self.usage.decode_ms = (now - first).as_secs_f32() * 1e3;
+        self.session.take_back(state);
+        let tokens = std::mem::take(&mut self.untold);
+        let event = Event { kind: EventKind::Done, finish: Some(finish), tokens, error, usage: self.usage, ..Event::default() };
+        self.borrower.events.finish(event);
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.finish(Finish::Cancelled, None);
+    }
+}
+
+fn lost_state() -> Error {
+    Error::new(ErrorKind::Internal, "a finished generation was run again")
+}

@@ -1,0 +1,107 @@
+//! A generation: a request that runs in the background while the host pulls its events.
+
+use super::Wait;
+use super::driver::Task;
+use super::events::{Event, EventQueue};
+use super::hooks::{WakeHook, in_hook};
+use super::sampler::Sampler;
+use super::session::{Borrower, Session};
+use crate::error::Result;
+use crate::fail;
+use crate::text::Token;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Events buffered before the worker pauses, when the host does not say.
+const DEFAULT_QUEUE: usize = 256;
+
+/// What the model is to continue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// Text, tokenised on the worker: special tokens of the vocabulary's own start are added on an empty session, and what looks like a control token in
+    /// it stays text.
+    Text(String),
+    /// Tokens as they are.
+    Tokens(Vec<Token>),
+}
+
+/// What a host asks of a generation.
+#[derive(Clone)]
+pub struct GenerateParams {
+    /// Appended to the session first; may be empty if the session is not.
+    pub prompt: Prompt,
+    /// Most tokens to generate; 0 = until the context is full.
+    pub max_tokens: u32,
+    /// Texts that end the answer, and are not part of it.
+    pub stop: Vec<String>,
+    /// `None` = the model's recommended chain.
+    pub sampler: Option<Sampler>,
+    /// Events buffered before the worker pauses; 0 = 256.
+    pub queue_capacity: u32,
+    /// Called when events are ready.
+    pub wake: Option<WakeHook>,
+}
+
+/// A running request. Dropping it cancels.
+pub struct Generation {
+    session: Arc<Session>,
+    borrower: Arc<Borrower>,
+}
+
+impl Generation {
+    /// Starts a generation on `session`, which belongs to it until its final event is queued, or until it is cancelled or dropped.
+    /// Never blocks on computation: tokenising and everything after it happen on a worker and fail as a final event.
+    ///
+    /// # Errors
+    /// `Busy` if the session is in use, `InvalidArgument`, `Shutdown`, `OutOfMemory` if no worker can be started.
+    pub fn start(session: &Arc<Session>, params: GenerateParams) -> Result<Arc<Self>> {
+        let model = session.model();
+        let sampler = match &params.sampler {
+            Some(sampler) if sampler.n_vocab() != model.n_vocab() => {
+                fail!(InvalidArgument, "the sampler is for {} tokens, the model has {}", sampler.n_vocab(), model.n_vocab());
+            }
+            Some(sampler) => sampler.clone(),
+            None => model.recommended_sampler()?,
+        };
+        let capacity = if params.queue_capacity == 0 { DEFAULT_QUEUE } else { params.queue_capacity as usize };
+        let events = EventQueue::new(capacity, params.wake.clone());
+        let borrower = Arc::new(Borrower { cancelled: AtomicBool::new(false), events });
+        let task = Task::new(session.clone(), borrower.clone(), params, sampler)?;
+        let state = session.lend(borrower.clone())?;
+        model.runtime().submit(task, state)?;
+        Ok(Arc::new(Self { session: session.clone(), borrower }))
+    }
+
+    /// The next event; kind `None` if nothing was ready in time. After the final event, the final event again.
+    ///
+    /// # Errors
+    /// `Cancelled` if the generation is dropped during the wait, `Busy` for a wait inside a hook.
+    pub fn next(&self, wait: Wait) -> Result<Event> {
+        if wait != Wait::Poll && in_hook() {
+            fail!(Busy, "a hook must not wait for events; poll, or read them on another thread");
+        }
+        let (event, made_room) = self.borrower.events.next(wait)?;
+        if made_room {
+            self.session.model().runtime().wake_driver();
+        }
+        Ok(event)
+    }
+
+    /// Ends it as soon as the stage in flight is done. Does not wait.
+    pub fn cancel(&self) {
+        self.borrower.cancelled.store(true, Ordering::Release);
+        self.session.model().runtime().wake_driver();
+    }
+
+    /// The host let go of it: cancels, and wakes whoever waits for its events.
+    pub fn release(&self) {
+        self.cancel();
+        self.borrower.events.close();
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

@@ -1,0 +1,260 @@
+//! A loaded model: weights, tokenizer, KV blocks, and the passes that sessions borrow. Immutable to its users.
+
+use super::blocks::BlockPool;
+use super::log::LogLevel;
+use super::runtime::Runtime;
+use super::sampler::{Sampler, Stage};
+use crate::dtype::DType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fail;
+use crate::formats::gguf::{Gguf, Metadata};
+use crate::kernels::KvType;
+use crate::model::{self, Forward, ModelSpec, Pass, Placement};
+use crate::sys::file::{FileSource, ReadAt};
+use crate::text::{Token, Tokenizer};
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Context when the host does not say: enough for a conversation, and small enough for any machine.
+const DEFAULT_N_CTX: usize = 4096;
+/// Passes kept for reuse; more sessions than this step at once only on large hosts, and then they pay an allocation.
+const KEPT_PASSES: usize = 4;
+
+/// Which backend computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendKind {
+    /// Our own kernels.
+    #[default]
+    Cpu,
+    /// candle on the CPU: slower, the oracle of our own.
+    Candle,
+}
+
+/// What to load, and how.
+#[derive(Clone, Debug, Default)]
+pub struct LoadConfig {
+    /// A GGUF file (the first of a split set finds the others), or all parts of a split set.
+    pub paths: Vec<PathBuf>,
+    /// `""`, `"auto"` or `"cpu"`.
+    pub device: String,
+    /// Context that sessions get by default; 0 = 4096, or less if the model has less.
+    pub n_ctx: u32,
+    /// How keys and values are stored; `None` = f16.
+    pub kv: Option<KvType>,
+    /// Load the tokenizer and no weights.
+    pub vocab_only: bool,
+    /// Which backend computes.
+    pub backend: BackendKind,
+}
+
+/// Facts about a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Tokens in the vocabulary.
+    pub n_vocab: u32,
+    /// Longest context it was made for; 0 without weights.
+    pub n_ctx_max: u32,
+    /// Width of the residual stream; 0 without weights.
+    pub n_embd: u32,
+    /// Layers; 0 without weights.
+    pub n_layers: u32,
+    /// True if it can generate.
+    pub generates: bool,
+    /// Beginning of text.
+    pub bos: Option<Token>,
+    /// End of text.
+    pub eos: Option<Token>,
+    /// Weights, counted as numbers.
+    pub n_params: u64,
+    /// `"llama"`, `"qwen2"`, ...
+    pub architecture: String,
+    /// The storage type that most weight bytes have: `"Q4_K"`.
+    pub quantization: String,
+    /// `"cpu"`
+    pub device: String,
+}
+
+/// The computing half of a model; a file without weights has none.
+struct Weights {
+    forward: Arc<dyn Forward>,
+    blocks: Arc<BlockPool>,
+    passes: Mutex<Vec<Box<dyn Pass>>>,
+}
+
+/// A loaded model.
+pub struct Model {
+    runtime: Arc<Runtime>,
+    metadata: Metadata,
+    tokenizer: Tokenizer,
+    weights: Option<Weights>,
+    info: ModelInfo,
+    n_ctx: usize,
+}
+
+impl Model {
+    /// Reads and packs a model. Blocks until it is done.
+    ///
+    /// # Errors
+    /// `Io`, `Format` (corrupt, names what and where), `Unsupported` (names architecture, tensor type or tokenizer), `NoDevice`, `OutOfMemory`, `Shutdown`.
+    pub fn load(runtime: &Arc<Runtime>, config: &LoadConfig) -> Result<Arc<Self>> {
+        runtime.check_alive()?;
+        check_device(&config.device)?;
+        let started = Instant::now();
+        let gguf = open(&config.paths)?;
+        let tokenizer = Tokenizer::from_gguf(gguf.metadata())?;
+        let weights = load_weights(runtime, config, &gguf, &tokenizer)?;
+        let spec = weights.as_ref().map(|w| w.forward.spec());
+        let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
+        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX.min(n_ctx_max) } else { config.n_ctx as usize };
+        let info = describe(&gguf, &tokenizer, spec);
+        runtime.log().line(LogLevel::Info, || {
+            let seconds = started.elapsed().as_secs_f32();
+            format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
+        });
+        let metadata = gguf.into_metadata();
+        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx }))
+    }
+
+    /// Facts about it.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The metadata of its file.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// True if `token` ends a generation.
+    pub fn is_end_of_generation(&self, token: Token) -> bool {
+        self.tokenizer.is_eog(token)
+    }
+
+    /// The chain its file recommends (`general.sampling.*`), else temperature 0.8 on the top 40, top-p 0.95 and min-p 0.05.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the file recommends a number out of range.
+    pub fn recommended_sampler(&self) -> Result<Sampler> {
+        let number = |key: &str, default: f32| self.metadata.f32_or(&format!("general.sampling.{key}"), default);
+        let mut sampler = Sampler::new(self.n_vocab());
+        sampler.add(Stage::TopK(self.metadata.u32_or("general.sampling.top_k", 40)?))?;
+        sampler.add(Stage::TopP(number("top_p", 0.95)?))?;
+        sampler.add(Stage::MinP(number("min_p", 0.05)?))?;
+        sampler.add(Stage::Temperature(number("temp", 0.8)?))?;
+        Ok(sampler)
+    }
+
+    /// The runtime it belongs to.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    /// Tokens in the vocabulary: the length of logits.
+    pub fn n_vocab(&self) -> usize {
+        self.info.n_vocab as usize
+    }
+
+    /// The context of a session that asks for `wanted` (0 = the default).
+    pub(super) fn context_length(&self, wanted: u32) -> Result<usize> {
+        let Some(weights) = &self.weights else { fail!(Unsupported, "the model was loaded without weights: it can only tokenize") };
+        let max = weights.forward.spec().n_ctx_max;
+        let n_ctx = if wanted == 0 { self.n_ctx } else { wanted as usize };
+        if n_ctx > max {
+            fail!(InvalidArgument, "n_ctx {n_ctx}: the model was made for at most {max} tokens");
+        }
+        Ok(n_ctx)
+    }
+
+    pub(super) fn blocks(&self) -> Result<Arc<BlockPool>> {
+        Ok(self.weights()?.blocks.clone())
+    }
+
+    /// A pass for `n_rows` rows; give it back with [`Self::keep_pass`].
+    pub(super) fn take_pass(&self, n_rows: usize) -> Result<Box<dyn Pass>> {
+        let weights = self.weights()?;
+        let kept = weights.passes.lock().pop();
+        match kept {
+            Some(pass) => Ok(pass),
+            None => weights.forward.clone().new_pass(n_rows, 1),
+        }
+    }
+
+    /// Keeps a pass for the next user.
+    pub(super) fn keep_pass(&self, pass: Box<dyn Pass>) {
+        if let Some(weights) = &self.weights {
+            let mut passes = weights.passes.lock();
+            if passes.len() < KEPT_PASSES {
+                passes.push(pass);
+            }
+        }
+    }
+
+    fn weights(&self) -> Result<&Weights> {
+        self.weights.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the model was loaded without weights"))
+    }
+}
+
+fn check_device(device: &str) -> Result<()> {
+    match device {
+        "" | "auto" | "cpu" => Ok(()),
+        other => fail!(NoDevice, "device {other:?}: this build has \"cpu\" (and \"auto\", which chooses it)"),
+    }
+}
+
+fn open(paths: &[PathBuf]) -> Result<Gguf> {
+    match paths {
+        [] => fail!(InvalidArgument, "no model file was given"),
+        [path] => Gguf::open(path),
+        parts => {
+            let open = |path| Ok(Arc::new(FileSource::open(path)?) as Arc<dyn ReadAt>);
+            Gguf::from_sources(parts.iter().map(open).collect::<Result<_>>()?)
+        }
+    }
+}
+
+fn load_weights(runtime: &Arc<Runtime>, config: &LoadConfig, gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<Weights>> {
+    if config.vocab_only || gguf.tensors().next().is_none() {
+        return Ok(None);
+    }
+    let spec = ModelSpec::from_gguf(gguf)?;
+    if spec.n_vocab != tokenizer.n_vocab() {
+        fail!(Format, "token_embd.weight has {} rows, the tokenizer has {} tokens", spec.n_vocab, tokenizer.n_vocab());
+    }
+    let placement = match config.backend {
+        BackendKind::Cpu => Placement::Cpu { pool: runtime.pool().clone(), kernels: runtime.kernels() },
+        BackendKind::Candle => Placement::Candle,
+    };
+    let forward = model::load(gguf, spec, placement, config.kv.unwrap_or(KvType::F16))?;
+    let blocks = BlockPool::new(forward.clone());
+    Ok(Some(Weights { forward, blocks, passes: Mutex::default() }))
+}
+
+fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
+    ModelInfo {
+        n_vocab: tokenizer.n_vocab() as u32,
+        n_ctx_max: spec.map_or(0, |s| s.n_ctx_max) as u32,
+        n_embd: spec.map_or(0, |s| s.shape.n_embd) as u32,
+        n_layers: spec.map_or(0, |s| s.shape.n_layers) as u32,
+        generates: spec.is_some(),
+        bos: tokenizer.bos(),
+        eos: tokenizer.eos(),
+        n_params: gguf.tensors().map(|t| t.n_elements() as u64).sum(),
+        architecture: gguf.metadata().str("general.architecture").unwrap_or("").to_owned(),
+        quantization: main_dtype(gguf),
+        device: "cpu".into(),
+    }
+}
+
+/// The storage type that holds most of the bytes.
+fn main_dtype(gguf: &Gguf) -> String {
+    let bytes_of = |dtype| -> usize { gguf.tensors().filter(|t| t.dtype() == Ok(dtype)).map(|t| t.n_bytes().unwrap_or(0)).sum() };
+    let most = DType::ALL.into_iter().max_by_key(|&dtype| bytes_of(dtype)).filter(|&dtype| bytes_of(dtype) > 0);
+    most.map_or_else(String::new, |dtype| dtype.name().to_owned())
+}

@@ -1,0 +1,289 @@
+//! Generations: requests that run in the background while the host pulls their events.
+
+use super::boundary;
+use super::bytes::{self, Out};
+use super::handle::{self, Handle};
+use super::hooks;
+use super::model::inf_token;
+use super::options::{self, OutStruct, Versioned};
+use super::sampler::inf_sampler;
+use super::session::inf_session;
+use super::status::{self, INF_OK, inf_error, inf_status};
+use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt, Wait};
+use crate::error::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
+use std::sync::Arc;
+
+/// One running request. One reader; cancel and free from any thread.
+pub struct inf_generation {
+    _opaque: [u8; 0],
+}
+
+impl Handle for inf_generation {
+    const KIND: u8 = 8;
+    const NAME: &'static str = "generation";
+    type Object = Reader;
+}
+
+/// A generation, and the event that the host has borrowed.
+pub struct Reader {
+    generation: Arc<Generation>,
+    /// Locked while a thread reads: a second one is told so instead of waiting.
+    shown: Mutex<Event>,
+}
+
+/// "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw.
+pub type inf_wake_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: u64)>;
+
+/// Nothing is ready.
+pub const INF_EV_NONE: u32 = 0u32;
+/// The prompt is being computed, n_done of n_total tokens.
+pub const INF_EV_PROGRESS: u32 = 1u32;
+/// Text, in whole UTF-8 characters.
+pub const INF_EV_TEXT: u32 = 2u32;
+/// The end; finish says why.
+pub const INF_EV_DONE: u32 = 5u32;
+
+/// The model said that it is done.
+pub const INF_FINISH_EOS: u32 = 1u32;
+/// A stop string was about to appear.
+pub const INF_FINISH_STOP: u32 = 2u32;
+/// max_tokens tokens were generated.
+pub const INF_FINISH_MAX_TOKENS: u32 = 3u32;
+/// The session has no room left.
+pub const INF_FINISH_CONTEXT_FULL: u32 = 4u32;
+/// Cancelled by the host.
+pub const INF_FINISH_CANCELLED: u32 = 6u32;
+/// Failed; status and error_text say why.
+pub const INF_FINISH_ERROR: u32 = 7u32;
+
+/// What a host asks of a generation. Zero means default.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inf_generate_params {
+    /// `sizeof(inf_generate_params)`
+    pub struct_size: u32,
+    /// Most tokens to generate. 0 = until the context is full.
+    pub max_tokens: u32,
+    /// UTF-8 that is appended to the session and continued. May be empty if the session is not. What looks like a control token in it stays text.
+    pub text: *const c_char,
+    /// Bytes of text, or `INF_NUL`.
+    pub text_len: usize,
+    /// `["\n\n", ...]`: texts that end the answer and are not part of it. NULL = none.
+    pub stop_json: *const c_char,
+    /// Bytes of stop_json, or `INF_NUL`.
+    pub stop_len: usize,
+    /// Copied. NULL = the chain that the model recommends.
+    pub sampler: *const inf_sampler,
+    /// NULL.
+    pub reserved_pointer: *const c_void,
+    /// 0.
+    pub reserved: u32,
+    /// Events that are buffered before the worker pauses. 0 = 256.
+    pub queue_capacity: u32,
+    /// Optional: called when an empty queue gets an event.
+    pub wake: inf_wake_fn,
+    /// Handed to wake.
+    pub wake_user: *mut c_void,
+    /// Handed to wake.
+    pub wake_tag: u64,
+}
+
+// SAFETY: repr(C), begins with struct_size; integers, pointers and optional function pointers.
+unsafe impl Versioned for inf_generate_params {
+    const NAME: &'static str = "inf_generate_params";
+    const FIRST_SIZE: usize = offset_of!(Self, wake_tag) + size_of::<u64>();
+}
+
+/// One message of a generation.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inf_event {
+    /// `sizeof(inf_event)`
+    pub struct_size: u32,
+    /// `INF_EV_*`
+    pub r#type: u32,
+    /// With `INF_EV_DONE`: `INF_FINISH_*`.
+    pub finish: u32,
+    /// With `INF_FINISH_ERROR`: why. `INF_OK` otherwise.
+    pub status: inf_status,
+    /// With `INF_EV_TEXT`: whole UTF-8 characters, with a NUL behind them; "" otherwise. Borrowed until the next `inf_generation_next` on this handle.
+    pub text: *const c_char,
+    /// Bytes of text.
+    pub text_len: usize,
+    /// The tokens behind text; may be empty. Borrowed as text is.
+    pub tokens: *const inf_token,
+    /// Entries of tokens.
+    pub n_tokens: usize,
+    /// With `INF_FINISH_ERROR`: the sentence, with a NUL behind it; "" otherwise. Borrowed as text is.
+    pub error_text: *const c_char,
+    /// Bytes of error_text.
+    pub error_len: usize,
+    /// Prompt tokens computed ...
+    pub n_done: u32,
+    /// ... of these.
+    pub n_total: u32,
+    /// Tokens of the prompt that this generation added.
+    pub prompt_tokens: u32,
+    /// Tokens that the session held already.
+    pub cached_tokens: u32,
+    /// Tokens generated.
+    pub output_tokens: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Wall time until the first token, in milliseconds.
+    pub prefill_ms: f32,
+    /// Wall time after the first token, in milliseconds.
+    pub decode_ms: f32,
+}
+
+// SAFETY: repr(C), begins with struct_size; integers, floats and pointers.
+unsafe impl Versioned for inf_event {
+    const NAME: &'static str = "inf_event";
+    const FIRST_SIZE: usize = offset_of!(Self, decode_ms) + size_of::<f32>();
+}
+
+/// Starts a generation on s. Checks and copies the parameters; tokenising and computing happen on a thread of the library, and what fails there
+/// arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
+///
+/// The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it is cancelled or freed.
+/// Afterwards the session holds the computed prompt and exactly the accepted tokens.
+///
+/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on computation.
+///
+/// - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, stop_json is no array of strings, the sampler is for another vocabulary; nothing started.
+/// - `INF_ERR_BUSY`: session or sampler in use; nothing started.
+/// - `INF_ERR_OUT_OF_MEMORY`: no thread can be started; nothing started.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_generate_start(
+    s: *mut inf_session,
+    p: *const inf_generate_params,
+    out: *mut *mut inf_generation,
+    err: *mut inf_error,
+) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let session = handle::get(s.cast_const())?;
+            let out = Out::new("out", out)?;
+            let generation = Generation::start(&session, request(&options::read(p)?)?)?;
+            let reader = Arc::new(Reader { generation, shown: Mutex::default() });
+            out.set(handle::insert(reader)?);
+            Ok(())
+        })
+    }
+}
+
+/// The next event. timeout_ms 0 polls: no wait, no lock shared with computation; above 0 waits so long; `INF_WAIT_FOREVER` waits until there is
+/// one. Nothing ready in time is `INF_OK` with `INF_EV_NONE`. After `INF_EV_DONE` it answers `INF_EV_DONE` again.
+///
+/// out is the caller's, with struct_size set; what it points to is borrowed until the next call of this function on g, or its free.
+/// One reader at a time. Blocks as long as asked.
+///
+/// - `INF_ERR_CANCELLED`: g was freed during the wait.
+/// - `INF_ERR_BUSY`: another thread reads g, or this is a wait inside a hook.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_generation_next(
+    g: *mut inf_generation,
+    timeout_ms: i32,
+    out: *mut inf_event,
+    err: *mut inf_error,
+) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let reader = handle::get(g.cast_const())?;
+            let out = OutStruct::new(out)?;
+            let wait = options::wait(timeout_ms)?;
+            if wait != Wait::Poll {
+                hooks::refuse_inside()?;
+            }
+            let Some(mut shown) = reader.shown.try_lock() else {
+                return Err(Error::new(ErrorKind::Busy, "another thread reads this generation"));
+            };
+            *shown = printable(reader.generation.next(wait)?);
+            out.set(&describe(&shown));
+            Ok(())
+        })
+    }
+}
+
+/// Ends a generation as soon as the stage in flight is done, prefill included; `INF_EV_DONE` follows. Dead handles are ignored.
+///
+/// Any thread. Never blocks. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn inf_generation_cancel(g: *mut inf_generation) {
+    boundary::quiet(|| {
+        if let Ok(reader) = handle::get(g.cast_const()) {
+            reader.generation.cancel();
+        }
+    });
+}
+
+/// Gives a generation back, and cancels it if it runs; a thread that waits for its events gets `INF_ERR_CANCELLED`. NULL and dead handles are
+/// ignored.
+///
+/// Any thread. Does not wait for the computation to end. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn inf_generation_free(g: *mut inf_generation) {
+    boundary::quiet(|| {
+        if let Ok(reader) = handle::get(g.cast_const()) {
+            handle::free(g);
+            reader.generation.release();
+        }
+    });
+}
+
+/// # Safety
+/// The pointers in `params` are as the header demands.
+unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
+    options::must_be_zero("inf_generate_params.reserved", params.reserved)?;
+    options::must_be_zero("inf_generate_params.reserved_pointer", params.reserved_pointer.addr() as u64)?;
+    // SAFETY: passed on from the caller.
+    let (text, stop) = unsafe {
+        (bytes::text("text", params.text, params.text_len)?, options::json_strings("stop_json", params.stop_json, params.stop_len)?)
+    };
+    let chain = handle::get_optional(params.sampler)?;
+    Ok(GenerateParams {
+        prompt: Prompt::Text(text.to_owned()),
+        max_tokens: params.max_tokens,
+        stop,
+        sampler: chain.map(|chain| chain.read().map(|sampler| sampler.clone())).transpose()?,
+        queue_capacity: params.queue_capacity,
+        wake: hooks::wake_hook(params.wake, params.wake_user, params.wake_tag),
+    })
+}
+
+/// Puts a NUL behind the event's texts, which [`describe`] does not count.
+fn printable(mut event: Event) -> Event {
+    event.text.push('\0');
+    event.error = event.error.map(|e| Error::new(e.kind(), format!("{}\0", e.message())));
+    event
+}
+
+fn describe(event: &Event) -> inf_event {
+    let error_text = event.error.as_ref().map_or("\0", Error::message);
+    let mut c = inf_event::zeroed();
+    c.r#type = match event.kind {
+        EventKind::None => INF_EV_NONE,
+        EventKind::Progress => INF_EV_PROGRESS,
+        EventKind::Text => INF_EV_TEXT,
+        EventKind::Done => INF_EV_DONE,
+    };
+    c.finish = event.finish.map_or(0, |finish| finish as u32);
+    c.status = event.error.as_ref().map_or(INF_OK, |e| status::code(e.kind()));
+    (c.text, c.text_len) = (event.text.as_ptr().cast(), event.text.len() - 1);
+    (c.tokens, c.n_tokens) = (event.tokens.as_ptr().cast(), event.tokens.len());
+    (c.error_text, c.error_len) = (error_text.as_ptr().cast(), error_text.len() - 1);
+    (c.n_done, c.n_total) = (event.n_done, event.n_total);
+    (c.prompt_tokens, c.cached_tokens) = (event.usage.prompt_tokens, event.usage.cached_tokens);
+    c.output_tokens = event.usage.output_tokens;
+    (c.prefill_ms, c.decode_ms) = (event.usage.prefill_ms, event.usage.decode_ms);
+    c
+}

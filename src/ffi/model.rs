@@ -1,0 +1,297 @@
+//! Models: loading, facts, metadata.
+
+use super::boundary;
+use super::bytes::{self, Buffer, Out};
+use super::handle::{self, Handle};
+use super::hooks;
+use super::options::{self, JsonOptions, OutStruct, Versioned};
+use super::runtime::inf_runtime;
+use super::status::{inf_error, inf_status};
+use super::tokenizer;
+use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo};
+use crate::error::Result;
+use crate::fail;
+use crate::kernels::KvType;
+use std::ffi::c_char;
+use std::mem::offset_of;
+use std::path::PathBuf;
+
+/// Immutable weights and a tokenizer, shared by any number of sessions. Any thread.
+pub struct inf_model {
+    _opaque: [u8; 0],
+}
+
+impl Handle for inf_model {
+    const KIND: u8 = 3;
+    const NAME: &'static str = "model";
+    type Object = Model;
+}
+
+/// A token of a model's vocabulary; -1 = none.
+pub type inf_token = i32;
+
+/// Keys and values of the context: the default, which is f16.
+pub const INF_KV_AUTO: u32 = 0u32;
+/// Exact: for tests and short contexts.
+pub const INF_KV_F32: u32 = 1u32;
+/// Half the memory, no difference that a reader sees.
+pub const INF_KV_F16: u32 = 2u32;
+
+/// `inf_model_info.capabilities`: it generates text. A file that holds only a vocabulary does not.
+pub const INF_CAN_GENERATE: u32 = 1u32;
+
+/// One input file.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inf_source {
+    /// `sizeof(inf_source)`
+    pub struct_size: u32,
+    /// 0 = path.
+    pub kind: u32,
+    /// UTF-8 on every platform, NUL-terminated.
+    pub path: *const c_char,
+}
+
+// SAFETY: repr(C), begins with struct_size; integers and pointers.
+unsafe impl Versioned for inf_source {
+    const NAME: &'static str = "inf_source";
+    const FIRST_SIZE: usize = offset_of!(Self, path) + size_of::<usize>();
+}
+
+/// What to load, and how. Zero means default.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inf_model_params {
+    /// `sizeof(inf_model_params)`
+    pub struct_size: u32,
+    /// Entries of sources.
+    pub n_sources: u32,
+    /// A GGUF file: 1, the first of a split set finds the others; or all files of the set.
+    pub sources: *const *const inf_source,
+    /// NULL or "auto", "cpu", or an id from `inf_device_get`.
+    pub device: *const c_char,
+    /// Context that sessions get by default. 0 = 4096, or less if the model was made for less.
+    pub n_ctx_hint: u32,
+    /// `INF_KV_*`
+    pub kv_type: u32,
+    /// `{"vocab_only":true}` loads the tokenizer and no weights; `{"backend":"candle"}` computes with candle instead of our own kernels: slow, for
+    /// comparison. NULL = none. An unknown key is an error that names it.
+    pub options_json: *const c_char,
+    /// Bytes of options_json, or `INF_NUL`.
+    pub options_len: usize,
+}
+
+// SAFETY: repr(C), begins with struct_size; integers and pointers.
+unsafe impl Versioned for inf_model_params {
+    const NAME: &'static str = "inf_model_params";
+    const FIRST_SIZE: usize = offset_of!(Self, options_len) + size_of::<usize>();
+}
+
+/// Facts about a model.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inf_model_info {
+    /// `sizeof(inf_model_info)`
+    pub struct_size: u32,
+    /// Tokens in the vocabulary, and logits per position.
+    pub n_vocab: u32,
+    /// Longest context it was made for; 0 without weights.
+    pub n_ctx_max: u32,
+    /// Width of its hidden state; 0 without weights.
+    pub n_embd: u32,
+    /// Layers; 0 without weights.
+    pub n_layers: u32,
+    /// Bits: `INF_CAN_GENERATE`.
+    pub capabilities: u32,
+    /// Beginning of text, or -1.
+    pub bos: inf_token,
+    /// End of text, or -1. See `inf_model_is_eog` for all that end a generation.
+    pub eos: inf_token,
+    /// Weights, counted as numbers.
+    pub n_params: u64,
+    /// "llama", "qwen2", "qwen3".
+    pub architecture: [c_char; 32],
+    /// The type that most of the weights have: "Q4_K".
+    pub quantization: [c_char; 32],
+    /// The device that computes: "cpu".
+    pub device: [c_char; 32],
+}
+
+// SAFETY: repr(C), begins with struct_size; integers only.
+unsafe impl Versioned for inf_model_info {
+    const NAME: &'static str = "inf_model_info";
+    const FIRST_SIZE: usize = offset_of!(Self, device) + 32;
+}
+
+/// Loads a model. Everything in p is read during the call and may go afterwards.
+///
+/// The caller owns `*out` and gives it back with `inf_model_free`. Any thread, any number at once. Blocks until the model is loaded.
+///
+/// - `INF_ERR_INVALID_ARGUMENT`: a parameter is impossible.
+/// - `INF_ERR_IO`: a file cannot be opened or read.
+/// - `INF_ERR_FORMAT`: not a model, corrupt, or truncated; the message says what and where.
+/// - `INF_ERR_UNSUPPORTED`: an architecture, type or tokenizer that this build does not have; the message names it.
+/// - `INF_ERR_NO_DEVICE`: no such device.
+/// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+/// - `INF_ERR_BUSY`: called from inside a hook.
+///
+/// After any of them nothing is loaded and no memory is held. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_model_load(
+    rt: *mut inf_runtime,
+    p: *const inf_model_params,
+    out: *mut *mut inf_model,
+    err: *mut inf_error,
+) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let runtime = handle::get(rt.cast_const())?;
+            let out = Out::new("out", out)?;
+            let config = config(&options::read(p)?)?;
+            hooks::refuse_inside()?;
+            out.set(handle::insert(Model::load(&runtime, &config)?)?);
+            Ok(())
+        })
+    }
+}
+
+/// Takes one more reference on m and returns it: it then takes one more `inf_model_free`. NULL for a dead handle.
+///
+/// Any thread. Never blocks. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn inf_model_ref(m: *mut inf_model) -> *mut inf_model {
+    boundary::value(std::ptr::null_mut(), || handle::retain(m.cast_const()).map(|()| m))
+}
+
+/// Gives one reference back; after the last one the handle is dead. Sessions keep the weights alive, so any order of freeing is right.
+/// NULL and dead handles are ignored.
+///
+/// Any thread. Blocks only to return memory. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn inf_model_free(m: *mut inf_model) {
+    boundary::quiet(|| handle::free(m));
+}
+
+/// Describes a model.
+///
+/// out is the caller's, with struct_size set. Any thread. Never blocks. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_model_get_info(m: *const inf_model, out: *mut inf_model_info, err: *mut inf_error) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let model = handle::get(m)?;
+            OutStruct::new(out)?.set(&describe(model.info()));
+            Ok(())
+        })
+    }
+}
+
+/// Writes the value of a metadata key of the model's file as text: strings as they are, numbers in decimal, true or false, arrays in brackets
+/// with their strings quoted.
+///
+/// buf, cap and len follow the rules for buffers. Any thread. Never blocks.
+///
+/// - `INF_ERR_INVALID_ARGUMENT`: the file has no such key.
+/// - `INF_ERR_BUFFER_TOO_SMALL`: `*len` is the size needed.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_model_metadata(
+    m: *const inf_model,
+    key: *const c_char,
+    buf: *mut c_char,
+    cap: usize,
+    len: *mut usize,
+    err: *mut inf_error,
+) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let model = handle::get(m)?;
+            let buffer = Buffer::new(buf.cast(), cap, len)?;
+            let key = bytes::required_text("key", key)?;
+            let Some(value) = model.metadata().get(key) else { fail!(InvalidArgument, "the model's file has no metadata {key:?}") };
+            buffer.fill_string(value.to_string().as_bytes())
+        })
+    }
+}
+
+/// 1 if t ends a generation; 0 if not, for a dead handle, and for a number that is no token.
+///
+/// Any thread. Never blocks. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn inf_model_is_eog(m: *const inf_model, t: inf_token) -> u32 {
+    boundary::value(0, || Ok(u32::from(handle::get(m)?.is_end_of_generation(tokenizer::from_c(t)?))))
+}
+
+/// # Safety
+/// The pointers in `params` are as the header demands.
+unsafe fn config(params: &inf_model_params) -> Result<LoadConfig> {
+    // SAFETY: passed on from the caller.
+    let (sources, device, mut json) = unsafe {
+        (
+            bytes::array("sources", params.sources, params.n_sources as usize)?,
+            bytes::optional_text("device", params.device)?,
+            JsonOptions::parse(params.options_json, params.options_len)?,
+        )
+    };
+    let (vocab_only, backend) = (json.flag("vocab_only")?, json.text("backend")?);
+    json.finish()?;
+    Ok(LoadConfig {
+        // SAFETY: passed on from the caller.
+        paths: sources.iter().map(|source| unsafe { path(*source) }).collect::<Result<_>>()?,
+        device: device.unwrap_or("auto").to_owned(),
+        n_ctx: params.n_ctx_hint,
+        kv: kv_type(params.kv_type)?,
+        vocab_only,
+        backend: backend_kind(backend.as_deref())?,
+    })
+}
+
+/// # Safety
+/// `source` is NULL, or a struct as the header demands.
+unsafe fn path(source: *const inf_source) -> Result<PathBuf> {
+    // SAFETY: passed on from the caller.
+    let source = unsafe { options::read(source) }?;
+    if source.kind != 0 {
+        fail!(Unsupported, "inf_source.kind {}: this build loads from paths (kind 0)", source.kind);
+    }
+    // SAFETY: passed on from the caller.
+    unsafe { bytes::required_text("inf_source.path", source.path) }.map(PathBuf::from)
+}
+
+fn kv_type(number: u32) -> Result<Option<KvType>> {
+    Ok(match number {
+        INF_KV_AUTO => None,
+        INF_KV_F32 => Some(KvType::F32),
+        INF_KV_F16 => Some(KvType::F16),
+        other => fail!(InvalidArgument, "kv_type {other}: expected INF_KV_AUTO, INF_KV_F32 or INF_KV_F16"),
+    })
+}
+
+fn backend_kind(name: Option<&str>) -> Result<BackendKind> {
+    match name {
+        None | Some("cpu") => Ok(BackendKind::Cpu),
+        Some("candle") => Ok(BackendKind::Candle),
+        Some(other) => fail!(InvalidArgument, "options_json: backend {other:?}: expected \"cpu\" or \"candle\""),
+    }
+}
+
+fn describe(info: &ModelInfo) -> inf_model_info {
+    inf_model_info {
+        struct_size: 0,
+        n_vocab: info.n_vocab,
+        n_ctx_max: info.n_ctx_max,
+        n_embd: info.n_embd,
+        n_layers: info.n_layers,
+        capabilities: if info.generates { INF_CAN_GENERATE } else { 0 },
+        bos: tokenizer::optional_to_c(info.bos),
+        eos: tokenizer::optional_to_c(info.eos),
+        n_params: info.n_params,
+        architecture: bytes::field(&info.architecture),
+        quantization: bytes::field(&info.quantization),
+        device: bytes::field(&info.device),
+    }
+}

@@ -1,0 +1,63 @@
+//! The portable kernel set: slow, obvious, kept for ever. Machines without a faster set run on it; tests hold the others to it.
+
+mod attention;
+mod dequantize;
+mod matmul;
+mod pointwise;
+mod quantize;
+pub(crate) mod unpack;
+
+use super::activation::row_bytes;
+use super::contract::{Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows};
+use crate::dtype::DType;
+use crate::sys::columns::ColumnsMut;
+
+/// The set named `"scalar"`; every machine has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Kernels for Reference {
+    fn name(&self) -> &'static str {
+        "scalar"
+    }
+
+    fn activation_bytes(&self, layout: Activation, n_cols: usize) -> usize {
+        row_bytes(layout, n_cols)
+    }
+
+    fn quantize(&self, layout: Activation, x: &[f32], out: &mut [u8]) {
+        quantize::quantize(layout, x, out);
+    }
+
+    fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
+        matmul::matmul(weights, x, out);
+    }
+
+    fn dequantize(&self, dtype: DType, row: &[u8], out: &mut [f32]) {
+        dequantize::dequantize(dtype, row, out);
+    }
+
+    fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        pointwise::rms_norm(x, weight, eps, out);
+    }
+
+    fn add(&self, x: &mut [f32], y: &[f32]) {
+        pointwise::add(x, y);
+    }
+
+    fn glu(&self, f: GateFn, gate: &mut [f32], up: &[f32]) {
+        pointwise::glu(f, gate, up);
+    }
+
+    fn rope(&self, style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        pointwise::rope(style, head, cos, sin);
+    }
+
+    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]) {
+        pointwise::store_kv(kind, x, out);
+    }
+
+    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+        attention::attend(params, q, tile, visible, state);
+    }
+}

@@ -1,0 +1,63 @@
+//! The shapes of products, checked once at the entry of every set, so that what follows may slice without doubt.
+
+use super::activation::row_bytes;
+use super::contract::{Activation, ActivationRows, AttendParams, KvTile, SoftmaxState, WeightRows};
+use crate::sys::columns::ColumnsMut;
+
+/// Row sizes of a checked product.
+#[derive(Clone, Copy)]
+pub(crate) struct MatmulShape {
+    /// Rows of the weights: columns of the output.
+    pub n_out: usize,
+    /// Bytes of a weight row.
+    weight_bytes: usize,
+    /// Bytes of an activation row.
+    pub activation_bytes: usize,
+}
+
+impl MatmulShape {
+    /// The sizes of `out = x * weights^T`.
+    ///
+    /// # Panics
+    /// If the three do not fit together. The caller made them, so this is a bug; the library's boundary turns it into an error.
+    pub(crate) fn check(weights: &WeightRows<'_>, x: &ActivationRows<'_>, out: &ColumnsMut<'_, f32>) -> Self {
+        let n_out = out.range().len();
+        let activation_bytes = row_bytes(Activation::of(weights.dtype), weights.n_cols);
+        let weight_bytes = weights.dtype.row_bytes(weights.n_cols);
+        assert_eq!(weight_bytes.and_then(|n| n.checked_mul(n_out)), Some(weights.bytes.len()), "bytes of {n_out} weight rows");
+        assert_eq!(activation_bytes.checked_mul(x.n_rows), Some(x.bytes.len()), "bytes of {} activation rows", x.n_rows);
+        assert_eq!(x.n_rows, out.n_rows(), "rows of the output");
+        Self { n_out, weight_bytes: weight_bytes.unwrap_or(0), activation_bytes }
+    }
+
+    /// Row `i` of the weights.
+    #[inline]
+    pub(crate) fn weight_row<'a>(&self, weights: &WeightRows<'a>, i: usize) -> &'a [u8] {
+        &weights.bytes[i * self.weight_bytes..(i + 1) * self.weight_bytes]
+    }
+
+    /// Row `m` of the activations.
+    #[inline]
+    pub(crate) fn activation_row<'a>(&self, x: &ActivationRows<'a>, m: usize) -> &'a [u8] {
+        &x.bytes[m * self.activation_bytes..(m + 1) * self.activation_bytes]
+    }
+}
+
+/// Checks of an attention product.
+pub(crate) struct AttendShape;
+
+impl AttendShape {
+    /// Returns the number of tokens in the tile.
+    ///
+    /// # Panics
+    /// If the parts do not fit together, as [`MatmulShape::check`].
+    pub(crate) fn check(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible: &[(u32, u32)], state: &SoftmaxState<'_>) -> usize {
+        let (n, row) = (params.head_dim, params.head_dim * tile.kind.bytes());
+        let n_tokens = tile.keys.len().checked_div(row).unwrap_or(0);
+        assert!(n > 0 && tile.keys.len() == n_tokens * row && tile.values.len() == tile.keys.len(), "a tile is whole tokens");
+        assert_eq!(Some(q.len()), visible.len().checked_mul(n), "elements of {} queries", visible.len());
+        assert!(state.max.len() == visible.len() && state.sum.len() == visible.len() && state.acc.len() == q.len(), "a state per query");
+        assert!(visible.iter().all(|v| v.0 >= v.1 || v.1 as usize <= n_tokens), "tokens outside a tile of {n_tokens}");
+        n_tokens
+    }
+}

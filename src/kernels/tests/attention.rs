@@ -1,0 +1,192 @@
+//! Attention: folded tiles against a naive softmax in f64; what a query may not see is never read; queries do not feel each other.
+
+use super::{Random, bits, sets};
+use crate::kernels::{AttendParams, Kernels, KvTile, KvType, SoftmaxState};
+
+/// Tokens per tile of these tests, as in the cache.
+const TILE: usize = 32;
+
+/// Keys and values of a sequence, and queries that each see a range of it.
+struct Case {
+    params: AttendParams,
+    kind: KvType,
+    /// `(n_queries, head_dim)`
+    q: Vec<f32>,
+    /// `(n_tokens, head_dim)`
+    keys: Vec<f32>,
+    /// `(n_tokens, head_dim)`
+    values: Vec<f32>,
+    /// `(n_queries,)`: tokens of the sequence.
+    visible: Vec<(usize, usize)>,
+}
+
+impl Case {
+    fn random(random: &mut Random, head_dim: usize, n_tokens: usize, visible: Vec<(usize, usize)>) -> Self {
+        let kind = [KvType::F32, KvType::F16][random.below(2)];
+        let softcap = [None, Some(5.0)][random.below(2)];
+        let scale = 4.0 / (head_dim as f32).sqrt();
+        // Values that an f16 holds exactly, so that both kinds have one truth.
+        let rounded = |x: Vec<f32>| x.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect();
+        Self {
+            params: AttendParams { head_dim, scale, softcap },
+            kind,
+            q: random.floats(visible.len() * head_dim),
+            keys: rounded(random.floats(n_tokens * head_dim)),
+            values: rounded(random.floats(n_tokens * head_dim)),
+            visible,
+        }
+    }
+
+    /// The queries `rows` folded over all tiles: `(rows, head_dim)`, not yet divided by the sums, then maxima and sums.
+    fn fold(&self, set: &dyn Kernels, rows: std::ops::Range<usize>) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let (n, n_rows) = (self.params.head_dim, rows.len());
+        let mut state = (vec![0.0; n_rows * n], vec![f32::NEG_INFINITY; n_rows], vec![0.0; n_rows]);
+        let q = &self.q[rows.start * n..rows.end * n];
+        for (t, (keys, values)) in self.keys.chunks(TILE * n).zip(self.values.chunks(TILE * n)).enumerate() {
+            let in_tile = |p: usize| p.clamp(t * TILE, t * TILE + keys.len() / n) as u32 - (t * TILE) as u32;
+            let visible: Vec<_> = self.visible[rows.clone()].iter().map(|v| (in_tile(v.0), in_tile(v.1))).collect();
+            let (keys, values) = (stored(set, self.kind, keys), stored(set, self.kind, values));
+            let tile = KvTile { keys: &keys, values: &values, kind: self.kind };
+            let mut state = SoftmaxState { acc: &mut state.0, max: &mut state.1, sum: &mut state.2 };
+            set.attend(&self.params, q, tile, &visible, &mut state);
+        }
+        state
+    }
+
+    /// The definition, in f64.
+    fn naive(&self, row: usize) -> Vec<f64> {
+        let n = self.params.head_dim;
+        let tokens = self.visible[row].0..self.visible[row].1;
+        let scores = tokens.clone().map(|t| self.naive_score(row, t)).collect::<Vec<_>>();
+        let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+        let value = |t: usize, i: usize| f64::from(self.values[t * n + i]);
+        (0..n).map(|i| tokens.clone().zip(&scores).map(|(t, s)| (s - max).exp() / sum * value(t, i)).sum()).collect()
+    }
+
+    fn naive_score(&self, row: usize, token: usize) -> f64 {
+        let n = self.params.head_dim;
+        let (q, key) = (&self.q[row * n..(row + 1) * n], &self.keys[token * n..(token + 1) * n]);
+        let score = q.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>() * f64::from(self.params.scale);
+        self.params.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
+    }
+
+    fn check(&self, set: &dyn Kernels) {
+        let n = self.params.head_dim;
+        let (acc, max, sum) = self.fold(set, 0..self.visible.len());
+        for (row, acc) in acc.chunks(n).enumerate() {
+            if self.visible[row].0 >= self.visible[row].1 {
+                assert!(acc.iter().all(|x| *x == 0.0) && max[row] == f32::NEG_INFINITY && sum[row] == 0.0, "an empty row changed");
+                continue;
+            }
+            for (out, expected) in acc.iter().zip(self.naive(row)) {
+                let out = f64::from(out / sum[row]);
+                assert!((out - expected).abs() < 3e-6, "{} n = {n} row {row} {:?}: {out}, not {expected}", set.name(), self.visible[row]);
+            }
+        }
+    }
+}
+
+fn stored(set: &dyn Kernels, kind: KvType, x: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; x.len() * kind.bytes()];
+    set.store_kv(kind, x, &mut bytes);
+    bytes
+}
+
+/// Causal prefill of `n_tokens`: query `i` sees what is before it, in a window if there is one.
+fn causal(n_tokens: usize, window: usize) -> Vec<(usize, usize)> {
+    (0..n_tokens).map(|i| ((i + 1).saturating_sub(window), i + 1)).collect()
+}
+
+#[test]
+fn every_head_size_agrees_with_the_definition() {
+    let mut random = Random(1);
+    for head_dim in (1..=70).chain([80, 96, 128, 256]) {
+        let case = Case::random(&mut random, head_dim, 75, vec![(0, 75), (0, 75), (3, 40), (0, 1), (74, 75), (5, 5)]);
+        sets().for_each(|set| case.check(set));
+    }
+}
+
+#[test]
+fn causal_and_windowed_prefill_agree_with_the_definition() {
+    let mut random = Random(2);
+    for window in [1, 7, 32, 33, 1000] {
+        let case = Case::random(&mut random, 64, 100, causal(100, window));
+        sets().for_each(|set| case.check(set));
+    }
+}
+
+/// Groups of every size, from one query to more than share a read.
+#[test]
+fn every_number_of_queries_agrees_with_the_definition() {
+    let mut random = Random(3);
+    for n_queries in 1..=9 {
+        let case = Case::random(&mut random, 48, 40, vec![(2, 39); n_queries]);
+        sets().for_each(|set| case.check(set));
+    }
+}
+
+#[test]
+fn a_query_does_not_feel_its_neighbours() {
+    let mut random = Random(4);
+    let mut visible = causal(40, 20);
+    visible.extend([(0, 40); 6]);
+    let case = Case::random(&mut random, 72, 40, visible);
+    for set in sets() {
+        let (acc, max, sum) = case.fold(set, 0..46);
+        for row in 0..46 {
+            let alone = case.fold(set, row..row + 1);
+            let together = (&acc[row * 72..(row + 1) * 72], &max[row..=row], &sum[row..=row]);
+            assert_eq!(
+                (bits(&alone.0), bits(&alone.1), bits(&alone.2)),
+                (bits(together.0), bits(together.1), bits(together.2)),
+                "{}",
+                set.name()
+            );
+        }
+    }
+}
+
+/// Memory behind the last token, or before the window, may hold anything.
+#[test]
+fn what_is_masked_is_not_read_into_the_result() {
+    let mut random = Random(5);
+    for head_dim in [8, 13, 64] {
+        let clean = Case::random(&mut random, head_dim, 64, vec![(10, 45), (10, 45), (11, 45)]);
+        let mut dirty =
+            Case { keys: clean.keys.clone(), values: clean.values.clone(), q: clean.q.clone(), visible: clean.visible.clone(), ..clean };
+        for token in (0..10).chain(45..64) {
+            dirty.keys[token * head_dim..(token + 1) * head_dim].fill(f32::NAN);
+            dirty.values[token * head_dim..(token + 1) * head_dim].fill(f32::INFINITY);
+        }
+        for set in sets() {
+            assert_eq!(bits(&dirty.fold(set, 0..3).0), bits(&clean.fold(set, 0..3).0), "{}", set.name());
+        }
+    }
+}
+
+/// One tile of any length is what its tiles of 32 are.
+#[test]
+fn a_long_tile_agrees_with_the_definition() {
+    let mut random = Random(6);
+    let case = Case::random(&mut random, 16, 90, vec![(7, 88)]);
+    for set in sets() {
+        let (keys, values) = (stored(set, case.kind, &case.keys), stored(set, case.kind, &case.values));
+        let (mut acc, mut max, mut sum) = ([0.0; 16], [f32::NEG_INFINITY], [0.0]);
+        let tile = KvTile { keys: &keys, values: &values, kind: case.kind };
+        set.attend(&case.params, &case.q, tile, &[(7, 88)], &mut SoftmaxState { max: &mut max, sum: &mut sum, acc: &mut acc });
+        for (out, expected) in acc.iter().zip(case.naive(0)) {
+            assert!((f64::from(out / sum[0]) - expected).abs() < 3e-6, "{}", set.name());
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "tokens outside")]
+fn tokens_outside_the_tile_are_refused() {
+    let tile = KvTile { keys: &[0; 32], values: &[0; 32], kind: KvType::F16 };
+    let params = AttendParams { head_dim: 8, scale: 1.0, softcap: None };
+    let (mut acc, mut max, mut sum) = ([0.0; 8], [0.0], [0.0]);
+    let mut state = SoftmaxState { max: &mut max, sum: &mut sum, acc: &mut acc };
+    super::select(None).unwrap().attend(&params, &[0.0; 8], tile, &[(0, 3)], &mut state);
+}

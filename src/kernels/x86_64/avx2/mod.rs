@@ -1,0 +1,99 @@
+//! The set for AVX2, FMA and F16C: every x86-64 server and desktop since 2013 (Haswell, Zen). Rows are read as they lie in the file.
+//!
+//! Every function below the entry points is marked with the three features, which makes intrinsics safe in it; only the entry points
+//! and trait methods need an `unsafe` call, and an [`Avx2`] is the proof they rest on.
+
+mod attention;
+mod dot_256;
+mod dot_32;
+mod dot_float;
+mod element;
+mod exp;
+mod matmul;
+mod pointwise;
+mod quantize;
+mod unpack_256;
+mod vector;
+
+use crate::dtype::DType;
+use crate::kernels::activation::row_bytes;
+use crate::kernels::contract::{
+    Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows,
+};
+use crate::kernels::reference::Reference;
+use crate::sys::columns::ColumnsMut;
+use crate::sys::cpu::CpuFeatures;
+
+/// The set named `"avx2"`. A value exists only where the CPU has AVX2, FMA and F16C.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2 {
+    _proof: (),
+}
+
+impl Avx2 {
+    /// The proof, if this CPU has the instructions.
+    pub fn new() -> Option<Self> {
+        Self::get().copied()
+    }
+
+    /// As [`Self::new`], for ever.
+    pub(in crate::kernels) fn get() -> Option<&'static Self> {
+        let cpu = CpuFeatures::detect();
+        (cpu.avx2 && cpu.fma && cpu.f16c).then_some(&Self { _proof: () })
+    }
+}
+
+impl Kernels for Avx2 {
+    fn name(&self) -> &'static str {
+        "avx2"
+    }
+
+    fn activation_bytes(&self, layout: Activation, n_cols: usize) -> usize {
+        row_bytes(layout, n_cols)
+    }
+
+    fn quantize(&self, layout: Activation, x: &[f32], out: &mut [u8]) {
+        // SAFETY: `self` proves the features.
+        unsafe { quantize::quantize(layout, x, out) }
+    }
+
+    fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
+        // SAFETY: `self` proves the features.
+        unsafe { matmul::matmul(weights, x, out) }
+    }
+
+    fn dequantize(&self, dtype: DType, row: &[u8], out: &mut [f32]) {
+        // One row per token, against a whole model of products: not worth a second implementation.
+        Reference.dequantize(dtype, row, out);
+    }
+
+    fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        // SAFETY: `self` proves the features.
+        unsafe { pointwise::rms_norm(x, weight, eps, out) }
+    }
+
+    fn add(&self, x: &mut [f32], y: &[f32]) {
+        // SAFETY: `self` proves the features.
+        unsafe { pointwise::add(x, y) }
+    }
+
+    fn glu(&self, f: GateFn, gate: &mut [f32], up: &[f32]) {
+        // SAFETY: `self` proves the features.
+        unsafe { pointwise::glu(f, gate, up) }
+    }
+
+    fn rope(&self, style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        // SAFETY: `self` proves the features.
+        unsafe { pointwise::rope(style, head, cos, sin) }
+    }
+
+    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]) {
+        // SAFETY: `self` proves the features.
+        unsafe { pointwise::store_kv(kind, x, out) }
+    }
+
+    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+        // SAFETY: `self` proves the features.
+        unsafe { attention::attend(params, q, tile, visible, state) }
+    }
+}

@@ -1,0 +1,184 @@
+//! The one decoder: every text family is data over these stages.
+
+use super::forward::{Forward, Pass, Progress};
+use super::spec::ModelSpec;
+use super::weights::Weights;
+use crate::backend::{Backend, Batch, Slot};
+use crate::error::Result;
+use crate::fail;
+use crate::formats::gguf::Gguf;
+use crate::kernels::KvType;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Weights that one slice of the vocabulary head multiplies: about a quarter of a millisecond of memory traffic, so that a deadline can fall between.
+const HEAD_SLICE_WEIGHTS: usize = 4 << 20;
+
+/// A model on the backend `B`, with the keys and values of all its sequences.
+pub struct Decoder<B: Backend> {
+    backend: B,
+    spec: ModelSpec,
+    weights: Weights<B>,
+    /// Locked per stage, so that passes of several threads take turns between stages.
+    kv: Mutex<B::Kv>,
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Reads the weights of `gguf`.
+    ///
+    /// # Errors
+    /// As [`super::load`].
+    pub fn load(gguf: &Gguf, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
+        let weights = Weights::load(gguf, &spec, &backend)?;
+        let kv = Mutex::new(backend.kv(&spec.shape, kv)?);
+        Ok(Self { backend, spec, weights, kv })
+    }
+
+    /// Runs the stage at `at` and returns the next one.
+    fn run(&self, at: Stage, ws: &mut B::Workspace, batch: &Batch) -> Result<Stage> {
+        let w = &self.weights;
+        match at {
+            Stage::Embed => {
+                self.backend.begin(ws, batch, &w.rope)?;
+                self.backend.embed(ws, batch, &w.embedding)?;
+                Ok(Stage::Layer(0, LayerStage::Project))
+            }
+            Stage::Layer(i, stage) => {
+                self.run_layer(i, stage, ws, batch)?;
+                Ok(match stage.next() {
+                    Some(next) => Stage::Layer(i, next),
+                    None if i + 1 < w.layers.len() => Stage::Layer(i + 1, LayerStage::Project),
+                    None if batch.outputs.is_empty() => Stage::Done,
+                    None => Stage::Head(0),
+                })
+            }
+            Stage::Head(start) => {
+                let n_vocab = self.spec.n_vocab;
+                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / self.spec.shape.n_embd).max(1));
+                self.backend.head(ws, batch, &w.output_norm, w.head(), start..end)?;
+                Ok(if end == n_vocab { Stage::Done } else { Stage::Head(end) })
+            }
+            Stage::Done => Ok(Stage::Done),
+        }
+    }
+
+    fn run_layer(&self, i: usize, stage: LayerStage, ws: &mut B::Workspace, batch: &Batch) -> Result<()> {
+        let (b, layer, rope) = (&self.backend, &self.weights.layers[i], &self.weights.rope);
+        match stage {
+            LayerStage::Project => {
+                let projections = [(Slot::Query, &layer.query), (Slot::Key, &layer.key), (Slot::Value, &layer.value)];
+                b.norm_project(ws, &layer.attention_norm, &projections)
+            }
+            LayerStage::Append => {
+                let head_norms = layer.head_norms.as_ref().map(|(q, k)| (q, k));
+                b.rope_append(ws, batch, i, head_norms, rope, &mut self.kv.lock())
+            }
+            LayerStage::Attend => b.attend(ws, batch, i, &self.spec.attention, &self.kv.lock()),
+            LayerStage::Output => b.project_add(ws, &layer.attention_output),
+            LayerStage::GateUp => b.norm_project(ws, &layer.feed_forward_norm, &[(Slot::Gate, &layer.gate), (Slot::Up, &layer.up)]),
+            LayerStage::Down => b.glu(ws, self.spec.family.gate, &layer.down),
+        }
+    }
+}
+
+impl<B: Backend> Forward for Decoder<B> {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn weight_bytes(&self) -> u64 {
+        self.weights.n_bytes
+    }
+
+    fn grow_kv(&self, n_blocks: usize) -> Result<()> {
+        self.backend.grow_kv(&mut self.kv.lock(), n_blocks)
+    }
+
+    fn new_pass(self: Arc<Self>, max_rows: usize, max_outputs: usize) -> Result<Box<dyn Pass>> {
+        let workspace = self.backend.workspace(&self.spec.shape, max_rows, max_outputs)?;
+        Ok(Box::new(DecoderPass { decoder: self, workspace, max_rows, max_outputs, batch: Batch::default(), at: Stage::Done }))
+    }
+}
+
+/// Where a pass is: the next stage to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Embed,
+    Layer(usize, LayerStage),
+    /// The vocabulary from this row on.
+    Head(usize),
+    Done,
+}
+
+/// The stages of one layer, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LayerStage {
+    Project,
+    Append,
+    Attend,
+    Output,
+    GateUp,
+    Down,
+}
+
+impl LayerStage {
+    fn next(self) -> Option<Self> {
+        Some(match self {
+            Self::Project => Self::Append,
+            Self::Append => Self::Attend,
+            Self::Attend => Self::Output,
+            Self::Output => Self::GateUp,
+            Self::GateUp => Self::Down,
+            Self::Down => return None,
+        })
+    }
+}
+
+/// A pass over a [`Decoder`]: its batch, its activations, its place.
+struct DecoderPass<B: Backend> {
+    decoder: Arc<Decoder<B>>,
+    workspace: B::Workspace,
+    max_rows: usize,
+    max_outputs: usize,
+    batch: Batch,
+    at: Stage,
+}
+
+impl<B: Backend> DecoderPass<B> {
+    /// Replaces the workspace if the batch needs a larger one.
+    fn fit(&mut self) -> Result<()> {
+        let (rows, outputs) = (self.batch.n_rows().max(self.max_rows), self.batch.outputs.len().max(self.max_outputs));
+        if (rows, outputs) != (self.max_rows, self.max_outputs) {
+            self.workspace = self.decoder.backend.workspace(&self.decoder.spec.shape, rows, outputs)?;
+            (self.max_rows, self.max_outputs) = (rows, outputs);
+        }
+        Ok(())
+    }
+}
+
+impl<B: Backend> Pass for DecoderPass<B> {
+    fn begin(&mut self, fill: &mut dyn FnMut(&mut Batch)) -> Result<()> {
+        self.at = Stage::Done;
+        self.batch.clear();
+        fill(&mut self.batch);
+        let n_vocab = self.decoder.spec.n_vocab;
+        if let Some(token) = self.batch.tokens.iter().find(|t| **t as usize >= n_vocab) {
+            fail!(InvalidArgument, "token {token}: expected 0..{n_vocab}");
+        }
+        self.fit()?;
+        self.at = if self.batch.tokens.is_empty() { Stage::Done } else { Stage::Embed };
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<Progress> {
+        self.at = self.decoder.run(self.at, &mut self.workspace, &self.batch)?;
+        Ok(if self.at == Stage::Done { Progress::Done } else { Progress::Running })
+    }
+
+    fn logits(&self, i: usize, out: &mut [f32]) -> Result<()> {
+        if self.at != Stage::Done || i >= self.batch.outputs.len() {
+            fail!(Internal, "logits {i} of a pass with {} outputs at {:?}", self.batch.outputs.len(), self.at);
+        }
+        self.decoder.backend.logits(&self.workspace, i, out)
+    }
+}

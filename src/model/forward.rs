@@ -1,0 +1,59 @@
+//! What the engine sees of a model: passes it can start, advance stage by stage, and drop. Hides which backend computes.
+
+use super::spec::ModelSpec;
+use crate::backend::Batch;
+use crate::error::Result;
+use std::sync::Arc;
+
+/// A loaded model on some backend.
+pub trait Forward: Send + Sync {
+    /// The validated blueprint.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Bytes that the weights occupy.
+    fn weight_bytes(&self) -> u64;
+
+    /// Makes KV blocks `0..n_blocks` exist.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; the blocks that existed stay.
+    fn grow_kv(&self, n_blocks: usize) -> Result<()>;
+
+    /// Memory for passes of up to `max_rows` rows, `max_outputs` of them with logits. Kept and used for many passes.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn new_pass(self: Arc<Self>, max_rows: usize, max_outputs: usize) -> Result<Box<dyn Pass>>;
+}
+
+/// Whether a pass has stages left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Call again.
+    Running,
+    /// The logits can be read.
+    Done,
+}
+
+/// One forward pass as a value: begun with a batch, advanced stage by stage, dropped or begun again at any point.
+///
+/// A pass that is not finished leaves nothing but KV rows at positions which no sequence counts as computed.
+pub trait Pass: Send {
+    /// Starts over with the batch that `fill` makes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if a token is not in the vocabulary; the pass is then empty.
+    fn begin(&mut self, fill: &mut dyn FnMut(&mut Batch)) -> Result<()>;
+
+    /// Runs one stage.
+    ///
+    /// # Errors
+    /// Whatever the backend meets; the pass must be begun again.
+    fn advance(&mut self) -> Result<Progress>;
+
+    /// Copies the logits of output `i` of the batch into `out`, `(n_vocab,)`.
+    ///
+    /// # Errors
+    /// `Internal` if the pass is not done or has no such output.
+    fn logits(&self, i: usize, out: &mut [f32]) -> Result<()>;
+}

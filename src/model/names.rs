@@ -1,0 +1,90 @@
+//! What each weight is called in a file: names as data, so that a format is a table and not a code path.
+
+/// What a tensor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// `(n_vocab, n_embd)`
+    TokenEmbedding,
+    /// `(n_embd,)`: the norm before the head.
+    OutputNorm,
+    /// `(n_vocab, n_embd)`: absent if tied to the embedding.
+    Output,
+    /// `(n_rot / 2,)`: divides the rotary frequencies.
+    RopeFactors,
+    /// `(n_embd,)`
+    AttentionNorm,
+    /// `(n_heads * head_dim, n_embd)`
+    Query,
+    /// `(n_kv_heads * head_dim, n_embd)`
+    Key,
+    /// `(n_kv_heads * head_dim, n_embd)`
+    Value,
+    /// `(n_embd, n_heads * head_dim)`
+    AttentionOutput,
+    /// `(head_dim,)`: normalises each query head.
+    QueryNorm,
+    /// `(head_dim,)`: normalises each key head.
+    KeyNorm,
+    /// `(n_embd,)`
+    FeedForwardNorm,
+    /// `(n_ff, n_embd)`
+    Gate,
+    /// `(n_ff, n_embd)`
+    Up,
+    /// `(n_embd, n_ff)`
+    Down,
+}
+
+/// Whether a tensor is the matrix or the bias of its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The matrix, or the weights of a norm.
+    Weight,
+    /// Added to the product.
+    Bias,
+}
+
+impl Role {
+    const fn gguf_stem(self) -> (&'static str, bool) {
+        match self {
+            Self::TokenEmbedding => ("token_embd", false),
+            Self::OutputNorm => ("output_norm", false),
+            Self::Output => ("output", false),
+            Self::RopeFactors => ("rope_freqs", false),
+            Self::AttentionNorm => ("attn_norm", true),
+            Self::Query => ("attn_q", true),
+            Self::Key => ("attn_k", true),
+            Self::Value => ("attn_v", true),
+            Self::AttentionOutput => ("attn_output", true),
+            Self::QueryNorm => ("attn_q_norm", true),
+            Self::KeyNorm => ("attn_k_norm", true),
+            Self::FeedForwardNorm => ("ffn_norm", true),
+            Self::Gate => ("ffn_gate", true),
+            Self::Up => ("ffn_up", true),
+            Self::Down => ("ffn_down", true),
+        }
+    }
+
+    /// The name in a GGUF file; `layer` is ignored by roles that exist once.
+    pub fn gguf_name(self, layer: usize, part: Part) -> String {
+        let suffix = match part {
+            Part::Weight => "weight",
+            Part::Bias => "bias",
+        };
+        match self.gguf_stem() {
+            (stem, true) => format!("blk.{layer}.{stem}.{suffix}"),
+            (stem, false) => format!("{stem}.{suffix}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_public_files() {
+        assert_eq!(Role::Query.gguf_name(7, Part::Bias), "blk.7.attn_q.bias");
+        assert_eq!(Role::TokenEmbedding.gguf_name(7, Part::Weight), "token_embd.weight");
+    }
+}

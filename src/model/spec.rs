@@ -1,0 +1,208 @@
+//! The blueprint of a model: every number of it, checked, before a weight is read.
+
+use super::family::Family;
+use super::names::{Part, Role};
+use crate::backend::{Attention, Rope, Shape};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fail;
+use crate::formats::gguf::{Gguf, Metadata};
+use std::ops::RangeInclusive;
+
+/// Bounds of what a file may claim. Far above every published model, and low enough that no product of two of them overflows or allocates absurdly.
+mod bounds {
+    use std::ops::RangeInclusive;
+
+    pub const LAYERS: RangeInclusive<usize> = 1..=1024;
+    pub const WIDTH: RangeInclusive<usize> = 1..=1 << 17;
+    pub const FEED_FORWARD: RangeInclusive<usize> = 1..=1 << 20;
+    pub const HEADS: RangeInclusive<usize> = 1..=1024;
+    pub const HEAD_DIM: RangeInclusive<usize> = 2..=1024;
+    pub const CONTEXT: RangeInclusive<usize> = 1..=1 << 24;
+    pub const VOCABULARY: RangeInclusive<usize> = 1..=1 << 22;
+}
+
+/// How a model stretches its rotary positions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// Positions divided by a factor.
+    Linear(f32),
+}
+
+/// A validated blueprint. Holding one means: its sizes are consistent and bounded.
+#[derive(Clone, Debug)]
+pub struct ModelSpec {
+    /// The architecture's traits.
+    pub family: Family,
+    /// Sizes.
+    pub shape: Shape,
+    /// Tokens in the vocabulary: rows of the embedding.
+    pub n_vocab: usize,
+    /// Longest context it was made for.
+    pub n_ctx_max: usize,
+    /// Added to the mean square of every norm.
+    pub norm_eps: f32,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f32,
+    /// Elements of a head that rotate.
+    pub n_rot: usize,
+    /// How positions are stretched.
+    pub rope_scaling: RopeScaling,
+    /// The same in every layer.
+    pub attention: Attention,
+    /// True if the head is the embedding's matrix.
+    pub tied: bool,
+}
+
+impl ModelSpec {
+    /// Reads and checks the blueprint of a GGUF file.
+    ///
+    /// # Errors
+    /// `Unsupported` for an architecture or feature this build does not have, `Format` for numbers that contradict each other or are out of bounds; both name the key.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        let keys = Keys::new(gguf.metadata())?;
+        keys.refuse_unsupported()?;
+        let shape = keys.shape(n_vocab(gguf)?)?;
+        let n_rot = keys.size_or("rope.dimension_count", shape.head_dim, 2..=shape.head_dim)?;
+        if !n_rot.is_multiple_of(2) {
+            fail!(Format, "{}: {n_rot} is odd, rotation needs pairs", keys.name("rope.dimension_count"));
+        }
+        Ok(Self {
+            family: keys.family,
+            shape,
+            n_vocab: shape.n_vocab,
+            n_ctx_max: keys.size("context_length", bounds::CONTEXT)?,
+            norm_eps: keys.number("attention.layer_norm_rms_epsilon", None, 0.0..=1.0)?,
+            rope_theta: keys.number("rope.freq_base", Some(10_000.0), 1.0..=1e12)?,
+            n_rot,
+            rope_scaling: keys.rope_scaling()?,
+            attention: Attention { scale: 1.0 / (shape.head_dim as f32).sqrt(), softcap: None, window: None },
+            tied: gguf.tensor(&Role::Output.gguf_name(0, Part::Weight)).is_none(),
+        })
+    }
+
+    /// The rotary embedding, with `factors` (`(n_rot / 2,)`, from the file) dividing the frequencies.
+    ///
+    /// # Errors
+    /// `Format` if there are not `n_rot / 2` factors, or one is not positive.
+    pub fn rope(&self, factors: Option<&[f32]>) -> Result<Rope> {
+        let n_pairs = self.n_rot / 2;
+        if let Some(f) = factors
+            && (f.len() != n_pairs || f.iter().any(|f| !(f.is_finite() && *f > 0.0)))
+        {
+            fail!(Format, "rope_freqs.weight: {n_pairs} positive factors expected, got {} values", f.len());
+        }
+        let stretch = match self.rope_scaling {
+            RopeScaling::None => 1.0,
+            RopeScaling::Linear(factor) => factor,
+        };
+        let inv_freq = |i: usize| {
+            let exponent = (2 * i) as f32 / self.n_rot as f32;
+            let factor = factors.and_then(|f| f.get(i)).copied().unwrap_or(1.0);
+            1.0 / self.rope_theta.powf(exponent) / factor / stretch
+        };
+        Ok(Rope { inv_freq: (0..n_pairs).map(inv_freq).collect(), style: self.family.rope_style, magnitude: 1.0 })
+    }
+}
+
+fn n_vocab(gguf: &Gguf) -> Result<usize> {
+    let name = Role::TokenEmbedding.gguf_name(0, Part::Weight);
+    let Some(embedding) = gguf.tensor(&name) else { fail!(Format, "{name} is missing") };
+    let n = embedding.shape().get(1).map_or(1, |&n| n as u64);
+    in_bounds(&name, n, &bounds::VOCABULARY)
+}
+
+fn in_bounds(name: &str, value: u64, bounds: &RangeInclusive<usize>) -> Result<usize> {
+    let size = usize::try_from(value).ok().filter(|v| bounds.contains(v));
+    size.ok_or_else(|| Error::new(ErrorKind::Format, format!("{name}: expected {} to {}, got {value}", bounds.start(), bounds.end())))
+}
+
+/// The metadata keys of one architecture.
+struct Keys<'a> {
+    metadata: &'a Metadata,
+    family: Family,
+}
+
+impl<'a> Keys<'a> {
+    fn new(metadata: &'a Metadata) -> Result<Self> {
+        let name = metadata.str("general.architecture")?;
+        let Some(family) = Family::by_name(name) else {
+            let known = Family::ALL.map(|f| f.name).join(", ");
+            fail!(Unsupported, "general.architecture {name:?}: this build runs {known}");
+        };
+        Ok(Self { metadata, family })
+    }
+
+    fn name(&self, key: &str) -> String {
+        format!("{}.{key}", self.family.name)
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.metadata.get(&self.name(key)).is_some()
+    }
+
+    fn size(&self, key: &str, bounds: RangeInclusive<usize>) -> Result<usize> {
+        let name = self.name(key);
+        in_bounds(&name, u64::from(self.metadata.u32(&name)?), &bounds)
+    }
+
+    fn size_or(&self, key: &str, default: usize, bounds: RangeInclusive<usize>) -> Result<usize> {
+        if self.has(key) { self.size(key, bounds) } else { in_bounds(&self.name(key), default as u64, &bounds) }
+    }
+
+    fn number(&self, key: &str, default: Option<f32>, bounds: RangeInclusive<f32>) -> Result<f32> {
+        let name = self.name(key);
+        let value = match default {
+            Some(default) => self.metadata.f32_or(&name, default)?,
+            None => self.metadata.f32(&name)?,
+        };
+        if !bounds.contains(&value) {
+            fail!(Format, "{name}: expected {} to {}, got {value}", bounds.start(), bounds.end());
+        }
+        Ok(value)
+    }
+
+    /// Keys that change the arithmetic in ways this build does not compute: better refused than wrong.
+    fn refuse_unsupported(&self) -> Result<()> {
+        let experts = self.name("expert_count");
+        if self.metadata.u32_or(&experts, 0)? != 0 {
+            fail!(Unsupported, "{experts}: mixtures of experts are not in this build");
+        }
+        for key in ["attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping", "attention.scale", "logit_scale"] {
+            if self.has(key) {
+                fail!(Unsupported, "{}: not in this build for {}", self.name(key), self.family.name);
+            }
+        }
+        Ok(())
+    }
+
+    fn shape(&self, n_vocab: usize) -> Result<Shape> {
+        let n_embd = self.size("embedding_length", bounds::WIDTH)?;
+        let n_heads = self.size("attention.head_count", bounds::HEADS)?;
+        let n_kv_heads = self.size_or("attention.head_count_kv", n_heads, bounds::HEADS)?;
+        if !n_heads.is_multiple_of(n_kv_heads) {
+            fail!(Format, "{}: {n_heads} heads are no multiple of {n_kv_heads} KV heads", self.name("attention.head_count"));
+        }
+        let head_dim = self.size_or("attention.key_length", n_embd / n_heads, bounds::HEAD_DIM)?;
+        let value_dim = self.size_or("attention.value_length", head_dim, bounds::HEAD_DIM)?;
+        if value_dim != head_dim {
+            fail!(Unsupported, "{}: {value_dim} differs from the keys' {head_dim}", self.name("attention.value_length"));
+        }
+        let n_layers = self.size("block_count", bounds::LAYERS)?;
+        let n_ff = self.size("feed_forward_length", bounds::FEED_FORWARD)?;
+        Ok(Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab })
+    }
+
+    fn rope_scaling(&self) -> Result<RopeScaling> {
+        let name = self.name("rope.scaling.type");
+        let kind = if self.has("rope.scaling.type") { self.metadata.str(&name)? } else { "none" };
+        match kind {
+            // Files of before 2023-09 name no type and give the factor here.
+            "none" if self.has("rope.scale_linear") => Ok(RopeScaling::Linear(self.number("rope.scale_linear", None, 1e-3..=1e6)?)),
+            "none" => Ok(RopeScaling::None),
+            "linear" => Ok(RopeScaling::Linear(self.number("rope.scaling.factor", None, 1e-3..=1e6)?)),
+            other => fail!(Unsupported, "{name}: {other:?} is not in this build, expected \"none\" or \"linear\""),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Which optional instructions this CPU has, as far as the kernels care. Kernel sets ask before they hand out a proof.
+
+/// Instruction-set extensions found at run time; all false on other architectures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuFeatures {
+    /// x86-64: 256-bit integer vectors.
+    pub avx2: bool,
+    /// x86-64: fused multiply-add.
+    pub fma: bool,
+    /// x86-64: conversion between `f16` and `f32`.
+    pub f16c: bool,
+}
+
+impl CpuFeatures {
+    /// What this CPU has and the operating system saves on a context switch. Cheap: the standard library caches the answer.
+    #[cfg(target_arch = "x86_64")]
+    pub fn detect() -> Self {
+        Self {
+            avx2: std::arch::is_x86_feature_detected!("avx2"),
+            fma: std::arch::is_x86_feature_detected!("fma"),
+            f16c: std::arch::is_x86_feature_detected!("f16c"),
+        }
+    }
+
+    /// What this CPU has: nothing that a kernel set of ours needs.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn detect() -> Self {
+        Self::default()
+    }
+}
