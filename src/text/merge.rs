@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::fail;
-use crate::text::limits::MAX_SCORED_TOKEN_BYTES;
+use crate::text::limits::{MAX_CUTS_PER_TOKEN, MAX_SCORED_TOKEN_BYTES, MIN_MAX_CUTS};
 use crate::text::vocabulary::{Vocabulary, out_of_memory};
 use crate::text::{MergeOrder, Token, TokenType, VocabularyData};
 use hashbrown::HashMap;
@@ -64,6 +64,8 @@ impl MergeTable {
         if scores.len() != vocabulary.len() {
             fail!(Format, "the vocabulary has {} tokens and {} scores", vocabulary.len(), scores.len());
         }
+        // At most MAX_TOKENS times a small number.
+        let most = MIN_MAX_CUTS.max(MAX_CUTS_PER_TOKEN * vocabulary.len());
         for ((token, kind), &score) in vocabulary.iter().zip(scores) {
             let piece = vocabulary.piece(token).unwrap_or_default();
             if !kind.is_text() || vocabulary.word(piece) != Some(token) {
@@ -82,6 +84,9 @@ impl MergeTable {
                 if let (Some(left), Some(right)) = (vocabulary.word(left.as_bytes()), vocabulary.word(right.as_bytes())) {
                     self.add(left, right, merge)?;
                 }
+            }
+            if self.merges.len() > most {
+                fail!(Format, "the vocabulary has {} tokens with over {most} ways to cut them into two tokens", vocabulary.len());
             }
         }
         Ok(())
