@@ -6,6 +6,7 @@ use crate::backend::{Attention, Rope, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
+use crate::formats::names::Quoted;
 use std::ops::RangeInclusive;
 
 /// Bounds of what a file may claim. Far above every published model, and low enough that no product of two of them overflows or allocates absurdly.
@@ -140,7 +141,7 @@ impl<'a> Keys<'a> {
         let name = metadata.str("general.architecture")?;
         let Some(family) = Family::by_name(name) else {
             let known = Family::ALL.map(|f| f.name).join(", ");
-            fail!(Unsupported, "general.architecture {name:?}: this build runs {known}");
+            fail!(Unsupported, "general.architecture {}: this build runs {known}", Quoted(name));
         };
         Ok(Self { metadata, family })
     }
@@ -234,7 +235,7 @@ impl<'a> Keys<'a> {
             "none" if self.has("rope.scale_linear") => Ok(RopeScaling::Linear(self.number("rope.scale_linear", None, 1e-3..=1e6)?)),
             "none" => Ok(RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear(self.number("rope.scaling.factor", None, 1e-3..=1e6)?)),
-            other => fail!(Unsupported, "{name}: {other:?} is not in this build, expected \"none\" or \"linear\""),
+            other => fail!(Unsupported, "{name}: {} is not in this build, expected \"none\" or \"linear\"", Quoted(other)),
         }
     }
 }

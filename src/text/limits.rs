@@ -21,9 +21,9 @@ pub const MAX_CUTS_PER_TOKEN: usize = 6;
 /// Cuts that any vocabulary may have, however small: 2 MiB of them.
 pub const MIN_MAX_CUTS: usize = 1 << 16;
 
-/// Bytes of all tokens that are searched for as a whole (control and user-defined). Their automaton takes about
-/// 40 bytes per byte. The most known are 6,400 tokens with 70 KiB.
-pub const MAX_SPECIAL_BYTES: usize = 1 << 22;
+/// Bytes of all tokens that are searched for as a whole (control and user-defined). Their automata take up to 40 bytes per byte:
+/// 40 MiB. The most known are 6,400 tokens with 70 KiB.
+pub const MAX_SPECIAL_BYTES: usize = 1 << 20;
 
 /// Bytes of a `tokenizer.json`. The largest published are near 35 MiB.
 pub const MAX_JSON_BYTES: usize = 1 << 28;

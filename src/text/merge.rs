@@ -5,6 +5,7 @@
 
 use crate::error::Result;
 use crate::fail;
+use crate::formats::names::QuotedBytes;
 use crate::text::limits::{MAX_CUTS_PER_TOKEN, MAX_SCORED_TOKEN_BYTES, MIN_MAX_CUTS};
 use crate::text::vocabulary::{Vocabulary, out_of_memory};
 use crate::text::{MergeOrder, Token, TokenType, VocabularyData};
@@ -101,10 +102,7 @@ impl MergeTable {
             merged.extend_from_slice(right);
             let find = |text: &[u8]| match vocabulary.token(text) {
                 Some(token) => Ok(token),
-                None => {
-                    let text = String::from_utf8_lossy(text);
-                    fail!(Format, "merge {priority} needs {text:?}, which is not in the vocabulary")
-                }
+                None => fail!(Format, "merge {priority} needs {}, which is not in the vocabulary", QuotedBytes(text)),
             };
             let (left, right, token) = (find(left)?, find(right)?, find(&merged)?);
             // A merge must not reach what text may not become; only a crafted file tries.

@@ -54,7 +54,7 @@ fn values() -> Vec<Option<Value>> {
     values.extend([Some((1u64 << 32).into()), Some((1u64 << 63).into()), Some(2u8.into()), Some(2u64.into()), Some(true.into())]);
     values.extend(floats.map(|x| Some(x.into())));
     values.extend([f64::MAX, f64::NAN].map(|x| Some(x.into())));
-    values.extend(["", "none", "linear", "yarn", "llama", "qwen3"].map(|text| Some(text.into())));
+    values.extend(["", "none", "linear", "yarn", "llama", "qwen3", &"x".repeat(100_000)].map(|text| Some(text.into())));
     values.extend([Some(vec![2u32, 2].into()), Some(Vec::<u32>::new().into()), Some(vec![f32::NAN].into())]);
     values
 }

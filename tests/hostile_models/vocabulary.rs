@@ -35,7 +35,7 @@ fn values(n: usize) -> Vec<Option<Value>> {
     let mut values = vec![None, Some(true.into()), Some(false.into())];
     values.extend([0, 1, last, last + 1, 1 << 31, u32::MAX - 1, u32::MAX].map(|id: u32| Some(id.into())));
     values.extend([Some((-1i32).into()), Some((-2i32).into()), Some((1u64 << 32).into()), Some(1.5f32.into())]);
-    values.extend(["", "llama", "gpt2", "bert", "t5", "default", "llama-bpe", "qwen2", "\u{2581}"].map(|text| Some(text.into())));
+    values.extend(["", "llama", "gpt2", "bert", "t5", "default", "llama-bpe", "qwen2", "\u{2581}", &"x".repeat(100_000)].map(|text| Some(text.into())));
     values.extend([1, 2, 3, 4, 5, 6, 0, 7, -1, i32::MIN].map(|kind| Some(vec![kind; n].into())));
     values.extend([0.0, -1e30, f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|score| Some(vec![score; n].into())));
     values.extend([0, 1, n - 1, n + 1].map(|other| Some(vec![1i32; other].into())));
@@ -45,6 +45,7 @@ fn values(n: usize) -> Vec<Option<Value>> {
     values.push(Some(strings((0..n).map(|i| [0xFF, 0xC0, i as u8, (i >> 8) as u8]))));
     values.push(Some(strings((0..n).map(|i| format!("<0x{:02X}>", i % 256)))));
     values.push(Some(strings((0..n).map(|i| format!("a b{i}")))));
+    values.push(Some(strings((0..n).map(|i| format!("{i} {}", "y".repeat(20_000))))));
     values.push(Some(Array::Array(vec![Array::U8(vec![])]).into()));
     values
 }

@@ -19,9 +19,9 @@ fn by_likelihood(a: &(f32, Token), b: &(f32, Token)) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
-/// The nearest finite number: probabilities are ratios of exponentials of differences, and infinities have no differences.
+/// The nearest finite number, the lowest for a NaN: probabilities come from differences, and infinities have none.
 fn finite(logit: f32) -> f32 {
-    logit.max(f32::MIN).min(f32::MAX)
+    if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
 }
 
 /// Tokens with their logits, all finite. Sorted, most likely first, once a truncation needed it.
