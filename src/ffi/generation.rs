@@ -6,10 +6,11 @@ use super::handle::{self, Handle};
 use super::hooks;
 use super::model::inf_token;
 use super::options::{self, OutStruct, Versioned};
+use super::runtime::inf_wake_fn;
 use super::sampler::inf_sampler;
 use super::session::inf_session;
 use super::status::{self, INF_OK, inf_error, inf_status};
-use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt};
+use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt, Wait};
 use crate::error::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
@@ -33,9 +34,6 @@ pub struct Reader {
     /// Locked while a thread reads: a second one is told so instead of waiting.
     shown: Mutex<Event>,
 }
-
-/// "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw.
-pub type inf_wake_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: u64)>;
 
 /// Nothing is ready.
 pub const INF_EV_NONE: u32 = 0u32;
@@ -201,6 +199,9 @@ pub unsafe extern "C" fn inf_generation_next(
             let reader = handle::get(g.cast_const())?;
             let out = OutStruct::new(out)?;
             let wait = options::wait(timeout_ms)?;
+            if wait != Wait::Poll {
+                hooks::refuse_inside()?;
+            }
             let Some(mut shown) = reader.shown.try_lock() else {
                 return Err(Error::new(ErrorKind::Busy, "another thread reads this generation"));
             };
