@@ -16,7 +16,7 @@ pub fn in_hook() -> bool {
 }
 
 /// Calls `hook` with [`in_hook`] true.
-pub(super) fn call(hook: &dyn Fn()) {
+pub fn call(hook: &dyn Fn()) {
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {

@@ -156,7 +156,8 @@ impl Session {
     /// token nothing happens until something is appended, unless `ignore_end`.
     ///
     /// # Errors
-    /// `Busy`, `InvalidArgument` on an empty session, `ContextFull` if the chosen token has no room, `OutOfMemory`, `Shutdown`.
+    /// `Busy`, `InvalidArgument` on an empty session, `ContextFull` if the chosen token has no room, `Format` if the weights give no number to
+    /// choose by, `OutOfMemory`, `Shutdown`. Nothing is chosen then.
     pub fn step(&self, sampler: Option<&mut Sampler>, budget: Option<Duration>, ignore_end: bool) -> Result<Step> {
         let deadline = budget.and_then(|b| Instant::now().checked_add(b));
         self.with_state(|state| state.step(&self.model, sampler, deadline, ignore_end))
@@ -301,9 +302,8 @@ impl State {
         if self.sequence.len() == self.sequence.n_ctx() {
             fail!(ContextFull, "the context is full: {} tokens", self.sequence.n_ctx());
         }
-        let Some(logits) = self.sequence.logits() else { fail!(Internal, "the logits are gone") };
-        let token = sampler.pick(logits)?;
-        let logprob = log_probability(logits, token);
+        let token = self.sequence.pick(sampler)?;
+        let logprob = self.sequence.logits().map_or(0.0, |logits| log_probability(logits, token));
         let ends = model.is_end_of_generation(token) && !ignore_end;
         self.sequence.accept(token, ends)?;
         let step = self.report(if ends { StepState::EndOfGeneration } else { StepState::Token }, Some(token), logprob);

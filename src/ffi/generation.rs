@@ -6,6 +6,7 @@ use super::handle::{self, Handle};
 use super::hooks;
 use super::model::inf_token;
 use super::options::{self, OutStruct, Versioned};
+use super::runtime::inf_wake_fn;
 use super::sampler::inf_sampler;
 use super::session::inf_session;
 use super::status::{self, INF_OK, inf_error, inf_status};
@@ -33,9 +34,6 @@ pub struct Reader {
     /// Locked while a thread reads: a second one is told so instead of waiting.
     shown: Mutex<Event>,
 }
-
-/// "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw.
-pub type inf_wake_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: u64)>;
 
 /// Nothing is ready.
 pub const INF_EV_NONE: u32 = 0u32;

@@ -32,6 +32,9 @@ pub type inf_log_fn = Option<unsafe extern "C" fn(user: *mut c_void, level: u32,
 /// Called on each thread that the library makes, with starting 1 at its start and 0 at its end: to name it, to attach it to a profiler or a VM.
 pub type inf_thread_fn = Option<unsafe extern "C" fn(user: *mut c_void, starting: u32)>;
 
+/// "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw.
+pub type inf_wake_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: u64)>;
+
 /// What a host asks of a runtime. Zero means default.
 #[repr(C)]
 #[derive(Clone, Copy)]

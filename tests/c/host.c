@@ -46,7 +46,11 @@ static void modes_of_the_host(inf_model *m, const inf_token *expected) {
   const unsigned modes[] = { 0x1F80u | 0x8040u, 0x1F80u & ~0x0080u };
   for (int i = 0; i < 2; i++) {
     _mm_setcsr(modes[i]);
-    if (_mm_getcsr() != modes[i]) continue; /* valgrind does not know these modes */
+    if (_mm_getcsr() != modes[i]) {
+      _mm_setcsr(before);
+      puts("    skipped: this machine does not keep MXCSR (valgrind emulates its rounding mode only)");
+      return;
+    }
     tokens_of(m, got);
     const unsigned after = _mm_getcsr();
     _mm_setcsr(before);
@@ -160,11 +164,12 @@ static void forks(int argc, char **argv, inf_runtime *rt, inf_model *m, const in
     CHECK(!memcmp(got, expected, sizeof got));
     inf_model_free(own_model);
     inf_runtime_free(own);
-    /* Success. Not by exit: valgrind would list what the parent made, which leaks here by design. */
-    kill(getpid(), SIGKILL);
+    /* Ends as another program: the parent's objects leak here by design, and valgrind would count them. */
+    execlp("true", "true", (char *)NULL);
+    _exit(1);
   }
   int status = -1;
-  CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
   inf_token token = 5;
   OK(inf_session_append(s, &token, 1, &err));
   inf_session_free(s);
@@ -192,6 +197,7 @@ int main(int argc, char **argv) {
   any_order_of_freeing(argc, argv);
   threads_on_one_session(m);
   forks(argc, argv, rt, m, expected);
+  OK(inf_runtime_shutdown(rt, INF_WAIT_FOREVER, &err));
   inf_model_free(m);
   inf_runtime_free(rt);
   const signal_handlers after = handlers();

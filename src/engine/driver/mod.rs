@@ -42,7 +42,7 @@ pub(super) struct Driver {
 }
 
 /// Called with true when a thread of the library starts, with false when it ends.
-pub(super) type ThreadHook = Arc<dyn Fn(bool) + Send + Sync>;
+pub(in crate::engine) type ThreadHook = Arc<dyn Fn(bool) + Send + Sync>;
 
 impl Driver {
     pub(super) fn new(log: Arc<Log>, hook: Option<ThreadHook>) -> Self {

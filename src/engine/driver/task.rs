@@ -137,8 +137,7 @@ impl Task {
         if state.sequence.len() == state.sequence.n_ctx() {
             return self.finish_with_tail(Finish::ContextFull);
         }
-        let logits = state.sequence.logits().ok_or_else(|| Error::new(ErrorKind::Internal, "the logits are gone"))?;
-        let token = self.sampler.pick(logits)?;
+        let token = state.sequence.pick(&mut self.sampler)?;
         let model = self.session.model().clone();
         let ends = model.is_end_of_generation(token);
         state.sequence.accept(token, ends)?;
