@@ -62,12 +62,14 @@ fn nothing_but_the_c_library_is_needed() {
 /// Every export is called by a test in C, and those with a handle also with bad ones.
 #[test]
 fn the_tests_in_c_call_every_function() {
-    let sources: String = fs::read_dir(root().join("tests/c")).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    let sources: String =
+        fs::read_dir(root().join("tests/c")).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
     let hostile = fs::read_to_string(root().join("tests/c/handles.c")).unwrap();
     for name in declared() {
         let call = format!("{name}(");
         assert!(sources.contains(&call), "{name} is called by no test in tests/c");
-        let has_handle = !["inf_version", "inf_abi_version", "inf_build_info_json", "inf_status_name", "inf_runtime_create"].contains(&name.as_str());
+        let has_handle =
+            !["inf_version", "inf_abi_version", "inf_build_info_json", "inf_status_name", "inf_runtime_create"].contains(&name.as_str());
         assert!(!has_handle || hostile.contains(&call), "{name} is not in tests/c/handles.c");
     }
 }

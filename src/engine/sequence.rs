@@ -135,14 +135,17 @@ impl Sequence {
         wants_logits
     }
 
-    /// Notes that `rows` were computed; `read_logits` fills the logits if the pass made them for the last row.
-    pub(super) fn computed(&mut self, rows: &Range<usize>, read_logits: Option<&mut dyn FnMut(&mut [f32]) -> Result<()>>) -> Result<()> {
+    /// Notes that `rows` were computed, without logits.
+    pub(super) fn computed(&mut self, rows: &Range<usize>) {
         self.n_computed = rows.end;
         self.has_logits = false;
-        if let Some(read) = read_logits {
-            read(&mut self.logits)?;
-            self.has_logits = true;
-        }
+    }
+
+    /// Notes that `rows` were computed; `read` fills the logits of the last one, `(n_vocab,)`.
+    pub(super) fn computed_with_logits(&mut self, rows: &Range<usize>, read: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+        self.computed(rows);
+        read(&mut self.logits)?;
+        self.has_logits = true;
         Ok(())
     }
 }

@@ -279,10 +279,12 @@ impl State {
             }
         }
         let Running { pass, rows, wants_logits } = running;
-        let mut read = |out: &mut [f32]| pass.logits(0, out);
-        let n_new = rows.len() as u32;
-        self.sequence.computed(&rows, if wants_logits { Some(&mut read) } else { None })?;
-        self.prefill.0 = (self.prefill.0 + n_new).min(self.prefill.1);
+        if wants_logits {
+            self.sequence.computed_with_logits(&rows, |out| pass.logits(0, out))?;
+        } else {
+            self.sequence.computed(&rows);
+        }
+        self.prefill.0 = (self.prefill.0 + rows.len() as u32).min(self.prefill.1);
         model.keep_pass(pass);
         Ok(true)
     }

@@ -1,7 +1,7 @@
 //! Models: loading, facts, metadata.
 
 use super::boundary;
-use super::bytes::{self, Buffer, NUL_TERMINATED, Out};
+use super::bytes::{self, Buffer, Out};
 use super::handle::{self, Handle};
 use super::hooks;
 use super::options::{self, JsonOptions, OutStruct, Versioned};
@@ -211,9 +211,9 @@ pub unsafe extern "C" fn inf_model_metadata(
         boundary::status(err, || {
             let model = handle::get(m)?;
             let buffer = Buffer::new(buf.cast(), cap, len)?;
-            let key = bytes::text("key", key, NUL_TERMINATED)?;
+            let key = bytes::required_text("key", key)?;
             let Some(value) = model.metadata().get(key) else { fail!(InvalidArgument, "the model's file has no metadata {key:?}") };
-            buffer.fill_string(value.to_string().as_bytes())
+            buffer.fill_display(value)
         })
     }
 }
@@ -259,7 +259,7 @@ unsafe fn path(source: *const inf_source) -> Result<PathBuf> {
         fail!(Unsupported, "inf_source.kind {}: this build loads from paths (kind 0)", source.kind);
     }
     // SAFETY: passed on from the caller.
-    unsafe { bytes::text("inf_source.path", source.path, NUL_TERMINATED) }.map(PathBuf::from)
+    unsafe { bytes::required_text("inf_source.path", source.path) }.map(PathBuf::from)
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {

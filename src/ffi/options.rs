@@ -289,12 +289,9 @@ mod tests {
 
     #[test]
     fn outputs_fill_the_hosts_struct_and_nothing_behind_it() {
-        for (size, expected) in [
-            (8, [8, 7, 0xEEEE, 0xEEEE, 0xEEEE]),
-            (12, [12, 7, 8, 0xEEEE, 0xEEEE]),
-            (16, [16, 7, 8, 0, 0xEEEE]),
-            (20, [20, 7, 8, 0, 0]),
-        ] {
+        for (size, expected) in
+            [(8, [8, 7, 0xEEEE, 0xEEEE, 0xEEEE]), (12, [12, 7, 8, 0xEEEE, 0xEEEE]), (16, [16, 7, 8, 0, 0xEEEE]), (20, [20, 7, 8, 0, 0])]
+        {
             let mut host = memory(size, &[0xEEEE; 4]);
             // SAFETY: the vector holds 20 bytes, at least `struct_size`.
             let out = unsafe { OutStruct::<Params>::new(host.as_mut_ptr().cast()) }.unwrap();

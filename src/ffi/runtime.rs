@@ -110,7 +110,11 @@ unsafe impl Versioned for inf_device_info {
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn inf_runtime_create(params: *const inf_runtime_params, out: *mut *mut inf_runtime, err: *mut inf_error) -> inf_status {
+pub unsafe extern "C" fn inf_runtime_create(
+    params: *const inf_runtime_params,
+    out: *mut *mut inf_runtime,
+    err: *mut inf_error,
+) -> inf_status {
     // SAFETY: the header's contract on pointers.
     unsafe {
         boundary::status(err, || {

@@ -178,9 +178,7 @@ unsafe fn write_message(text: &str, out: *mut u8) {
 /// A static string, never freed. Any thread. Never blocks. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn inf_status_name(status: inf_status) -> *const c_char {
-    boundary::value(c"INF_ERR_INTERNAL".as_ptr(), || {
-        Ok(NAMES.get(status as usize).copied().unwrap_or(c"INF_ERR_UNKNOWN").as_ptr())
-    })
+    boundary::value(c"INF_ERR_INTERNAL".as_ptr(), || Ok(NAMES.get(status as usize).copied().unwrap_or(c"INF_ERR_UNKNOWN").as_ptr()))
 }
 
 #[cfg(test)]
@@ -237,7 +235,8 @@ mod tests {
     fn names_follow_the_codes() {
         let source = include_str!("status.rs");
         let constants = source.lines().filter_map(|l| l.strip_prefix("pub const INF_")?.split_once(": u32 = "));
-        let constants: Vec<_> = constants.map(|(name, value)| (format!("INF_{name}"), value.trim_end_matches("u32;").parse::<u32>().unwrap())).collect();
+        let constants: Vec<_> =
+            constants.map(|(name, value)| (format!("INF_{name}"), value.trim_end_matches("u32;").parse::<u32>().unwrap())).collect();
         assert_eq!(constants.len(), NAMES.len());
         for (name, value) in constants {
             assert_eq!(NAMES[value as usize].to_str(), Ok(name.as_str()));

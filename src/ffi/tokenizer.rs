@@ -77,10 +77,7 @@ pub unsafe extern "C" fn inf_detokenize(
             let buffer = Buffer::new(buf.cast(), cap, len)?;
             options::known_flags(flags, INF_TOK_PARSE_SPECIAL | INF_TOK_CONTINUES)?;
             let tokens = all_from_c(bytes::array("tokens", tokens, n)?)?;
-            let options = DecodeOptions {
-                skip_special: flags & INF_TOK_PARSE_SPECIAL == 0,
-                at_text_start: flags & INF_TOK_CONTINUES == 0,
-            };
+            let options = DecodeOptions { skip_special: flags & INF_TOK_PARSE_SPECIAL == 0, at_text_start: flags & INF_TOK_CONTINUES == 0 };
             buffer.fill_string(&model.tokenizer().decode(&tokens, options)?)
         })
     }

@@ -121,7 +121,8 @@ impl Handles {
         if handle.is_null() {
             fail!(InvalidHandle, "{}: NULL", H::NAME);
         }
-        let found = self.packing.unpack(handle.addr(), H::KIND).and_then(|(index, stamp)| Some((index, self.table.slot(index)?.pin(stamp)?)));
+        let found =
+            self.packing.unpack(handle.addr(), H::KIND).and_then(|(index, stamp)| Some((index, self.table.slot(index)?.pin(stamp)?)));
         match found {
             Some(found) => Ok(found),
             None => fail!(InvalidHandle, "{}: the handle was freed, is of another kind, or never was one", H::NAME),

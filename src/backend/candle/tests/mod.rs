@@ -5,12 +5,12 @@ mod refusals;
 
 use super::*;
 use crate::backend::BlockId;
+use crate::backend::naive::{self, assert_close, noise, widen};
 use crate::dtype::DType;
 use crate::error::ErrorKind;
 use crate::kernels::RopeStyle;
 use crate::sys::memory::AlignedBytes;
 use candle_core::quantized::QTensor;
-use crate::backend::naive::{self, assert_close, noise, widen};
 
 const SHAPE: Shape = Shape { n_layers: 2, n_embd: 40, n_heads: 6, n_kv_heads: 2, head_dim: 24, n_ff: 100, n_vocab: 50 };
 const Q_WIDTH: usize = SHAPE.n_heads * SHAPE.head_dim;
