@@ -203,7 +203,7 @@ pub unsafe extern "C" fn inf_model_metadata(
             let buffer = Buffer::new(buf.cast(), cap, len)?;
             let key = bytes::required_text("key", key)?;
             let Some(value) = model.metadata().get(key) else { fail!(InvalidArgument, "the model's file has no metadata {key:?}") };
-            buffer.fill_string(value.to_string().as_bytes())
+            buffer.fill_display(value)
         })
     }
 }
