@@ -12,6 +12,7 @@ use common::golden_data::Golden;
 use common::lanes::{Lane, prefill, run};
 use common::random::Random;
 use common::{placements, random_gguf};
+use inference::backend::BLOCK_TOKENS;
 use inference::dtype::DType;
 use inference::engine::{
     EventKind, GenerateParams, Generation, LoadConfig, Model, Prompt, Runtime, RuntimeConfig, Sampler, Session, SessionConfig, Wait,
@@ -48,7 +49,7 @@ fn check(gguf: &Gguf, tokens: &[u32], kernels: &str, kv: KvType) {
         let model = placements::load(gguf, placements::cpu(kernels, n_threads), kv);
         let n_vocab = model.spec().n_vocab;
         let what = |how: String| format!("{kernels}, {kv:?}, {n_threads} threads, {how}");
-        for chunk in [tokens.len(), 1, 7, 32] {
+        for chunk in [tokens.len(), 1, 7, 32, 512] {
             let logits = prefill(&model, tokens, chunk);
             assert_same_bits(&logits, &expected, n_vocab, &what(format!("{chunk} tokens at a time")));
         }
@@ -65,7 +66,7 @@ fn beside_neighbours(model: &Arc<dyn Forward>, tokens: &[u32]) -> Vec<f32> {
         _ => Lane::new(&random_tokens(2 * tokens.len(), model.spec().n_vocab, i as u64), i, n_lanes),
     };
     let mut lanes: Vec<Lane> = (0..n_lanes).map(lane).collect();
-    model.grow_kv(n_lanes * tokens.len().div_ceil(8)).unwrap();
+    model.grow_kv(n_lanes * (2 * tokens.len()).div_ceil(BLOCK_TOKENS)).unwrap();
     let mut random = Random(0);
     while lanes[ours].n_queued() > 0 {
         let most = [1, 3, 40][random.below(3) as usize];
@@ -100,6 +101,18 @@ fn every_weight_type() {
         for kernels in kernels::available() {
             check(&gguf, &tokens, kernels, KvType::F16);
         }
+    }
+}
+
+/// Long enough that attention is cut into several parts of the context, which threads share.
+const LONG: usize = 1100;
+
+#[test]
+fn long_contexts() {
+    let gguf = random_model(DType::F32);
+    let tokens = random_tokens(LONG, random_gguf::N_VOCAB, 4);
+    for kernels in kernels::available() {
+        check(&gguf, &tokens, kernels, KvType::F16);
     }
 }
 
@@ -142,6 +155,18 @@ fn every_weight_type_computes_what_candle_computes_from_the_expanded_weights() {
             let noise = distance(&ours, &exact);
             assert!(noise < noise_bound(dtype), "{dtype:?}, {kernels}: relative distance {noise}");
         }
+    }
+}
+
+#[test]
+fn long_contexts_compute_what_candle_computes() {
+    let gguf = random_model(DType::F32);
+    let tokens = random_tokens(LONG, random_gguf::N_VOCAB, 5);
+    let exact = prefill(&placements::load(&gguf, Placement::Candle, KvType::F32), &tokens, LONG);
+    for kernels in kernels::available() {
+        let ours = prefill(&placements::load(&gguf, placements::cpu(kernels, 2), KvType::F32), &tokens, 512);
+        let noise = distance(&ours, &exact);
+        assert!(noise < noise_bound(DType::F32), "{kernels}: relative distance {noise}");
     }
 }
 

@@ -141,14 +141,20 @@ impl Model {
     /// The chain its file recommends (`general.sampling.*`), else temperature 0.8 on the top 40, top-p 0.95 and min-p 0.05.
     ///
     /// # Errors
-    /// `InvalidArgument` if the file recommends a number out of range.
+    /// `Format` if the file recommends a number out of range.
     pub fn recommended_sampler(&self) -> Result<Sampler> {
         let number = |key: &str, default: f32| self.metadata.f32_or(&format!("general.sampling.{key}"), default);
+        let stages = [
+            Stage::TopK(self.metadata.u32_or("general.sampling.top_k", 40)?),
+            Stage::TopP(number("top_p", 0.95)?),
+            Stage::MinP(number("min_p", 0.05)?),
+            Stage::Temperature(number("temp", 0.8)?),
+        ];
         let mut sampler = Sampler::new(self.n_vocab());
-        sampler.add(Stage::TopK(self.metadata.u32_or("general.sampling.top_k", 40)?))?;
-        sampler.add(Stage::TopP(number("top_p", 0.95)?))?;
-        sampler.add(Stage::MinP(number("min_p", 0.05)?))?;
-        sampler.add(Stage::Temperature(number("temp", 0.8)?))?;
+        for stage in stages {
+            // The number is the file's, not the caller's.
+            sampler.add(stage).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()).at("metadata \"general.sampling\""))?;
+        }
         Ok(sampler)
     }
 

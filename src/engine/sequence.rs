@@ -1,6 +1,7 @@
 //! One sequence of tokens: the first `n_computed` have keys and values, the rest is the queue.
 
 use super::blocks::{BlockPool, BlockTable};
+use super::sampler::Sampler;
 use crate::backend::{BLOCK_TOKENS, Batch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
@@ -103,6 +104,22 @@ impl Sequence {
         (self.has_logits && self.n_queued() == 0).then_some(&self.logits[..])
     }
 
+    /// The token that `sampler` chooses from the logits, which must be there.
+    ///
+    /// # Errors
+    /// `Format` if no logit is finite: whoever called did nothing wrong, the weights are. As [`Sampler::pick`] otherwise.
+    pub(super) fn pick(&self, sampler: &mut Sampler) -> Result<Token> {
+        let Some(logits) = self.logits() else { fail!(Internal, "the logits are gone") };
+        if !logits.iter().any(|logit| logit.is_finite()) {
+            fail!(
+                Format,
+                "none of the model's {} logits is finite: its weights are corrupt, or not meant for this architecture",
+                logits.len()
+            );
+        }
+        sampler.pick(logits)
+    }
+
     /// The next tokens to compute, at most `max_rows`, as positions. Where nothing is queued but the logits are gone, the last token is computed again.
     pub(super) fn next_rows(&self, max_rows: usize) -> Range<usize> {
         let start = if self.n_queued() == 0 && !self.has_logits { self.n_computed.saturating_sub(1) } else { self.n_computed };
@@ -122,14 +139,17 @@ impl Sequence {
         wants_logits
     }
 
-    /// Notes that `rows` were computed; `read_logits` fills the logits if the pass made them for the last row.
-    pub(super) fn computed(&mut self, rows: &Range<usize>, read_logits: Option<&mut dyn FnMut(&mut [f32]) -> Result<()>>) -> Result<()> {
+    /// Notes that `rows` were computed, without logits.
+    pub(super) fn computed(&mut self, rows: &Range<usize>) {
         self.n_computed = rows.end;
         self.has_logits = false;
-        if let Some(read) = read_logits {
-            read(&mut self.logits)?;
-            self.has_logits = true;
-        }
+    }
+
+    /// Notes that `rows` were computed; `read` fills the logits of the last one, `(n_vocab,)`.
+    pub(super) fn computed_with_logits(&mut self, rows: &Range<usize>, read: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+        self.computed(rows);
+        read(&mut self.logits)?;
+        self.has_logits = true;
         Ok(())
     }
 }

@@ -156,7 +156,8 @@ impl Session {
     /// token nothing happens until something is appended, unless `ignore_end`.
     ///
     /// # Errors
-    /// `Busy`, `InvalidArgument` on an empty session, `ContextFull` if the chosen token has no room, `OutOfMemory`, `Shutdown`.
+    /// `Busy`, `InvalidArgument` on an empty session, `ContextFull` if the chosen token has no room, `Format` if the weights give no number to
+    /// choose by, `OutOfMemory`, `Shutdown`. Nothing is chosen then.
     pub fn step(&self, sampler: Option<&mut Sampler>, budget: Option<Duration>, ignore_end: bool) -> Result<Step> {
         let deadline = budget.and_then(|b| Instant::now().checked_add(b));
         self.with_state(|state| state.step(&self.model, sampler, deadline, ignore_end))
@@ -278,10 +279,12 @@ impl State {
             }
         }
         let Running { pass, rows, wants_logits } = running;
-        let mut read = |out: &mut [f32]| pass.logits(0, out);
-        let n_new = rows.len() as u32;
-        self.sequence.computed(&rows, if wants_logits { Some(&mut read) } else { None })?;
-        self.prefill.0 = (self.prefill.0 + n_new).min(self.prefill.1);
+        if wants_logits {
+            self.sequence.computed_with_logits(&rows, |out| pass.logits(0, out))?;
+        } else {
+            self.sequence.computed(&rows);
+        }
+        self.prefill.0 = (self.prefill.0 + rows.len() as u32).min(self.prefill.1);
         model.keep_pass(pass);
         Ok(true)
     }
@@ -299,9 +302,8 @@ impl State {
         if self.sequence.len() == self.sequence.n_ctx() {
             fail!(ContextFull, "the context is full: {} tokens", self.sequence.n_ctx());
         }
-        let Some(logits) = self.sequence.logits() else { fail!(Internal, "the logits are gone") };
-        let token = sampler.pick(logits)?;
-        let logprob = log_probability(logits, token);
+        let token = self.sequence.pick(sampler)?;
+        let logprob = self.sequence.logits().map_or(0.0, |logits| log_probability(logits, token));
         let ends = model.is_end_of_generation(token) && !ignore_end;
         self.sequence.accept(token, ends)?;
         let step = self.report(if ends { StepState::EndOfGeneration } else { StepState::Token }, Some(token), logprob);

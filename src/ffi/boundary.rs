@@ -21,7 +21,7 @@ const _: () = assert!(cfg!(panic = "unwind"), "libinference must be built with p
 pub(super) unsafe fn status(err: *mut inf_error, body: impl FnOnce() -> Result<()>) -> inf_status {
     let outcome = guarded(body);
     // SAFETY: passed on from the caller.
-    unsafe { status::report(outcome.as_ref().map(|()| ()), err) }
+    unsafe { status::report(outcome.as_ref().copied(), err) }
 }
 
 /// Runs the body of an export that returns a plain value: `fallback` if it fails.

@@ -6,10 +6,11 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use std::ffi::{CStr, c_char};
-use std::ptr::NonNull;
+use std::fmt;
+use std::ptr::{self, NonNull};
 
 /// As a length: the string ends at its NUL. `INF_NUL` in the header.
-pub(super) const NUL_TERMINATED: usize = usize::MAX;
+const NUL_TERMINATED: usize = usize::MAX;
 
 /// An array of the host: `n` elements from `pointer`, which may be NULL if `n` is 0.
 ///
@@ -30,7 +31,7 @@ pub(super) unsafe fn array<'a, T: Copy>(name: &str, pointer: *const T, n: usize)
     Ok(unsafe { std::slice::from_raw_parts(pointer, n) })
 }
 
-/// A string of the host as bytes: `len` of them, or up to the NUL if `len` is `INF_NUL`.
+/// A string of the host as bytes: `len` of them, or up to the NUL if `len` is `INF_NUL`. NULL is an empty one.
 ///
 /// # Errors
 /// `InvalidArgument`, naming the parameter.
@@ -39,7 +40,9 @@ pub(super) unsafe fn array<'a, T: Copy>(name: &str, pointer: *const T, n: usize)
 /// As [`array`]; with `INF_NUL`, `pointer` is NULL or a NUL-terminated string.
 pub(super) unsafe fn bytes<'a>(name: &str, pointer: *const c_char, len: usize) -> Result<&'a [u8]> {
     if len == NUL_TERMINATED {
-        check_pointer(name, pointer)?;
+        if pointer.is_null() {
+            return Ok(&[]);
+        }
         // SAFETY: not NULL; that it is terminated is the caller's promise.
         return Ok(unsafe { CStr::from_ptr(pointer) }.to_bytes());
     }
@@ -60,6 +63,19 @@ pub(super) unsafe fn text<'a>(name: &str, pointer: *const c_char, len: usize) ->
     std::str::from_utf8(bytes).map_err(|e| Error::new(ErrorKind::InvalidArgument, format!("{name}: not UTF-8 at byte {}", e.valid_up_to())))
 }
 
+/// A NUL-terminated string that must be there.
+///
+/// # Errors
+/// As [`text`], and `InvalidArgument` for NULL.
+///
+/// # Safety
+/// `pointer` is NULL or a NUL-terminated string.
+pub(super) unsafe fn required_text<'a>(name: &str, pointer: *const c_char) -> Result<&'a str> {
+    check_pointer(name, pointer)?;
+    // SAFETY: not NULL, and terminated by the caller's promise.
+    unsafe { text(name, pointer, NUL_TERMINATED) }
+}
+
 /// A NUL-terminated string that may be absent.
 ///
 /// # Errors
@@ -71,7 +87,7 @@ pub(super) unsafe fn optional_text<'a>(name: &str, pointer: *const c_char) -> Re
     if pointer.is_null() {
         return Ok(None);
     }
-    // SAFETY: not NULL, and terminated by the caller's promise.
+    // SAFETY: passed on from the caller.
     unsafe { text(name, pointer, NUL_TERMINATED) }.map(Some)
 }
 
@@ -132,20 +148,22 @@ impl<T: Copy> Buffer<T> {
     /// # Errors
     /// `BufferTooSmall` with `detail` = elements needed, elements there were.
     pub(super) fn fill(&self, items: &[T]) -> Result<()> {
-        self.len.set(items.len());
-        if self.start.is_null() {
+        self.check_room(items.len())?;
+        if !self.start.is_null() {
+            // SAFETY: `items` fits into the `capacity` elements that the promise of `new` covers, and is our memory, not the host's.
+            unsafe { self.start.copy_from_nonoverlapping(items.as_ptr(), items.len()) };
+        }
+        Ok(())
+    }
+
+    /// Tells the host that the output has `n` elements, and checks that they fit if it gave a buffer.
+    fn check_room(&self, n: usize) -> Result<()> {
+        self.len.set(n);
+        if self.start.is_null() || n <= self.capacity {
             return Ok(());
         }
-        if items.len() > self.capacity {
-            return Err(Error::new(
-                ErrorKind::BufferTooSmall,
-                format!("the output needs room for {}, the buffer has {}", items.len(), self.capacity),
-            )
-            .with_detail([items.len() as i64, self.capacity as i64]));
-        }
-        // SAFETY: `items` fits into the `capacity` elements that the promise of `new` covers, and is our memory, not the host's.
-        unsafe { self.start.copy_from_nonoverlapping(items.as_ptr(), items.len()) };
-        Ok(())
+        let message = format!("the output needs room for {n}, the buffer has {}", self.capacity);
+        Err(Error::new(ErrorKind::BufferTooSmall, message).with_detail([n as i64, self.capacity as i64]))
     }
 }
 
@@ -156,10 +174,57 @@ impl Buffer<u8> {
     /// As [`Self::fill`].
     pub(super) fn fill_string(&self, bytes: &[u8]) -> Result<()> {
         self.fill(bytes)?;
-        if bytes.len() < self.capacity {
-            // SAFETY: inside the `capacity` elements that the promise of `new` covers.
-            unsafe { self.start.add(bytes.len()).write(0) };
+        self.terminate(bytes.len());
+        Ok(())
+    }
+
+    /// As [`Self::fill_string`] with what `value` displays, which is never held as a whole: it may be many times as long as a model's header.
+    ///
+    /// # Errors
+    /// As [`Self::fill`].
+    pub(super) fn fill_display(&self, value: &impl fmt::Display) -> Result<()> {
+        let mut counted = Displayed { start: ptr::null_mut(), capacity: 0, len: 0 };
+        counted.show(value)?;
+        let n_bytes = counted.len;
+        self.check_room(n_bytes)?;
+        if !self.start.is_null() {
+            Displayed { start: self.start, capacity: n_bytes, len: 0 }.show(value)?;
+            self.terminate(n_bytes);
         }
+        Ok(())
+    }
+
+    /// Writes a NUL behind `n` bytes if there is room.
+    fn terminate(&self, n: usize) {
+        if n < self.capacity {
+            // SAFETY: inside the `capacity` elements that the promise of `new` covers.
+            unsafe { self.start.add(n).write(0) };
+        }
+    }
+}
+
+/// Counts the bytes of what is displayed, and writes those that fit.
+struct Displayed {
+    /// Valid for writes of `capacity` bytes.
+    start: *mut u8,
+    capacity: usize,
+    len: usize,
+}
+
+impl Displayed {
+    fn show(&mut self, value: &impl fmt::Display) -> Result<()> {
+        fmt::write(self, format_args!("{value}")).map_err(|_| Error::new(ErrorKind::Internal, "a value cannot be displayed"))
+    }
+}
+
+impl fmt::Write for Displayed {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.capacity.saturating_sub(self.len);
+        if !text.is_empty() && text.len() <= room {
+            // SAFETY: `len + text.len()` is at most `capacity`, which `start` is valid for; the host's memory is not ours.
+            unsafe { self.start.add(self.len).copy_from_nonoverlapping(text.as_ptr(), text.len()) };
+        }
+        self.len += text.len();
         Ok(())
     }
 }
@@ -206,7 +271,8 @@ mod tests {
             assert_eq!(text("t", s, 3).unwrap(), "h\u{e9}");
             assert_eq!(text("t", null(), 0).unwrap(), "");
             assert_eq!(text("t", s, 2).unwrap_err().message(), "t: not UTF-8 at byte 1");
-            assert!(refused(text("t", null(), 1)) && refused(text("t", null(), NUL_TERMINATED)));
+            assert_eq!(text("t", null(), NUL_TERMINATED).unwrap(), "");
+            assert!(refused(text("t", null(), 1)) && refused(required_text("t", null())));
             assert!(refused(bytes("t", s, usize::MAX - 1)));
             assert_eq!(optional_text("t", null()).unwrap(), None);
         }
@@ -243,6 +309,17 @@ mod tests {
         let (result, len, memory) = fill(2, b"abc");
         let error = result.unwrap_err();
         assert_eq!((error.kind(), error.detail(), len, memory), (ErrorKind::BufferTooSmall, [3, 2], 3, [0xEE; 4]));
+    }
+
+    #[test]
+    fn what_is_displayed_follows_the_size_rules_too() {
+        for capacity in 0..5 {
+            let (mut memory, mut len) = ([0xEE; 4], 99);
+            let start = if capacity == 0 { null_mut() } else { memory.as_mut_ptr() };
+            // SAFETY: `capacity` is at most the array's length, or refers to nothing.
+            let result = unsafe { Buffer::new(start, capacity.min(4), &raw mut len) }.unwrap().fill_display(&format_args!("{}{}", 1, "23"));
+            assert_eq!((result, len, memory), fill(capacity.min(4), b"123"));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Models: loading, facts, metadata.
 
 use super::boundary;
-use super::bytes::{self, Buffer, NUL_TERMINATED, Out};
+use super::bytes::{self, Buffer, Out};
 use super::handle::{self, Handle};
 use super::hooks;
 use super::options::{self, JsonOptions, OutStruct, Versioned};
@@ -201,9 +201,9 @@ pub unsafe extern "C" fn inf_model_metadata(
         boundary::status(err, || {
             let model = handle::get(m)?;
             let buffer = Buffer::new(buf.cast(), cap, len)?;
-            let key = bytes::text("key", key, NUL_TERMINATED)?;
+            let key = bytes::required_text("key", key)?;
             let Some(value) = model.metadata().get(key) else { fail!(InvalidArgument, "the model's file has no metadata {key:?}") };
-            buffer.fill_string(value.to_string().as_bytes())
+            buffer.fill_display(value)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Where a model's bytes come from: files, memory, readers and open files of the host, and when the host gets them back.
 
-use super::bytes::{self, NUL_TERMINATED};
+use super::bytes;
 use super::hooks::User;
 use super::options::{self, Versioned};
 use crate::engine::call_hook;
@@ -180,7 +180,7 @@ impl Adopted {
         let reader: Arc<dyn ReadAt> = match source.kind {
             INF_SOURCE_PATH => {
                 // SAFETY: passed on from the caller.
-                let path = unsafe { bytes::text("inf_source.path", source.path, NUL_TERMINATED) }?;
+                let path = unsafe { bytes::required_text("inf_source.path", source.path) }?;
                 opened.paths.push(PathBuf::from(path));
                 return Ok(());
             }

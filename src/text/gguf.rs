@@ -5,6 +5,7 @@
 use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::{Metadata, Strings};
+use crate::formats::names::{Quoted, QuotedBytes};
 use crate::sys::memory::try_with_capacity;
 use crate::text::pretokenizer::{Named, from_name};
 use crate::text::{Alphabet, MergeOrder, SpacePrefix, Token, TokenType, Tokenizer, VocabularyData};
@@ -28,7 +29,7 @@ fn vocabulary_data(metadata: &Metadata) -> Result<VocabularyData<'_>> {
     let mut data = match metadata.str("tokenizer.ggml.model")? {
         "llama" => sentence_piece(metadata)?,
         "gpt2" => byte_level(metadata)?,
-        other => fail!(Unsupported, "vocabulary of kind {other:?}, expected \"llama\" or \"gpt2\""),
+        other => fail!(Unsupported, "vocabulary of kind {}, expected \"llama\" or \"gpt2\"", Quoted(other)),
     };
     data.tokens = try_with_capacity(metadata.strings(TOKENS)?.len())?;
     data.tokens.extend(metadata.strings(TOKENS)?.iter().map(Cow::Borrowed));
@@ -84,7 +85,7 @@ fn merges(list: &Strings) -> Result<Vec<[Cow<'_, [u8]>; 2]>> {
         // A half may be a space in vocabularies whose alphabet is not the usual one; none is empty.
         let space = merge.iter().skip(1).position(|&byte| byte == b' ').and_then(|at| merge.split_at_checked(at.saturating_add(1)));
         let Some((left, [_, right @ ..])) = space else {
-            fail!(Format, "merge {i} is {:?}, expected two halves with a space between", String::from_utf8_lossy(merge));
+            fail!(Format, "merge {i} is {}, expected two halves with a space between", QuotedBytes(merge));
         };
         merges.push([Cow::Borrowed(left), Cow::Borrowed(right)]);
     }

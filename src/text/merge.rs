@@ -5,7 +5,8 @@
 
 use crate::error::Result;
 use crate::fail;
-use crate::text::limits::MAX_SCORED_TOKEN_BYTES;
+use crate::formats::names::QuotedBytes;
+use crate::text::limits::{MAX_CUTS_PER_TOKEN, MAX_SCORED_TOKEN_BYTES, MIN_MAX_CUTS};
 use crate::text::vocabulary::{Vocabulary, out_of_memory};
 use crate::text::{MergeOrder, Token, TokenType, VocabularyData};
 use hashbrown::HashMap;
@@ -64,6 +65,8 @@ impl MergeTable {
         if scores.len() != vocabulary.len() {
             fail!(Format, "the vocabulary has {} tokens and {} scores", vocabulary.len(), scores.len());
         }
+        // At most MAX_TOKENS times a small number.
+        let most = MIN_MAX_CUTS.max(MAX_CUTS_PER_TOKEN * vocabulary.len());
         for ((token, kind), &score) in vocabulary.iter().zip(scores) {
             let piece = vocabulary.piece(token).unwrap_or_default();
             if !kind.is_text() || vocabulary.word(piece) != Some(token) {
@@ -83,6 +86,9 @@ impl MergeTable {
                     self.add(left, right, merge)?;
                 }
             }
+            if self.merges.len() > most {
+                fail!(Format, "the vocabulary has {} tokens with over {most} ways to cut them into two tokens", vocabulary.len());
+            }
         }
         Ok(())
     }
@@ -96,10 +102,7 @@ impl MergeTable {
             merged.extend_from_slice(right);
             let find = |text: &[u8]| match vocabulary.token(text) {
                 Some(token) => Ok(token),
-                None => {
-                    let text = String::from_utf8_lossy(text);
-                    fail!(Format, "merge {priority} needs {text:?}, which is not in the vocabulary")
-                }
+                None => fail!(Format, "merge {priority} needs {}, which is not in the vocabulary", QuotedBytes(text)),
             };
             let (left, right, token) = (find(left)?, find(right)?, find(&merged)?);
             // A merge must not reach what text may not become; only a crafted file tries.

@@ -9,8 +9,6 @@ pub struct Golden {
     pub prompt: Vec<u32>,
     /// The ids that follow the prompt when the best one is always chosen.
     pub greedy: Vec<u32>,
-    /// `(prompt.len(), n_vocab)`
-    pub logits: Vec<f32>,
 }
 
 impl Golden {
@@ -21,10 +19,6 @@ impl Golden {
         let file = |extension: &str| PathBuf::from(format!("{}.{extension}", stem.display()));
         let ids: serde_json::Value = serde_json::from_slice(&std::fs::read(file("json")).unwrap()).unwrap();
         let list = |key: &str| ids[key].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
-        let bytes = std::fs::read(file("logits")).unwrap();
-        let (floats, rest) = bytes.as_chunks();
-        assert!(rest.is_empty(), "{name}.logits is not whole floats");
-        let logits = floats.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        Self { path: file("gguf"), prompt: list("prompt"), greedy: list("greedy"), logits }
+        Self { path: file("gguf"), prompt: list("prompt"), greedy: list("greedy") }
     }
 }

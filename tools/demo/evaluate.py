@@ -59,8 +59,8 @@ def numbers(text: str) -> list[int]:
 
 
 def tool_call(text: str) -> tuple[str, dict] | None:
-    """(name, arguments) where the whole answer is one well-formed call."""
-    match = re.fullmatch(r"<tool_call>(.*)</tool_call>", text, re.DOTALL)
+    """(name, arguments) where the answer ends in one well-formed call."""
+    match = re.fullmatch(r"[^<]*<tool_call>([^<]*)</tool_call>", text)
     try:
         call = json.loads(match[1]) if match else None
         return call and (call["name"], call["arguments"])
@@ -70,7 +70,7 @@ def tool_call(text: str) -> tuple[str, dict] | None:
 
 def refuses(text: str, subject: str) -> bool:
     """Whether the answer says that there is no such thing, and names no price and no way."""
-    spoken = any(word in text for word in (f"no {subject}", f"any {subject}", "do not sell", "No "))
+    spoken = any(words in text for words in ("have none", "do not sell", "Not here", "no such", "never heard"))
     return spoken and subject in text and not numbers(text) and not any(d in text for d in lex.DIRECTIONS)
 
 

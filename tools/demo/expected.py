@@ -51,10 +51,9 @@ def case(model: Reference, prompt: str, limit: int) -> dict:
 
 def parse_answer(text: str) -> dict:
     """The answer as a message of the conversation."""
-    if not text.startswith("<tool_call>"):
-        return {"role": "assistant", "content": text}
-    call = json.loads(text.removeprefix("<tool_call>").removesuffix("</tool_call>"))
-    return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": call}]}
+    content, _, call = text.removesuffix("</tool_call>").partition("<tool_call>")
+    message = {"role": "assistant", "content": content}
+    return message | ({"tool_calls": [{"type": "function", "function": json.loads(call)}]} if call else {})
 
 
 def chat_cases(model: Reference) -> list[dict]:

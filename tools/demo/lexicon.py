@@ -104,7 +104,8 @@ ASKS = {
     ],
 }
 
-# What the character says, by intent. Only facts of the system prompt fill the braces.
+# What the character says, by intent. Only facts of the system prompt fill the braces. An answer about a ware or a place
+# names it first: the model then decides whether there is such a thing right after reading its name, which a small one learns.
 SAYS = {
     "greet": ["Welcome to {town}! I am {name}, the {trade}.", "Good day, traveller. I am {name}, the {trade} of {town}."],
     "bye": ["Farewell, and safe roads!", "Come back to {town} soon.", "Until we meet again, traveller."],
@@ -115,18 +116,21 @@ SAYS = {
     "mood": ["I am {mood} today: {reason}.", "I feel {mood}, because {reason}."],
     "wares": ["I sell {list}.", "I have {list}."],
     "no_wares": ["I sell nothing. I am the guard of {town}.", "I have no wares, traveller. I keep the gate."],
-    "price": ["The {ware} costs {price} gold.", "The {ware} is {price} gold.", "For the {ware} I ask {price} gold."],
-    "have": ["Yes, I have {a_ware} for {price} gold.", "Of course. The {ware} costs {price} gold."],
-    "missing": ["I am sorry, I have no {ware}.", "I do not sell {a_ware}, traveller.", "No {ware} here, I am afraid."],
-    "buy": ["Here is your {ware}. That makes {price} gold.", "The {ware} is yours for {price} gold."],
+    "price": ["{A_ware} costs {price} gold.", "{A_ware}? For {price} gold it is yours.", "{A_ware}? I ask {price} gold."],
+    "have": ["{A_ware}? Yes, for {price} gold.", "{A_ware}? Of course, it costs {price} gold."],
+    "missing": ["{A_ware}? I am sorry, I have none.", "{A_ware}? I do not sell that, traveller.", "{A_ware}? Not here, I am afraid."],
+    "buy": ["{A_ware}? Here you are, for {price} gold.", "{A_ware}? It is yours for {price} gold."],
+    "selling": ["{A_ware}? Gladly.", "{A_ware}? A fine choice."],
     "sold": ["Done! Here is your {ware}. Use it well.", "The {ware} is yours. Thank you!"],
-    "where": ["The {place} is {direction} of here, {landmark}.", "Go {direction}, {landmark}. There is the {place}."],
-    "lost": ["I do not know the way to any {place}.", "I am sorry, I know of no {place} here."],
-    "guide": ["I cannot leave my post, but the {place} is {direction} of here, {landmark}."],
-    "guided": ["Here we are, the {place}.", "Follow me. Here is the {place}."],
+    "where": ["The {place} is {direction} of here, {landmark}.", "The {place}? Go {direction}, {landmark}."],
+    "lost": ["The {place}? I know of no such place.", "The {place}? I have never heard of it, traveller."],
+    "guide": ["The {place}? I must stay, but it is {direction} of here, {landmark}."],
+    "guiding": ["The {place}? Follow me.", "The {place}? I know the way."],
+    "guided": ["Here we are, the {place}.", "This is the {place}. Take care!"],
     "toll": ["The toll is {toll} gold.", "To pass the gate costs {toll} gold."],
     "no_toll": ["I keep no gate, traveller. I am the {trade}.", "Ask the guard. I am only the {trade}."],
     "gate": ["Pay {toll} gold, and the gate is open.", "The gate opens for {toll} gold."],
+    "opening": ["Very well.", "Step back, the gate is heavy."],
     "opened": ["The gate is open. Welcome to {town}!", "Go on through, traveller. The gate is open."],
     "poor": ["You do not have enough gold, friend.", "Come back with more gold, traveller."],
     "failed": ["I am sorry, that did not work.", "Something went wrong, traveller."],

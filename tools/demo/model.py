@@ -113,29 +113,38 @@ class Model(nn.Module):
 
 @torch.no_grad()
 def wire_induction(model: Model) -> None:
-    """Starts two heads as an induction circuit (arXiv:2209.11895), the part of a model that copies.
+    """Starts some heads as induction circuits (arXiv:2209.11895), the part of a model that copies.
 
-    Random weights need hours of one core until they find it; from this start it works after a minute of training.
-    Block 0, head 0 looks at the token before (heads 1 and 2 at those two and three back) and notes it in the subspace
-    `before`. Block 1, head 0 looks for the position whose note is the present token, and repeats what stands there.
+    Random weights need hours of one core until they find one; from this start it works after a minute of training.
+    Block 0, heads 0 to 2 look one, two and three tokens back and note what stands there, each in a subspace of its own.
+    Heads of blocks 1 and 2 look for the position whose note equals what they seek, and repeat what stands there.
     """
     shape, size = model.shape, model.shape.head_size
     basis = torch.linalg.qr(torch.randn(shape.embedding, shape.embedding))[0]
-    constant, here, before, copied = basis[0], basis[1 : size + 1], basis[size + 1 : 2 * size + 1], basis[-size:]
+    constant, (here, back1, back2, back3, copied) = basis[-1], basis[:-1].split(size)[:5]
     embedding = model.token_embd.weight
     embedding += 0.5 * constant - (embedding @ constant)[:, None] * constant  # a part that all tokens share
     shared = 0.5 * (shape.embedding**0.5) / embedding.norm(dim=1).mean()  # its size behind the RMS norm
 
     wire_offsets(model.blk[0], constant / shared, shape)
     model.blk[0].attn_v.weight[:size] = here
-    model.blk[0].attn_output.weight[:, :size] = 0.3 * before.T
+    model.blk[0].attn_output.weight[:, : 3 * size] = 0.3 * torch.cat((back1, back2, back3)).T
+    wire_match(model.blk[1], 0, seek=here, note=back1, copied=copied)  # a b .. a -> b
+    wire_match(model.blk[1], 1, seek=back1, note=back2, copied=copied)  # a ? b .. a ? -> b
+    wire_match(model.blk[2], 0, seek=back2, note=back3, copied=copied)  # a ? ? b .. a ? ? -> b
+    wire_match(model.blk[2], 1, seek=here, note=back2, copied=copied)  # a ? b .. a -> b
 
+
+def wire_match(block: Block, group: int, seek: torch.Tensor, note: torch.Tensor, copied: torch.Tensor) -> None:
+    """Lets the first query head of a group find where `note` equals its own `seek`, and copy that token's part `copied`."""
+    size = block.shape.head_size
     slow = 12  # rows from here on belong to rotary pairs that hardly turn within the context
-    for projection, subspace in ((model.blk[1].attn_q, here), (model.blk[1].attn_k, before)):
-        projection.weight[:slow] = 0.0
-        projection.weight[slow:size] = 1.5 * subspace[: size - slow]
-    model.blk[1].attn_v.weight[:size] = copied
-    model.blk[1].attn_output.weight[:, :size] = 0.3 * copied.T
+    head = group * (block.shape.heads // block.shape.kv_heads) * size
+    for weight, start, subspace in ((block.attn_q.weight, head, seek), (block.attn_k.weight, group * size, note)):
+        weight[start : start + slow] = 0.0
+        weight[start + slow : start + size] = 1.5 * subspace[: size - slow]
+    block.attn_v.weight[group * size : (group + 1) * size] = copied
+    block.attn_output.weight[:, head : head + size] = 0.3 * copied.T
 
 
 def wire_offsets(block: Block, constant: torch.Tensor, shape: Shape) -> None:

@@ -37,7 +37,7 @@ def corpus(rng: random.Random, samples: int):
         messages, _ = world.conversation(rng, who, turns=6)
         yield "\n".join(message["content"] for message in messages)
         yield world.story(rng, who)
-        yield "\n".join(message["role"] for message in messages)
+        yield "\n".join([*(message["role"] for message in messages), *who.wares, *who.places])
         yield "\n".join([rng.choice(lex.PERSON_TAILS), rng.choice(lex.TOWN_TAILS), world.random_syllables(rng)])
         calls = [call["function"] for message in messages for call in message.get("tool_calls", [])]
         yield "\n".join(json.dumps(call, separators=(",", ":")) for call in calls)
@@ -68,6 +68,12 @@ def load_tokenizer() -> Tokenizer:
         BUILD.mkdir(parents=True, exist_ok=True)
         train_tokenizer().save(str(path))
     return Tokenizer.from_file(str(path))
+
+
+def twins(tokenizer: Tokenizer) -> list[tuple[int, int]]:
+    """Pairs of ids that are one word with and without a space before it."""
+    vocabulary = tokenizer.get_vocab()
+    return [(index, vocabulary["\u0120" + text]) for text, index in vocabulary.items() if "\u0120" + text in vocabulary]
 
 
 def template_source() -> str:

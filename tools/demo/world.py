@@ -99,7 +99,7 @@ def wares_list(character: Character) -> str:
 def system_prompt(rng: random.Random, who: Character) -> str:
     """The facts in plain sentences: who first, then the rest in any order."""
     opening = rng.choice(["You are {name}, the {trade} of {town}.", "Your name is {name}. You are the {trade} of {town}."])
-    rest = [rng.choice(["You are {mood} today.", "You feel {mood}.", "Your mood is {mood}."]).format(mood=who.mood)]
+    rest = [rng.choice(["You are {mood} today.", "You feel {mood}."]).format(mood=who.mood)]
     if who.wares:
         rest.append(rng.choice(["You sell {list}.", "You have {list}."]).format(list=wares_list(who)))
     if who.toll is not None:
@@ -145,9 +145,9 @@ def say(rng: random.Random, who: Character, key: str, **more: object) -> dict:
     return {"role": "assistant", "content": text}
 
 
-def call(name: str, **arguments: object) -> dict:
-    """The assistant's message that calls one tool."""
-    return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": name, "arguments": arguments}}]}
+def call(message: dict, name: str, **arguments: object) -> dict:
+    """The message with a call of one tool after its words."""
+    return message | {"tool_calls": [{"type": "function", "function": {"name": name, "arguments": arguments}}]}
 
 
 def after_call(rng: random.Random, who: Character, request: dict, done: str, **more: object) -> list[dict]:
@@ -160,11 +160,11 @@ def after_call(rng: random.Random, who: Character, request: dict, done: str, **m
 def ware_turn(rng: random.Random, who: Character, intent: str, missing: bool) -> Turn:
     """A question about one ware: its price, whether it is there, or the purchase of it."""
     ware = absent_ware(rng, who) if missing or not who.wares else rng.choice(list(who.wares))
-    facts = {"ware": ware, "a_ware": lex.with_article(ware), "price": who.wares.get(ware)}
+    facts = {"ware": ware, "A_ware": lex.with_article(ware).capitalize(), "price": who.wares.get(ware)}
     if ware not in who.wares:
         answer = [say(rng, who, "missing", **facts)]
     elif intent == "buy" and "sell" in who.tools:
-        answer = after_call(rng, who, call("sell", item=ware, price=who.wares[ware]), "sold", **facts)
+        answer = after_call(rng, who, call(say(rng, who, "selling", **facts), "sell", item=ware, price=who.wares[ware]), "sold", **facts)
     else:
         answer = [say(rng, who, intent, **facts)]
     return Turn("missing" if ware not in who.wares else intent, ware, [ask(rng, intent, ware=ware), *answer])
@@ -189,7 +189,8 @@ def place_turn(rng: random.Random, who: Character, intent: str, missing: bool) -
         return Turn("lost", place, [question, say(rng, who, "lost", place=place)])
     direction, landmark = who.places[place]
     if intent == "guide" and "guide" in who.tools:
-        return Turn(intent, place, [question, *after_call(rng, who, call("guide", place=place), "guided", place=place)])
+        request = call(say(rng, who, "guiding", place=place), "guide", place=place)
+        return Turn(intent, place, [question, *after_call(rng, who, request, "guided", place=place)])
     return Turn(intent, place, [question, say(rng, who, intent, place=place, direction=direction, landmark=landmark)])
 
 
@@ -199,7 +200,8 @@ def gate_turn(rng: random.Random, who: Character, intent: str) -> Turn:
     if who.toll is None:
         return Turn("no_toll", "", [question, say(rng, who, "no_toll")])
     if intent == "gate" and "open_gate" in who.tools:
-        return Turn(intent, "", [question, *after_call(rng, who, call("open_gate", toll=who.toll), "opened")])
+        request = call(say(rng, who, "opening"), "open_gate", toll=who.toll)
+        return Turn(intent, "", [question, *after_call(rng, who, request, "opened")])
     return Turn(intent, "", [question, say(rng, who, intent)])
 
 
@@ -217,17 +219,17 @@ def small_talk(rng: random.Random, who: Character, intent: str) -> Turn:
 
 # How often each question comes up. Those that need facts of the prompt come most.
 WEIGHTS = {
-    "price": 5, "have": 4, "buy": 4, "where": 5, "guide": 2, "wares": 2, "name": 2, "town": 1, "mood": 2, "work": 1,
+    "price": 5, "have": 4, "buy": 4, "where": 5, "guide": 2, "wares": 2, "name": 2, "town": 1, "mood": 3, "work": 1,
     "rumour": 1, "other": 1, "thanks": 0.5, "toll": 0.3, "gate": 0.3,
 }  # fmt: skip
 GUARD_WEIGHTS = WEIGHTS | {"price": 0.5, "have": 0.5, "buy": 0.5, "wares": 0.5, "toll": 4, "gate": 4}
 
 
 def random_turn(rng: random.Random, who: Character, intent: str | None = None, missing: bool | None = None) -> Turn:
-    """One turn; a fifth of the questions about wares and places are about something that is not there."""
+    """One turn; three in ten questions about wares and places are about something that is not there."""
     weights = WEIGHTS if who.toll is None else GUARD_WEIGHTS
     intent = intent or rng.choices(list(weights), list(weights.values()))[0]
-    missing = rng.random() < 0.25 if missing is None else missing
+    missing = rng.random() < 0.3 if missing is None else missing
     if intent in ("price", "have", "buy"):
         return ware_turn(rng, who, intent, missing)
     if intent in ("where", "guide"):

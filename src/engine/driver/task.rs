@@ -120,11 +120,11 @@ impl Task {
     pub(super) fn collect(&mut self, rows: &Range<usize>, pass: &dyn Pass, output: Option<usize>) -> Result<()> {
         let state = self.state.as_mut().ok_or_else(lost_state)?;
         let Some(output) = output else {
-            state.sequence.computed(rows, None)?;
+            state.sequence.computed(rows);
             self.tell_progress();
             return Ok(());
         };
-        state.sequence.computed(rows, Some(&mut |out| pass.logits(output, out)))?;
+        state.sequence.computed_with_logits(rows, |out| pass.logits(output, out))?;
         if self.first_token.is_none() {
             self.tell_progress();
         }
@@ -137,8 +137,7 @@ impl Task {
         if state.sequence.len() == state.sequence.n_ctx() {
             return self.finish_with_tail(Finish::ContextFull);
         }
-        let logits = state.sequence.logits().ok_or_else(|| Error::new(ErrorKind::Internal, "the logits are gone"))?;
-        let token = self.sampler.pick(logits)?;
+        let token = state.sequence.pick(&mut self.sampler)?;
         let model = self.session.model().clone();
         let ends = model.is_end_of_generation(token);
         state.sequence.accept(token, ends)?;

@@ -21,7 +21,7 @@ const MAX_STAGES: usize = 64;
 /// One step of a chain.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
-    /// Divides logits; 0 = always the most likely token.
+    /// Divides logits; 0 (or less than a millionth) = always the most likely token.
     Temperature(f32),
     /// Keeps the `k` most likely tokens; 0 = all.
     TopK(u32),
@@ -138,7 +138,7 @@ impl Sampler {
         for stage in &self.stages {
             stage.apply(&mut self.candidates, &self.recent);
         }
-        let greedy = self.stages.iter().any(|s| *s == Stage::Temperature(0.0)) || !self.stages.iter().any(Stage::draws);
+        let greedy = self.stages.iter().any(Stage::is_cold) || !self.stages.iter().any(Stage::draws);
         if greedy { self.candidates.most_likely() } else { self.candidates.draw(self.random.next_unit()) }
     }
 }

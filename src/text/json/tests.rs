@@ -148,7 +148,7 @@ fn broken_files_are_refused() {
         ("/pre_tokenizer", json!({ "type": "Metaspace", "replacement": "_" }), Unsupported, "Metaspace"),
         ("/post_processor", json!({ "type": "BertProcessing" }), Unsupported, "BertProcessing"),
         ("/post_processor/special_tokens", json!({}), Unsupported, "SpecialToken"),
-        ("/post_processor/special_tokens/<s>/ids", json!([99]), Format, "the prefix token is 99"),
+        ("/post_processor/special_tokens/<s>/ids", json!([99]), Format, "token is 99"),
         ("/post_processor/special_tokens/<s>/ids", json!([-1]), Unsupported, "-1"),
         ("/decoder", json!({ "type": "CTC" }), Unsupported, "CTC"),
         ("/added_tokens/0/id", json!(4), Format, "token 4 is both"),
