@@ -10,6 +10,7 @@ use super::source::Opened;
 use super::status::{inf_error, inf_status};
 use crate::engine::Load;
 use crate::error::{ErrorKind, Result};
+use crate::fail;
 use crate::sys::progress::ALMOST;
 use std::ffi::c_char;
 use std::path::PathBuf;
@@ -83,7 +84,11 @@ pub unsafe extern "C" fn inf_load_start_path(
         boundary::status(err, || {
             let runtime = handle::get(rt.cast_const())?;
             let out = Out::new("out", out)?;
-            let path = PathBuf::from(bytes::text("path", path, path_len)?);
+            let path = bytes::text("path", path, path_len)?;
+            if path.is_empty() {
+                fail!(InvalidArgument, "path: empty, expected the path of a model file");
+            }
+            let path = PathBuf::from(path);
             let mut json = JsonOptions::parse(options_json, options_len)?;
             let mut config = model::options_config(&mut json, Opened { paths: vec![path], sources: Vec::new() })?;
             config.device = json.text("device")?.unwrap_or_default();
