@@ -469,9 +469,10 @@ static void errors_say_what_and_where(inf_runtime *rt, const char *path) {
   const size_t up = position("blk.1.ffn_up.weight"), rows = up + 19 + 4 + 8;
   damaged(rt, up, "blk.1.ffn_up.wxxxxx", 19, INF_ERR_FORMAT, "blk.1.ffn_up.weight is missing");
   damaged(rt, up + 19 + 4 + 16, "\143", 1, INF_ERR_UNSUPPORTED, "blk.1.ffn_up.weight");
-  const uint8_t fewer = (uint8_t)(file[rows] - 1);
-  CHECK(file[rows] > 0);
-  damaged(rt, rows, &fewer, 1, INF_ERR_FORMAT, "blk.1.ffn_up.weight: shape ");
+  uint64_t n_rows;
+  memcpy(&n_rows, file + rows, sizeof n_rows);
+  n_rows--;
+  damaged(rt, rows, &n_rows, sizeof n_rows, INF_ERR_FORMAT, "blk.1.ffn_up.weight: shape ");
   printf("    %s\n", err.message);
 
   inf_load *ld = NULL;
