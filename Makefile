@@ -107,7 +107,7 @@ $(BUILD)/tests/library-static: tests/c/library.c tests/c/check.h include/inferen
 	$(CC) $(CFLAGS) -DINF_STATIC $< -o $@ $(BUILD)/libinference.a $(SYSTEM_LIBS)
 
 header: ## write include/inference.h from src/ffi
-	BLESS=1 $(CARGO) test --locked --test header
+	BLESS=1 $(CARGO) test --locked --test header the_committed_header_is_fresh
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check

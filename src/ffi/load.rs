@@ -86,11 +86,10 @@ pub unsafe extern "C" fn inf_load_start_path(
             let out = Out::new("out", out)?;
             let path = bytes::text("path", path, path_len)?;
             if path.is_empty() {
-                fail!(InvalidArgument, "path: empty, expected the path of a model file");
+                fail!(InvalidArgument, "path: empty");
             }
-            let path = PathBuf::from(path);
             let mut json = JsonOptions::parse(options_json, options_len)?;
-            let mut config = model::options_config(&mut json, Opened { paths: vec![path], sources: Vec::new() })?;
+            let mut config = model::options_config(&mut json, Opened { paths: vec![PathBuf::from(path)], sources: Vec::new() })?;
             config.device = json.text("device")?.unwrap_or_default();
             config.n_ctx = json.number("n_ctx")?;
             config.kv = model::kv_type_by_name(json.text("kv_type")?.as_deref())?;

@@ -41,6 +41,7 @@ static transcript read_all(inf_generation *g, int32_t timeout_ms) {
     }
   } while (ev.type != INF_EV_DONE);
   t.done = ev;
+  t.done.text = t.done.error_text = NULL; /* borrowed: gone with the generation */
   return t;
 }
 
