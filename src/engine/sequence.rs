@@ -111,7 +111,11 @@ impl Sequence {
     pub(super) fn pick(&self, sampler: &mut Sampler) -> Result<Token> {
         let Some(logits) = self.logits() else { fail!(Internal, "the logits are gone") };
         if !logits.iter().any(|logit| logit.is_finite()) {
-            fail!(Format, "none of the model's {} logits is finite: its weights are corrupt, or not meant for this architecture", logits.len());
+            fail!(
+                Format,
+                "none of the model's {} logits is finite: its weights are corrupt, or not meant for this architecture",
+                logits.len()
+            );
         }
         sampler.pick(logits)
     }

@@ -148,9 +148,7 @@ fn unmark_spaces(text: &[u8], piece: &mut Vec<u8>) {
 
 /// The byte that the text `<0xHH>` names.
 fn byte_token(text: &[u8]) -> Result<u8> {
-    parse_byte(text).ok_or_else(|| {
-        Error::new(ErrorKind::Format, format!("byte token {}, expected <0x00> to <0xFF>", QuotedBytes(text)))
-    })
+    parse_byte(text).ok_or_else(|| Error::new(ErrorKind::Format, format!("byte token {}, expected <0x00> to <0xFF>", QuotedBytes(text))))
 }
 
 /// The byte that `<0xHH>` names, if `text` is written so.

@@ -161,9 +161,38 @@ fn places(value: &Value, at: &str, out: &mut Vec<String>) {
 
 /// Values of every type, and the edges of each.
 fn replacements() -> Vec<Value> {
-    let numbers = [json!(0), json!(1), json!(-1), json!(8), json!(99), json!(1 << 31), json!(u32::MAX), json!(1u64 << 32), json!(u64::MAX), json!(0.5), json!(1e300)];
-    let texts = ["", "a", " ", "a b", "▁", "BPE", "Unigram", "WordPiece", "Sequence", "ByteLevel", "Metaspace", "Split", "(a+)+$", "\u{0}", "<0xZZ>"];
-    let others = [json!(null), json!(true), json!(false), json!([]), json!({}), json!([[]]), json!([null]), json!({ "a": 0 }), json!(["a", "b"])];
+    let numbers = [
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(8),
+        json!(99),
+        json!(1 << 31),
+        json!(u32::MAX),
+        json!(1u64 << 32),
+        json!(u64::MAX),
+        json!(0.5),
+        json!(1e300),
+    ];
+    let texts = [
+        "",
+        "a",
+        " ",
+        "a b",
+        "▁",
+        "BPE",
+        "Unigram",
+        "WordPiece",
+        "Sequence",
+        "ByteLevel",
+        "Metaspace",
+        "Split",
+        "(a+)+$",
+        "\u{0}",
+        "<0xZZ>",
+    ];
+    let others =
+        [json!(null), json!(true), json!(false), json!([]), json!({}), json!([[]]), json!([null]), json!({ "a": 0 }), json!(["a", "b"])];
     numbers.into_iter().chain(texts.map(Into::into)).chain(others).collect()
 }
 
@@ -177,7 +206,11 @@ fn every_value_replaced_and_removed() {
             for value in replacements() {
                 let mut edited = document.clone();
                 *edited.pointer_mut(&place).unwrap() = value.clone();
-                bench.tried(format_args!("{name}: {place} = {value}"), edited.to_string().as_bytes(), Some(config().to_string().as_bytes()));
+                bench.tried(
+                    format_args!("{name}: {place} = {value}"),
+                    edited.to_string().as_bytes(),
+                    Some(config().to_string().as_bytes()),
+                );
             }
             let Some((parent, key)) = place.rsplit_once('/') else { continue };
             let mut edited = document.clone();
@@ -233,12 +266,27 @@ fn deep_huge_and_costly() {
         ("many tokens", with("/model/vocab", Value::Object(many))),
         ("the same merge often", with("/model/merges", vec![json!(["▁", "a"]); n].into())),
         ("a merge of long halves", with("/model/merges", json!([["a".repeat(n), "b".repeat(n)]]))),
-        ("many added tokens", with("/added_tokens", (0..n).map(|i| json!({ "id": 10 + i, "content": format!("<{i}>") })).collect::<Vec<_>>().into())),
+        (
+            "many added tokens",
+            with("/added_tokens", (0..n).map(|i| json!({ "id": 10 + i, "content": format!("<{i}>") })).collect::<Vec<_>>().into()),
+        ),
         ("one token added often", with("/added_tokens", vec![json!({ "id": 3, "content": "a" }); n].into())),
-        ("long added tokens", with("/added_tokens", (0..400).map(|i| json!({ "id": 10 + i, "content": format!("{i}{}", "x\u{e9}".repeat(4_000)) })).collect::<Vec<_>>().into())),
+        (
+            "long added tokens",
+            with(
+                "/added_tokens",
+                (0..400).map(|i| json!({ "id": 10 + i, "content": format!("{i}{}", "x\u{e9}".repeat(4_000)) })).collect::<Vec<_>>().into(),
+            ),
+        ),
         ("a long template", with("/post_processor/single", vec![json!({ "SpecialToken": { "id": "<s>", "type_id": 0 } }); n].into())),
         ("a wide normalizer", with("/normalizer/normalizers", vec![json!({ "type": "NFC" }); n].into())),
-        ("a long pattern", with("/pre_tokenizer", json!({ "type": "Split", "pattern": { "Regex": "(a".repeat(n) }, "behavior": "Isolated", "invert": false }))),
+        (
+            "a long pattern",
+            with(
+                "/pre_tokenizer",
+                json!({ "type": "Split", "pattern": { "Regex": "(a".repeat(n) }, "behavior": "Isolated", "invert": false }),
+            ),
+        ),
         ("a number of many digits", with("/model/vocab/a", json!(3)).replace("\"a\":3", &format!("\"a\":{}", "9".repeat(n)))),
         ("escapes only", with("/model/vocab", json!({})).replace("\"vocab\":{}", &format!("\"vocab\":{{\"{}\":3}}", "\\u0061".repeat(n)))),
     ];

@@ -48,8 +48,10 @@ const GENERAL: [&str; 8] = [
 fn values() -> Vec<Option<Value>> {
     let edges = [1024, 1025, 1 << 17, (1 << 17) + 1, 1 << 20, (1 << 20) + 1, 1 << 22, 1 << 24, (1 << 24) + 1, 1 << 31, u32::MAX];
     let small = [0u32, 1, 2, 3, 4, 5, 6, 7, 12, 16, 31, 32, 33, 64];
-    let floats = [0.0f32, -0.0, -1.0, 1e-45, 1e-30, 1e-6, 0.5, 1.0, 3.7, 1e6, 1e12, 1e30, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
-    let mut values: Vec<Option<Value>> = vec![None, Some((-1i32).into()), Some(i32::MIN.into()), Some((-1i64).into()), Some(u64::MAX.into())];
+    let floats =
+        [0.0f32, -0.0, -1.0, 1e-45, 1e-30, 1e-6, 0.5, 1.0, 3.7, 1e6, 1e12, 1e30, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    let mut values: Vec<Option<Value>> =
+        vec![None, Some((-1i32).into()), Some(i32::MIN.into()), Some((-1i64).into()), Some(u64::MAX.into())];
     values.extend(small.iter().chain(&edges).map(|&n| Some(n.into())));
     values.extend([Some((1u64 << 32).into()), Some((1u64 << 63).into()), Some(2u8.into()), Some(2u64.into()), Some(true.into())]);
     values.extend(floats.map(|x| Some(x.into())));
@@ -108,7 +110,14 @@ fn odd_sizes_run_on_every_backend() {
     let mut sizes: Vec<Sizes> = (0..40)
         .map(|_| {
             let n_kv_heads = one_to(3);
-            Sizes { n_layers: one_to(2), n_embd: one_to(40), n_heads: n_kv_heads * one_to(4), n_kv_heads, head_dim: 1 + one_to(20), n_ff: one_to(50) }
+            Sizes {
+                n_layers: one_to(2),
+                n_embd: one_to(40),
+                n_heads: n_kv_heads * one_to(4),
+                n_kv_heads,
+                head_dim: 1 + one_to(20),
+                n_ff: one_to(50),
+            }
         })
         .collect();
     for head_dim in [2, 3, 63, 64, 65, 127, 257] {

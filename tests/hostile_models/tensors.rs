@@ -23,7 +23,8 @@ fn reshaped(tensor: &Tensor, dtype: DType, shape: Vec<usize>) -> Option<Tensor> 
 
 /// Shapes near the right one: transposed, longer, shorter, empty, flat, with dimensions of 1 behind.
 fn shapes(shape: &[usize]) -> Vec<Vec<usize>> {
-    let mut shapes = vec![shape.iter().rev().copied().collect(), vec![shape.iter().product()], [shape, &[1]].concat(), [shape, &[2]].concat()];
+    let mut shapes =
+        vec![shape.iter().rev().copied().collect(), vec![shape.iter().product()], [shape, &[1]].concat(), [shape, &[2]].concat()];
     shapes.push([&[1], shape].concat());
     for (i, &n) in shape.iter().enumerate() {
         for other in [0, 1, n - 1, n + 1, n + 32, 2 * n] {
@@ -53,7 +54,9 @@ fn missing_superfluous_and_of_another_shape() {
                 bench.whole(case, &other.bytes());
             }
         }
-        for name in ["", "x", "blk.0.", "blk.0.attn_q.bias", "blk.999.attn_q.weight", "output.weight", "rope_freqs.weight", "blk.0.attn_sinks"] {
+        for name in
+            ["", "x", "blk.0.", "blk.0.attn_q.bias", "blk.999.attn_q.weight", "output.weight", "rope_freqs.weight", "blk.0.attn_sinks"]
+        {
             let mut more = parts.clone();
             let (shape, data) = (vec![4], vec![0; 16]);
             more.tensors.push(Tensor { name: if name.is_empty() { "?".into() } else { name.into() }, dtype: DType::F32, shape, data });

@@ -35,7 +35,10 @@ fn values(n: usize) -> Vec<Option<Value>> {
     let mut values = vec![None, Some(true.into()), Some(false.into())];
     values.extend([0, 1, last, last + 1, 1 << 31, u32::MAX - 1, u32::MAX].map(|id: u32| Some(id.into())));
     values.extend([Some((-1i32).into()), Some((-2i32).into()), Some((1u64 << 32).into()), Some(1.5f32.into())]);
-    values.extend(["", "llama", "gpt2", "bert", "t5", "default", "llama-bpe", "qwen2", "\u{2581}", &"x".repeat(100_000)].map(|text| Some(text.into())));
+    values.extend(
+        ["", "llama", "gpt2", "bert", "t5", "default", "llama-bpe", "qwen2", "\u{2581}", &"x".repeat(100_000)]
+            .map(|text| Some(text.into())),
+    );
     values.extend([1, 2, 3, 4, 5, 6, 0, 7, -1, i32::MIN].map(|kind| Some(vec![kind; n].into())));
     values.extend([0.0, -1e30, f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|score| Some(vec![score; n].into())));
     values.extend([0, 1, n - 1, n + 1].map(|other| Some(vec![1i32; other].into())));
@@ -74,11 +77,27 @@ fn every_entry_with_every_value() {
 #[test]
 fn every_token_of_every_type_and_odd_text() {
     let mut bench = Bench::new("tokens");
-    let texts: [&[u8]; 14] =
-        [b"", b" ", b"a", b"ab", b"\xFF", b"\xE2\x96", "\u{2581}".as_bytes(), b"<0x41>", b"<0xZZ>", b"<s>", b"</s>", b"\0", b"abc ab", b"<|end|>"];
+    let texts: [&[u8]; 14] = [
+        b"",
+        b" ",
+        b"a",
+        b"ab",
+        b"\xFF",
+        b"\xE2\x96",
+        "\u{2581}".as_bytes(),
+        b"<0x41>",
+        b"<0xZZ>",
+        b"<s>",
+        b"</s>",
+        b"\0",
+        b"abc ab",
+        b"<|end|>",
+    ];
     for (name, parts) in seeds() {
         let list = |key: &str| parts.keys.iter().find(|(other, _)| other == key).unwrap().1.as_array().unwrap().clone();
-        let (Array::String(tokens), Array::I32(types)) = (list("tokenizer.ggml.tokens"), list("tokenizer.ggml.token_type")) else { panic!() };
+        let (Array::String(tokens), Array::I32(types)) = (list("tokenizer.ggml.tokens"), list("tokenizer.ggml.token_type")) else {
+            panic!()
+        };
         for token in 0..tokens.len() {
             for kind in 1..=6 {
                 for text in texts.iter().map(Some).chain([None]) {
@@ -136,7 +155,11 @@ fn costly_vocabularies_take_memory_in_proportion() {
     let runs = |n: u8| (b'!'..b'!' + n).flat_map(|c| (1..=256).map(move |len| vec![c; len])).collect::<Vec<_>>();
     bench.whole("runs of 24 characters", &model(1, &runs(24), None));
     bench.whole("runs of 90 characters", &model(1, &runs(90), None));
-    let long = |n: usize, len: usize| (0..n).map(|i| (0..len).map(|j| b'A' + ((i * 31 + j * j * 7 + i * j) % 57) as u8).chain(i.to_string().bytes()).collect()).collect::<Vec<Vec<u8>>>();
+    let long = |n: usize, len: usize| {
+        (0..n)
+            .map(|i| (0..len).map(|j| b'A' + ((i * 31 + j * j * 7 + i * j) % 57) as u8).chain(i.to_string().bytes()).collect())
+            .collect::<Vec<Vec<u8>>>()
+    };
     for (kind, name) in [(3, "control"), (4, "user-defined"), (1, "normal"), (6, "byte")] {
         bench.whole(format_args!("1,000 {name} tokens of 1,000 bytes"), &model(kind, &long(1_000, 1_000), Some(vec![])));
         bench.whole(format_args!("250 {name} tokens of 16,000 bytes"), &model(kind, &long(250, 16_000), Some(vec![])));
@@ -145,11 +168,20 @@ fn costly_vocabularies_take_memory_in_proportion() {
     let short: Vec<Vec<u8>> = (0..n).map(|i| format!("{i:x}").into_bytes()).collect();
     bench.whole("very many tokens, scored", &model(1, &short, None));
     bench.whole("very many control tokens", &model(3, &short[..n.min(1 << 18)], Some(vec![])));
-    let merges = |n: usize| (0..n).map(|i| { let s = format!("{:x}", 16 + i); let (a, b) = s.split_at(s.len() - 1); format!("{a} {b}").into_bytes() }).collect::<Vec<_>>();
+    let merges = |n: usize| {
+        (0..n)
+            .map(|i| {
+                let s = format!("{:x}", 16 + i);
+                let (a, b) = s.split_at(s.len() - 1);
+                format!("{a} {b}").into_bytes()
+            })
+            .collect::<Vec<_>>()
+    };
     bench.whole("very many tokens, merged", &model(1, &short, Some(merges(n - 16))));
     bench.whole("one merge very often", &model(1, &short[..300], Some(vec![b"1 2".to_vec(); n])));
     if is_torture() {
-        let pairs = ('\u{100}'..'\u{500}').flat_map(|c| (1..=128).map(move |len| c.to_string().repeat(len).into_bytes())).collect::<Vec<_>>();
+        let pairs =
+            ('\u{100}'..'\u{500}').flat_map(|c| (1..=128).map(move |len| c.to_string().repeat(len).into_bytes())).collect::<Vec<_>>();
         bench.whole("runs of 1,024 characters", &model(1, &pairs, None));
     }
     bench.finish(14);

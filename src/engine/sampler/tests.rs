@@ -106,7 +106,9 @@ fn extreme_numbers_keep_the_order() {
     for t in [tiny, 1e-38, 1e-7, 1e-3] {
         assert_eq!(histogram(&[Stage::Temperature(t)], 50), [0, 50, 0, 0, 0], "temperature {t}");
     }
-    for stages in [[hot(tiny, 0.0), Stage::MinP(1.0)], [hot(tiny, f32::MAX), Stage::TopP(tiny)], [hot(f32::MAX, -f32::MAX), Stage::MinP(tiny)]] {
+    for stages in
+        [[hot(tiny, 0.0), Stage::MinP(1.0)], [hot(tiny, f32::MAX), Stage::TopP(tiny)], [hot(f32::MAX, -f32::MAX), Stage::MinP(tiny)]]
+    {
         assert_eq!(histogram(&stages, 50).iter().sum::<u64>(), 50, "{stages:?}");
     }
     let mut s = sampler(&[Stage::Temperature(0.5)], 1);
