@@ -3,10 +3,12 @@
 use crate::world::{Handles, Kind, Roomy, World, check_len};
 use inference::ffi::generation::*;
 use inference::ffi::library::*;
+use inference::ffi::load::*;
 use inference::ffi::model::*;
 use inference::ffi::runtime::*;
 use inference::ffi::sampler::*;
 use inference::ffi::session::*;
+use inference::ffi::source::*;
 use inference::ffi::status::*;
 use inference::ffi::tokenizer::*;
 use std::ffi::{CStr, c_char, c_void};
@@ -42,6 +44,11 @@ table! {
     inf_device_count: |w| assert!(inf_device_count(w.handle(Kind::Runtime)) < 2),
     inf_device_get: device_get,
     inf_model_load: model_load,
+    inf_load_start: load_start,
+    inf_load_start_path: load_start_path,
+    inf_load_wait: load_wait,
+    inf_load_cancel: |w| inf_load_cancel(w.handle(Kind::Load)),
+    inf_load_free: |w| inf_load_free(w.handle(Kind::Load)),
     inf_model_ref: model_ref,
     inf_model_free: |w| if w.once_in(4) { inf_model_free(w.handle(Kind::Model)) },
     inf_model_get_info: model_get_info,
@@ -85,7 +92,7 @@ pub fn begin(handles: &Handles, path: &CStr) {
     let mut params = inf_runtime_params { struct_size: size_of::<inf_runtime_params>() as u32, ..Roomy::zeroed().value };
     params.n_threads = 1;
     assert!(call!(w, inf_runtime_create(&raw const params, &raw mut runtime)).0);
-    let source = inf_source { struct_size: size_of::<inf_source>() as u32, kind: 0, path: path.as_ptr() };
+    let source = inf_source { struct_size: size_of::<inf_source>() as u32, path: path.as_ptr(), ..Roomy::zeroed().value };
     let sources = [&raw const source];
     let load = inf_model_params {
         struct_size: size_of::<inf_model_params>() as u32,
@@ -111,12 +118,13 @@ pub fn free(kind: Kind, handle: usize) {
         Kind::Session => inf_session_free(std::ptr::without_provenance_mut(handle)),
         Kind::Sampler => inf_sampler_free(std::ptr::without_provenance_mut(handle)),
         Kind::Generation => inf_generation_free(std::ptr::without_provenance_mut(handle)),
+        Kind::Load => inf_load_free(std::ptr::without_provenance_mut(handle)),
     }
 }
 
 /// Frees all handles, those that are dead once more.
 pub fn free_all(handles: &Handles) {
-    for kind in [Kind::Runtime, Kind::Generation, Kind::Model, Kind::Sampler, Kind::Session] {
+    for kind in [Kind::Runtime, Kind::Load, Kind::Generation, Kind::Model, Kind::Sampler, Kind::Session] {
         let known = std::mem::take(&mut *handles[kind as usize].lock());
         // A model may have been retained: as many references as a sequence can take.
         for handle in known.iter().flat_map(|&handle| [handle; 4]) {
@@ -170,7 +178,8 @@ fn device_get(w: &mut World) {
     call!(w, inf_device_get(rt, i, out));
 }
 
-fn model_load(w: &mut World) {
+/// Calls `f` with parameters of a load that are mostly right.
+fn with_load(w: &mut World, f: impl FnOnce(&mut World, *const inf_model_params)) {
     // Loading is the slowest call.
     if !w.once_in(4) {
         return;
@@ -191,12 +200,56 @@ fn model_load(w: &mut World) {
         let options = w.one_of(&[c"{\"vocab_only\":true}", c"{\"backend\":\"candle\"}", c"{\"backend\":1}", c"{\"y\":{}}", c"[", c""]);
         (params.value.options_json, params.value.options_len) = (options.as_ptr(), usize::MAX);
     }
-    let (mut out, rt, pointer) = (null_mut(), w.handle(Kind::Runtime), params.sized(w));
+    let pointer = params.sized(w);
+    f(w, pointer);
+}
+
+fn model_load(w: &mut World) {
+    with_load(w, |w, params| {
+        let (mut out, rt) = (null_mut(), w.handle(Kind::Runtime));
+        let place = w.place(&mut out);
+        match call!(w, inf_model_load(rt, params, place)).0 {
+            true => w.keep(Kind::Model, out),
+            false => assert!(out.is_null()),
+        }
+    });
+}
+
+fn load_start(w: &mut World) {
+    with_load(w, |w, params| {
+        let (mut out, rt) = (null_mut(), w.handle(Kind::Runtime));
+        let place = w.place(&mut out);
+        match call!(w, inf_load_start(rt, params, place)).0 {
+            true => w.keep(Kind::Load, out),
+            false => assert!(out.is_null()),
+        }
+    });
+}
+
+fn load_start_path(w: &mut World) {
+    if !w.once_in(4) {
+        return;
+    }
+    let good = w.path;
+    let path = w.one_of(&[good, good, good, c"", c"/nowhere/x.gguf", c"\xff"]);
+    let options = w.one_of(&[c"", c"", c"{}", c"{\"n_ctx\":64}", c"{\"kv_type\":\"f32\"}", c"{\"n_ctx\":\"x\"}", c"{\"y\":1}", c"["]);
+    let (mut out, rt) = (null_mut(), w.handle(Kind::Runtime));
     let place = w.place(&mut out);
-    match call!(w, inf_model_load(rt, pointer, place)).0 {
+    match call!(w, inf_load_start_path(rt, path.as_ptr(), usize::MAX, options.as_ptr(), usize::MAX, place)).0 {
+        true => w.keep(Kind::Load, out),
+        false => assert!(out.is_null()),
+    }
+}
+
+fn load_wait(w: &mut World) {
+    let (mut out, mut progress) = (null_mut(), 0.0f32);
+    let (load, timeout) = (w.handle(Kind::Load), w.one_of(&[0, 0, 1, 20]));
+    let (place, share) = (w.place(&mut out), if w.once_in(3) { null_mut() } else { &raw mut progress });
+    match call!(w, inf_load_wait(load, timeout, share, place)).0 {
         true => w.keep(Kind::Model, out),
         false => assert!(out.is_null()),
     }
+    assert!((0.0..=1.0).contains(&progress));
 }
 
 fn model_ref(w: &mut World) {

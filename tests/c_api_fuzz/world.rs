@@ -17,10 +17,11 @@ pub enum Kind {
     Session,
     Sampler,
     Generation,
+    Load,
 }
 
 /// Handles by [`Kind`], live and dead ones, as the numbers they are.
-pub type Handles = [Mutex<Vec<usize>>; 5];
+pub type Handles = [Mutex<Vec<usize>>; 6];
 
 /// Handles of a kind that are remembered; older ones are overwritten, and so leak until the kind's last is freed.
 const REMEMBERED: usize = 12;
