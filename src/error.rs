@@ -68,7 +68,7 @@ pub struct Error {
 /// The result of every fallible function in the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Bytes of a message: more than C's `inf_error` takes. What a message quotes from a file may be as long as the file.
+/// Bytes of a message, and three dots if it was longer: more than C's `inf_error` takes. What it quotes from a file may be as long as the file.
 const MAX_MESSAGE_BYTES: usize = 1 << 10;
 
 /// `message`, cut between characters if it is no sentence any more.

@@ -101,8 +101,8 @@ impl Model {
     pub(super) fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Self>> {
         check_device(&config.device)?;
         let started = Instant::now();
-        let gguf = open(config, progress)?;
         let in_file = |e: Error| in_file(e, config);
+        let gguf = open(config, progress).map_err(in_file)?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(in_file)?;
         progress.check()?;
         let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).map_err(in_file)?;

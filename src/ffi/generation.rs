@@ -32,7 +32,7 @@ impl Handle for inf_generation {
 pub struct Reader {
     generation: Arc<Generation>,
     /// Locked while a thread reads: a second one is told so instead of waiting.
-    shown: Mutex<Event>,
+    shown: Mutex<Shown>,
 }
 
 /// Nothing is ready.
@@ -205,8 +205,8 @@ pub unsafe extern "C" fn inf_generation_next(
             let Some(mut shown) = reader.shown.try_lock() else {
                 return Err(Error::new(ErrorKind::Busy, "another thread reads this generation"));
             };
-            *shown = printable(reader.generation.next(wait)?);
-            out.set(&describe(&shown));
+            *shown = Shown::new(reader.generation.next(wait)?);
+            out.set(&shown.describe());
             Ok(())
         })
     }
@@ -258,30 +258,43 @@ unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
     })
 }
 
-/// Puts a NUL behind the event's texts, which [`describe`] does not count.
-fn printable(mut event: Event) -> Event {
-    event.text.push('\0');
-    event.error = event.error.map(|e| Error::new(e.kind(), format!("{}\0", e.message())));
-    event
+/// The event that the host sees now. Its texts have a NUL behind them, which their lengths do not count.
+struct Shown {
+    event: Event,
+    error_text: String,
 }
 
-fn describe(event: &Event) -> inf_event {
-    let error_text = event.error.as_ref().map_or("\0", Error::message);
-    let mut c = inf_event::zeroed();
-    c.r#type = match event.kind {
-        EventKind::None => INF_EV_NONE,
-        EventKind::Progress => INF_EV_PROGRESS,
-        EventKind::Text => INF_EV_TEXT,
-        EventKind::Done => INF_EV_DONE,
-    };
-    c.finish = event.finish.map_or(0, |finish| finish as u32);
-    c.status = event.error.as_ref().map_or(INF_OK, |e| status::code(e.kind()));
-    (c.text, c.text_len) = (event.text.as_ptr().cast(), event.text.len() - 1);
-    (c.tokens, c.n_tokens) = (event.tokens.as_ptr().cast(), event.tokens.len());
-    (c.error_text, c.error_len) = (error_text.as_ptr().cast(), error_text.len() - 1);
-    (c.n_done, c.n_total) = (event.n_done, event.n_total);
-    (c.prompt_tokens, c.cached_tokens) = (event.usage.prompt_tokens, event.usage.cached_tokens);
-    c.output_tokens = event.usage.output_tokens;
-    (c.prefill_ms, c.decode_ms) = (event.usage.prefill_ms, event.usage.decode_ms);
-    c
+impl Default for Shown {
+    fn default() -> Self {
+        Self::new(Event::default())
+    }
+}
+
+impl Shown {
+    fn new(mut event: Event) -> Self {
+        event.text.push('\0');
+        let error_text = format!("{}\0", event.error.as_ref().map_or("", Error::message));
+        Self { event, error_text }
+    }
+
+    fn describe(&self) -> inf_event {
+        let Self { event, error_text } = self;
+        let mut c = inf_event::zeroed();
+        c.r#type = match event.kind {
+            EventKind::None => INF_EV_NONE,
+            EventKind::Progress => INF_EV_PROGRESS,
+            EventKind::Text => INF_EV_TEXT,
+            EventKind::Done => INF_EV_DONE,
+        };
+        c.finish = event.finish.map_or(0, |finish| finish as u32);
+        c.status = event.error.as_ref().map_or(INF_OK, |e| status::code(e.kind()));
+        (c.text, c.text_len) = (event.text.as_ptr().cast(), event.text.len() - 1);
+        (c.tokens, c.n_tokens) = (event.tokens.as_ptr().cast(), event.tokens.len());
+        (c.error_text, c.error_len) = (error_text.as_ptr().cast(), error_text.len() - 1);
+        (c.n_done, c.n_total) = (event.n_done, event.n_total);
+        (c.prompt_tokens, c.cached_tokens) = (event.usage.prompt_tokens, event.usage.cached_tokens);
+        c.output_tokens = event.usage.output_tokens;
+        (c.prefill_ms, c.decode_ms) = (event.usage.prefill_ms, event.usage.decode_ms);
+        c
+    }
 }

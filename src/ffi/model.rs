@@ -56,7 +56,7 @@ pub struct inf_model_params {
     pub n_ctx_hint: u32,
     /// `INF_KV_*`
     pub kv_type: u32,
-    /// Optional: called once when the load has ended, on a thread of the library. For `inf_load_start`; others ignore it.
+    /// Optional, for `inf_load_start` alone: called once when the load has ended, on a thread of the library.
     pub wake: inf_wake_fn,
     /// Handed to wake.
     pub wake_user: *mut c_void,
@@ -203,7 +203,7 @@ pub unsafe extern "C" fn inf_model_metadata(
             let buffer = Buffer::new(buf.cast(), cap, len)?;
             let key = bytes::required_text("key", key)?;
             let Some(value) = model.metadata().get(key) else { fail!(InvalidArgument, "the model's file has no metadata {key:?}") };
-            buffer.fill_string(value.to_string().as_bytes())
+            buffer.fill_display(value)
         })
     }
 }

@@ -41,9 +41,9 @@ pub struct inf_source {
     pub name: *const c_char,
     /// Path: UTF-8 on every platform, NUL-terminated. Copied.
     pub path: *const c_char,
-    /// Memory: size bytes, borrowed until release is called; without release, until the load has ended. Never written to.
+    /// Memory: size bytes, borrowed until release is called (without release: until the load has ended). Never written to.
     pub data: *const c_void,
-    /// Native: a POSIX file descriptor or a Windows HANDLE of a regular file. Duplicated during the call; its cursor is not used.
+    /// Native: a POSIX file descriptor or a Windows HANDLE of a regular file. Duplicated during the call, its cursor is not used.
     pub native: isize,
     /// Memory, reader, native: bytes. Native: 0 = all that follow offset.
     pub size: u64,
@@ -51,7 +51,7 @@ pub struct inf_source {
     pub offset: u64,
     /// Reader.
     pub read_at: inf_read_fn,
-    /// Optional; for every kind. Called exactly once when the source is not used any more, at the latest before the load tells its end, also where
+    /// Optional, for every kind. Called exactly once when the source is not used any more, at the latest before the load tells its end, also where
     /// the call that takes the source fails. Only a source that cannot be read itself (NULL, an impossible struct_size) is not released.
     pub release: inf_release_fn,
     /// Handed to read_at and release.
