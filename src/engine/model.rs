@@ -108,7 +108,8 @@ impl Model {
         let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
-        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX.min(n_ctx_max) } else { config.n_ctx as usize };
+        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
+        let n_ctx = n_ctx.min(n_ctx_max);
         let info = describe(&gguf, &tokenizer, spec);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
@@ -290,7 +291,7 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),
-        n_params: gguf.tensors().map(|t| t.n_elements() as u64).sum(),
+        n_params: gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64)),
         architecture: gguf.metadata().str("general.architecture").unwrap_or("").to_owned(),
         quantization: main_dtype(gguf),
         device: "cpu".into(),

@@ -8,6 +8,7 @@ use crate::formats::gguf::{Metadata, Strings};
 use crate::formats::names::{Quoted, QuotedBytes};
 use crate::sys::memory::try_with_capacity;
 use crate::text::pretokenizer::{Named, from_name};
+use crate::text::tokenizer::END_TEXTS;
 use crate::text::{Alphabet, MergeOrder, SpacePrefix, Token, TokenType, Tokenizer, VocabularyData};
 use std::borrow::Cow;
 
@@ -128,12 +129,24 @@ fn token(metadata: &Metadata, name: &str) -> Result<Option<Token>> {
 
 /// The type of each token; without a list, all are text but those known by name.
 fn types(metadata: &Metadata, data: &VocabularyData<'_>) -> Result<Vec<TokenType>> {
+    let mut types = types_in_file(metadata, data)?;
+    // Some converters mark the end of a turn as text; it ends a generation all the same. "</s>" alone is also a tag that people write.
+    for (kind, text) in types.iter_mut().zip(&data.tokens) {
+        if text.as_ref() != b"</s>" && END_TEXTS.iter().any(|end| end.as_bytes() == text.as_ref()) {
+            *kind = TokenType::Control;
+        }
+    }
+    Ok(types)
+}
+
+fn types_in_file(metadata: &Metadata, data: &VocabularyData<'_>) -> Result<Vec<TokenType>> {
     let mut types = try_with_capacity(data.tokens.len())?;
     if let Some(ids) = metadata.i32s_opt(TOKEN_TYPES)? {
         for (token, &id) in ids.iter().enumerate() {
-            match TokenType::from_id(id.into()) {
+            // 0 is what llama.cpp calls undefined and treats as text.
+            match TokenType::from_id(id.max(1).into()).filter(|_| id >= 0) {
                 Some(kind) => types.push(kind),
-                None => fail!(Format, "token {token} has type {id}, expected 1 to 6"),
+                None => fail!(Format, "token {token} has type {id}, expected 0 to 6"),
             }
         }
         return Ok(types);

@@ -135,6 +135,9 @@ impl Sampler {
 
     fn draw(&mut self, logits: &[f32]) -> Option<Token> {
         self.candidates.fill(logits);
+        if self.candidates.is_empty() {
+            return None; // before a random number is used up: a failed pick changes nothing
+        }
         for stage in &self.stages {
             stage.apply(&mut self.candidates, &self.recent);
         }
