@@ -308,8 +308,8 @@ typedef void (*inf_release_fn)(void *user);
 typedef struct inf_source {
   uint32_t struct_size;          /**< `sizeof(inf_source)` */
   uint32_t kind;                 /**< `INF_SOURCE_*` */
-  const char *name;              /**< What messages call it, NUL-terminated: "models/smith.gguf". NULL = the path, or
-                                      a name made from kind. Copied. */
+  const char *name;              /**< Memory, reader, native: what messages call it, NUL-terminated: "smith.gguf".
+                                      NULL = a name made from place and kind. Copied. */
   const char *path;              /**< Path: UTF-8 on every platform, NUL-terminated. Copied. */
   const void *data;              /**< Memory: size bytes, borrowed until release is called (without release: until
                                       the load has ended). Never written to. */
@@ -788,6 +788,8 @@ INF_API inf_status inf_session_append(inf_session *s, const inf_token *tokens, s
  *
  * - `INF_ERR_INVALID_ARGUMENT`: the session is empty, or the sampler is for another vocabulary; unchanged.
  * - `INF_ERR_CONTEXT_FULL`: everything is computed, but a chosen token has no room; nothing was chosen.
+ * - `INF_ERR_FORMAT`: everything is computed, but no logit is finite, because the model's weights are corrupt; nothing
+ *   was chosen.
  * - `INF_ERR_BUSY`: session or sampler in use by another thread or a generation, or called inside a hook; unchanged.
  *
  * Since 0.1.

@@ -28,6 +28,9 @@ impl Tensor {
     }
 }
 
+/// A change to the demo model.
+type Change = fn(&mut Parts);
+
 /// The demo model in pieces.
 struct Parts {
     metadata: Vec<(String, Value)>,
@@ -103,7 +106,7 @@ fn a_wrong_shape_is_told_as_expected_and_found() {
 
 #[test]
 fn tensors_are_named() {
-    let cases: [(&str, fn(&mut Parts)); 5] = [
+    let cases: [(&str, Change); 5] = [
         ("blk.0.attn_q.weight is missing", |p| p.tensors.retain(|t| t.name != "blk.0.attn_q.weight")),
         ("token_embd.weight is missing", |p| p.tensors.retain(|t| t.name != "token_embd.weight")),
         ("blk.0.attn_norm.weight is missing", |p| p.tensor("blk.0.attn_norm.weight").name = "blk.0.new.weight".into()),
@@ -123,7 +126,7 @@ fn tensors_are_named() {
 #[test]
 fn keys_are_named() {
     use ErrorKind::{Format, Unsupported};
-    let cases: [(ErrorKind, &[&str], fn(&mut Parts)); 9] = [
+    let cases: [(ErrorKind, &[&str], Change); 9] = [
         (Format, &["general.architecture", "missing"], |p| p.remove("general.architecture")),
         (Unsupported, &["abacus"], |p| p.set("general.architecture", "abacus")),
         (Format, &["llama.block_count", "missing"], |p| p.remove("llama.block_count")),
