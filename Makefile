@@ -45,7 +45,7 @@ TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
 EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/*.c))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-examples test-install header lint valgrind clean
+.PHONY: all help demo chat install test test-rust test-c test-examples test-install header lint valgrind torture clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -106,8 +106,11 @@ $(BUILD)/tests/library-static: tests/c/library.c tests/c/check.h include/inferen
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DINF_STATIC $< -o $@ $(BUILD)/libinference.a $(SYSTEM_LIBS)
 
+torture: ## hostile files and API misuse, nothing left out (an hour)
+	INF_TORTURE=1 $(CARGO) test --locked --test malformed_gguf --test hostile_models --test c_api_fuzz -- --nocapture
+
 header: ## write include/inference.h from src/ffi
-	BLESS=1 $(CARGO) test --locked --test header
+	BLESS=1 $(CARGO) test --locked --test header the_committed_header_is_fresh
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check

@@ -10,6 +10,7 @@ use super::source::Opened;
 use super::status::{inf_error, inf_status};
 use crate::engine::Load;
 use crate::error::{ErrorKind, Result};
+use crate::fail;
 use crate::sys::progress::ALMOST;
 use std::ffi::c_char;
 use std::path::PathBuf;
@@ -83,9 +84,12 @@ pub unsafe extern "C" fn inf_load_start_path(
         boundary::status(err, || {
             let runtime = handle::get(rt.cast_const())?;
             let out = Out::new("out", out)?;
-            let path = PathBuf::from(bytes::text("path", path, path_len)?);
+            let path = bytes::text("path", path, path_len)?;
+            if path.is_empty() {
+                fail!(InvalidArgument, "path: empty");
+            }
             let mut json = JsonOptions::parse(options_json, options_len)?;
-            let mut config = model::options_config(&mut json, Opened { paths: vec![path], sources: Vec::new() })?;
+            let mut config = model::options_config(&mut json, Opened { paths: vec![PathBuf::from(path)], sources: Vec::new() })?;
             config.device = json.text("device")?.unwrap_or_default();
             config.n_ctx = json.number("n_ctx")?;
             config.kv = model::kv_type_by_name(json.text("kv_type")?.as_deref())?;

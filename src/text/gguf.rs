@@ -54,8 +54,9 @@ const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 
 /// SentencePiece: merging by score. It has no pre-tokenizer, whatever `tokenizer.ggml.pre` says.
 fn sentence_piece(metadata: &Metadata) -> Result<VocabularyData<'_>> {
-    let mut scores = Vec::new();
-    scores.extend_from_slice(metadata.f32s("tokenizer.ggml.scores")?);
+    let in_file = metadata.f32s("tokenizer.ggml.scores")?;
+    let mut scores = try_with_capacity(in_file.len())?;
+    scores.extend_from_slice(in_file);
     let has_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", true)?;
     Ok(VocabularyData {
         merges: MergeOrder::Scores(scores),

@@ -41,6 +41,7 @@ static transcript read_all(inf_generation *g, int32_t timeout_ms) {
     }
   } while (ev.type != INF_EV_DONE);
   t.done = ev;
+  t.done.text = t.done.error_text = NULL; /* borrowed: gone with the generation */
   return t;
 }
 
@@ -58,7 +59,7 @@ static void events_and_usage(inf_model *m, inf_sampler *greedy) {
   inf_generate_params p = ask("The smith", 24);
   p.sampler = greedy;
   transcript waited = run(s, p, INF_WAIT_FOREVER);
-  CHECK(waited.n_text > 0 && waited.n_progress > 0 && waited.done.status == INF_OK && waited.done.error_text[0] == 0);
+  CHECK(waited.n_text > 0 && waited.n_progress > 0 && waited.done.status == INF_OK && waited.done.error_len == 0);
   CHECK(waited.done.finish == INF_FINISH_MAX_TOKENS || waited.done.finish == INF_FINISH_EOS);
   CHECK(waited.done.output_tokens > 0 && waited.done.output_tokens <= 24 && waited.done.prompt_tokens > 0 && waited.done.cached_tokens == 0);
   CHECK(inf_session_n_tokens(s) == waited.done.prompt_tokens + waited.done.output_tokens);

@@ -78,6 +78,9 @@ fn load_bytes(bytes: Vec<u8>) -> Error {
     load(&from_source(MemorySource::new(bytes).named(FILE.into())))
 }
 
+/// What makes the demo model wrong.
+type Change = fn(&mut Parts);
+
 /// The error of the demo model with a change.
 fn changed(change: impl FnOnce(&mut Parts)) -> Error {
     let mut parts = Parts::demo();

@@ -187,3 +187,24 @@ fn control_tokens_cannot_be_merged_into_being() {
     let tokenizer = load(&document).unwrap();
     assert_eq!(tokenizer.encode("<s>", PLAIN).unwrap(), [5, 7, 8]);
 }
+
+/// Every byte of a file cut off, and every byte replaced by those that mean something to JSON: refused, or it works.
+#[test]
+fn damaged_files_do_no_harm() {
+    let document = llama2().to_string().into_bytes();
+    let try_all = |bytes: &[u8]| {
+        let Ok(tokenizer) = Tokenizer::from_json(bytes, None) else { return false };
+        let tokens = tokenizer.encode("a </s>Aé", SPECIAL).unwrap_or_default();
+        tokenizer.decode(&tokens, DecodeOptions::default()).unwrap();
+        true
+    };
+    assert!(try_all(&document));
+    for at in 0..document.len() {
+        assert!(!try_all(&document[..at]), "cut at {at}");
+        let mut damaged = document.clone();
+        for byte in *b"\"9-{[,\\ a\xff" {
+            damaged[at] = byte;
+            try_all(&damaged);
+        }
+    }
+}
