@@ -28,9 +28,6 @@ impl Tensor {
     }
 }
 
-/// A change to the demo model.
-type Change = fn(&mut Parts);
-
 /// The demo model in pieces.
 struct Parts {
     metadata: Vec<(String, Value)>,
