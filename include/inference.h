@@ -310,8 +310,8 @@ typedef void (*inf_release_fn)(void *user);
 typedef struct inf_source {
   uint32_t struct_size;          /**< `sizeof(inf_source)` */
   uint32_t kind;                 /**< `INF_SOURCE_*` */
-  const char *name;              /**< What messages call it, NUL-terminated: "models/smith.gguf". NULL = the path, or
-                                      a name made from kind. Copied. */
+  const char *name;              /**< Memory, reader, native: what messages call it, NUL-terminated: "smith.gguf".
+                                      NULL = a name made from place and kind. Copied. */
   const char *path;              /**< Path: UTF-8 on every platform, NUL-terminated. Copied. */
   const void *data;              /**< Memory: size bytes, borrowed until release is called (without release: until
                                       the load has ended). Never written to. */

@@ -103,8 +103,7 @@ impl Model {
         let started = Instant::now();
         let in_file = |e: Error| in_file(e, config);
         let gguf = open(config, progress).map_err(in_file)?;
-        let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(in_file)?;
-        progress.check()?;
+        let tokenizer = Tokenizer::from_gguf_while(gguf.metadata(), progress).map_err(in_file)?;
         let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);

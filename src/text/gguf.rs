@@ -7,6 +7,7 @@ use crate::fail;
 use crate::formats::gguf::{Metadata, Strings};
 use crate::formats::names::{Quoted, QuotedBytes};
 use crate::sys::memory::try_with_capacity;
+use crate::sys::progress::Progress;
 use crate::text::pretokenizer::{Named, from_name};
 use crate::text::tokenizer::END_TEXTS;
 use crate::text::{Alphabet, MergeOrder, SpacePrefix, Token, TokenType, Tokenizer, VocabularyData};
@@ -22,7 +23,16 @@ impl Tokenizer {
     /// `Format` if an entry is missing, of another type, or contradicts another one; `Unsupported` if the kind of vocabulary
     /// or the pre-tokenizer, which the message names, is not known; `OutOfMemory`.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        Self::new(&vocabulary_data(metadata)?).map_err(|e| e.at("metadata \"tokenizer.ggml\""))
+        Self::from_gguf_while(metadata, &Progress::default())
+    }
+
+    /// As [`Self::from_gguf`], as long as `progress` is not cancelled.
+    ///
+    /// # Errors
+    /// As [`Self::from_gguf`]; `Cancelled`.
+    pub fn from_gguf_while(metadata: &Metadata, progress: &Progress) -> Result<Self> {
+        let data = VocabularyData { progress: Some(progress), ..vocabulary_data(metadata)? };
+        Self::new(&data).map_err(|e| e.at("metadata \"tokenizer.ggml\""))
     }
 }
 
@@ -218,6 +228,19 @@ mod tests {
         let bpe = load("gpt2", &[("bos_token_id", Some(Value::U32(1))), ("add_bos_token", Some(Value::Bool(true)))]).unwrap();
         assert_eq!(bpe.encode("abb", options).unwrap(), [1, 6, 5]);
         assert_eq!(bpe.encode("c", options).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_cancelled_load_builds_no_vocabulary() {
+        let mut writer = GgufWriter::new();
+        let entries = [("model", text("gpt2")), ("pre", text("gpt-2")), ("tokens", strings(&["a"])), ("merges", strings(&[]))];
+        entries.into_iter().for_each(|(key, value)| writer.set(&format!("tokenizer.ggml.{key}"), value).unwrap());
+        let gguf = Gguf::from_source(Arc::new(MemorySource::new(writer.to_bytes().unwrap()))).unwrap();
+        let progress = Progress::default();
+        Tokenizer::from_gguf_while(gguf.metadata(), &progress).unwrap();
+        progress.cancel();
+        let error = Tokenizer::from_gguf_while(gguf.metadata(), &progress).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 
     #[test]
