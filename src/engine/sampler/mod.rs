@@ -93,6 +93,11 @@ impl Sampler {
         self.random = SplitMix64::new(seed);
     }
 
+    /// Takes a seed of its own again, as a new chain has.
+    pub(super) fn reseed(&mut self) {
+        self.set_seed(random::entropy());
+    }
+
     /// Forgets accepted tokens and restarts the random sequence; the chain stays.
     pub fn reset(&mut self) {
         self.recent.clear();
