@@ -10,6 +10,8 @@ KERNELS ?=
 # Where `make install` puts things; DESTDIR is prepended for packagers.
 PREFIX  ?= /usr/local
 DESTDIR ?=
+# Not every shell expands ~ behind an equals sign.
+override PREFIX := $(patsubst ~/%,$(HOME)/%,$(PREFIX))
 
 BUILD    := build
 RELEASE  := target/release
@@ -68,9 +70,11 @@ chat: $(BUILD)/examples/chat ## talk with the shipped model
 
 install: $(LIBRARY) ## library, header, static library and pkg-config file below PREFIX
 	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
-	cp $(LIBRARY) $(BUILD)/libinference.a $(DESTDIR)$(PREFIX)/lib/
+	@# install replaces files; cp would write into a library that running programs have mapped
+	install -m 755 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 $(BUILD)/libinference.a $(DESTDIR)$(PREFIX)/lib/
 	@[ $(SONAME) = $(LINKNAME) ] || ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/$(LINKNAME)
-	cp include/inference.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 include/inference.h $(DESTDIR)$(PREFIX)/include/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(SYSTEM_LIBS)|' inference.pc.in \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/inference.pc
 

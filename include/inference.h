@@ -17,11 +17,13 @@
  *     inf_event ev = { 0 };
  *     ev.struct_size = sizeof ev;
  *     while (inf_generation_next(g, INF_WAIT_FOREVER, &ev, &err) == INF_OK && ev.type != INF_EV_DONE) fputs(ev.text, stdout);
- *     inf_generation_free(g);  inf_session_free(s);  inf_model_free(m);  inf_runtime_free(rt);
+ *     inf_generation_free(g);  inf_session_free(s);  inf_model_free(m);
+ *     inf_runtime_shutdown(rt, INF_WAIT_FOREVER, NULL);  inf_runtime_free(rt);
  *
  * LIFE OF OBJECTS
  *   A runtime owns threads; a model is loaded on a runtime; sessions, samplers and generations work with a model. Children keep their
- *   parents alive, so objects may be freed in any order, also by a garbage collector, and NULL may be freed.
+ *   parents alive, so objects may be freed in any order, also by a garbage collector, and NULL may be freed. What was running may end a moment after
+ *   the last free; inf_runtime_shutdown waits for it, and after it nothing of yours is used any more.
  *   A handle is a number in the shape of a pointer, and is never dereferenced. NULL, a freed handle, a handle of another kind or an
  *   invented one is INF_ERR_INVALID_HANDLE, also while another thread frees it; functions that return no status answer 0 or NULL.
  *   There is no global state: no init, no exit, no environment variables, no signal handlers, no output to stdout or stderr.
@@ -235,17 +237,17 @@ typedef void (*inf_wake_fn)(void *user, uint64_t tag);
 INF_API inf_status inf_runtime_create(const inf_runtime_params *params, inf_runtime **out, inf_error *err);
 
 /**
- * Lets go of a runtime. Models and sessions keep what they need alive, so any order of freeing is right; the threads
- * end with the last of them. NULL and dead handles are ignored.
+ * Lets go of a runtime. Models, sessions and what still runs keep it alive, so any order of freeing is right; its
+ * threads end with the last of them, which may be after this call: after `inf_runtime_shutdown` none of your log and
+ * thread functions is called any more, after this alone one may be. NULL and dead handles are ignored.
  *
- * Any thread, also from inside a hook. Blocks until the threads have ended, except on a thread of the library. Since
- * 0.1.
+ * Any thread, also from inside a hook. Blocks until the threads have ended, if nothing else keeps them. Since 0.1.
  */
 INF_API void inf_runtime_free(inf_runtime *rt);
 
 /**
- * Cancels what runs and joins the threads. Models and sessions of the runtime answer `INF_ERR_SHUTDOWN` from now on and
- * can still be freed.
+ * Cancels what runs, a step on another thread of yours included, and joins the threads. Models and sessions of the
+ * runtime answer `INF_ERR_SHUTDOWN` from now on and can still be freed.
  *
  * Any thread. Blocks for at most timeout_ms (`INF_WAIT_FOREVER`: until done).
  *
@@ -308,8 +310,8 @@ typedef void (*inf_release_fn)(void *user);
 typedef struct inf_source {
   uint32_t struct_size;          /**< `sizeof(inf_source)` */
   uint32_t kind;                 /**< `INF_SOURCE_*` */
-  const char *name;              /**< What messages call it, NUL-terminated: "models/smith.gguf". NULL = the path, or
-                                      a name made from kind. Copied. */
+  const char *name;              /**< Memory, reader, native: what messages call it, NUL-terminated: "smith.gguf".
+                                      NULL = a name made from place and kind. Copied. */
   const char *path;              /**< Path: UTF-8 on every platform, NUL-terminated. Copied. */
   const void *data;              /**< Memory: size bytes, borrowed until release is called (without release: until
                                       the load has ended). Never written to. */
@@ -345,8 +347,8 @@ typedef struct inf_model_params {
   const inf_source *const *sources;  /**< A GGUF file: 1, of a split set one path finds the others; or all files of
                                           the set, of any kind. Files beside GGUF are refused by name. */
   const char *device;                /**< NULL or "auto", "cpu", or an id from `inf_device_get`. */
-  uint32_t n_ctx_hint;               /**< Context that sessions get by default. 0 = 4096, or less if the model was
-                                          made for less. */
+  uint32_t n_ctx_hint;               /**< Context that sessions get by default, cut to what the model was made for. 0
+                                          = 4096. */
   uint32_t kv_type;                  /**< `INF_KV_*` */
   inf_wake_fn wake;                  /**< Optional, for `inf_load_start` alone: called once when the load has ended,
                                           on a thread of the library. */
@@ -354,8 +356,9 @@ typedef struct inf_model_params {
   uint64_t wake_tag;                 /**< Handed to wake. */
   const char *options_json;          /**< `{"vocab_only":true}` loads the tokenizer and no weights;
                                           `{"backend":"candle"}` computes with candle instead of our own kernels:
-                                          slow, for comparison. NULL = none. An unknown key is an error that names
-                                          it. */
+                                          slow, for comparison only, as candle has process-wide threads, reads
+                                          environment variables and does not survive a fork. NULL = none. An unknown
+                                          key is an error that names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
@@ -860,8 +863,9 @@ typedef struct inf_event {
   size_t error_len;         /**< Bytes of error_text. */
   uint32_t n_done;          /**< Prompt tokens computed ... */
   uint32_t n_total;         /**< ... of these. */
-  uint32_t prompt_tokens;   /**< Tokens of the prompt that this generation added. */
-  uint32_t cached_tokens;   /**< Tokens that the session held already. */
+  uint32_t prompt_tokens;   /**< Tokens of the prompt that this generation computes: what it added, and what was
+                                 queued before it. */
+  uint32_t cached_tokens;   /**< Tokens that the session had computed already. */
   uint32_t output_tokens;   /**< Tokens generated. */
   uint32_t reserved;        /**< 0. */
   float prefill_ms;         /**< Wall time until the first token, in milliseconds. */
@@ -881,6 +885,8 @@ typedef struct inf_event {
  * - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, stop_json is no array of strings, the sampler is for another
  *   vocabulary; nothing started.
  * - `INF_ERR_BUSY`: session or sampler in use; nothing started.
+ * - `INF_ERR_FORMAT`: sampler is NULL, and the chain that the model's file recommends has impossible numbers; nothing
+ *   started.
  * - `INF_ERR_OUT_OF_MEMORY`: no thread can be started; nothing started.
  *
  * Since 0.1.
@@ -904,8 +910,9 @@ INF_API inf_status inf_generate_start(inf_session *s, const inf_generate_params 
 INF_API inf_status inf_generation_next(inf_generation *g, int32_t timeout_ms, inf_event *out, inf_error *err);
 
 /**
- * Ends a generation as soon as the stage in flight is done, prefill included; `INF_EV_DONE` follows. Dead handles are
- * ignored.
+ * Ends a generation, in its prefill too; `INF_EV_DONE` follows. It ends with the stage in flight, or, where others
+ * share its forward pass and one before was given up for a cancel, with the pass. Calls on the session wait for that.
+ * Dead handles are ignored.
  *
  * Any thread. Never blocks. Since 0.1.
  */
@@ -915,7 +922,8 @@ INF_API void inf_generation_cancel(inf_generation *g);
  * Gives a generation back, and cancels it if it runs; a thread that waits for its events gets `INF_ERR_CANCELLED`. NULL
  * and dead handles are ignored.
  *
- * Any thread. Does not wait for the computation to end. Since 0.1.
+ * Any thread. Does not wait for the computation to end, but for a call of wake in progress, unless called inside a
+ * hook: afterwards wake is not called any more. So do not hold a lock here that wake takes. Since 0.1.
  */
 INF_API void inf_generation_free(inf_generation *g);
 #ifdef __cplusplus

@@ -197,6 +197,7 @@ fn threads_are_announced_and_the_wake_hook_comes_once_after_the_end() {
     let pool = PoolConfig { n_threads: 1, hook: Some(hook), ..PoolConfig::default() };
     let runtime = Runtime::new(RuntimeConfig { pool, ..RuntimeConfig::default() }).unwrap();
     let missing = LoadConfig { paths: vec!["/nonexistent.gguf".into()], ..LoadConfig::default() };
+    let mut kept = Vec::new();
     for (config, ends_well) in [(from_path(), true), (missing, false)] {
         let wake: WakeHook = {
             let wakes = wakes.clone();
@@ -207,6 +208,7 @@ fn threads_are_announced_and_the_wake_hook_comes_once_after_the_end() {
         };
         let load = Load::start(&runtime, config, Some(wake)).unwrap();
         assert_eq!(load.wait(Wait::Forever, |_| Ok(())).is_ok(), ends_well);
+        kept.push(load); // a load that is let go wakes nobody
     }
     runtime.shutdown(Wait::Forever).unwrap();
     assert_eq!(wakes.load(Ordering::SeqCst), 2);

@@ -13,6 +13,7 @@ use crate::model::{self, Forward, ModelSpec, Pass, Placement};
 use crate::sys::file::{FileSource, ReadAt};
 use crate::sys::progress::{Progress, Watched};
 use crate::text::{Token, Tokenizer};
+use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,6 +95,8 @@ pub struct Model {
     weights: Option<Weights>,
     info: ModelInfo,
     n_ctx: usize,
+    /// Read when it is first asked for: a file with bad recommendations still serves a host that brings its own chain.
+    recommended: OnceCell<Sampler>,
 }
 
 impl Model {
@@ -103,19 +106,19 @@ impl Model {
         let started = Instant::now();
         let in_file = |e: Error| in_file(e, config);
         let gguf = open(config, progress).map_err(in_file)?;
-        let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(in_file)?;
-        progress.check()?;
+        let tokenizer = Tokenizer::from_gguf_while(gguf.metadata(), progress).map_err(in_file)?;
         let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
-        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX.min(n_ctx_max) } else { config.n_ctx as usize };
+        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
+        let n_ctx = n_ctx.min(n_ctx_max);
         let info = describe(&gguf, &tokenizer, spec);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
         });
         let metadata = gguf.into_metadata();
-        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx }))
+        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, recommended: OnceCell::new() }))
     }
 
     /// Facts about it.
@@ -143,18 +146,9 @@ impl Model {
     /// # Errors
     /// `Format` if the file recommends a number out of range.
     pub fn recommended_sampler(&self) -> Result<Sampler> {
-        let number = |key: &str, default: f32| self.metadata.f32_or(&format!("general.sampling.{key}"), default);
-        let stages = [
-            Stage::TopK(self.metadata.u32_or("general.sampling.top_k", 40)?),
-            Stage::TopP(number("top_p", 0.95)?),
-            Stage::MinP(number("min_p", 0.05)?),
-            Stage::Temperature(number("temp", 0.8)?),
-        ];
-        let mut sampler = Sampler::new(self.n_vocab());
-        for stage in stages {
-            // The number is the file's, not the caller's.
-            sampler.add(stage).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()).at("metadata \"general.sampling\""))?;
-        }
+        let chain = self.recommended.get_or_try_init(|| recommended_chain(&self.metadata, self.n_vocab()))?;
+        let mut sampler = chain.clone();
+        sampler.reseed();
         Ok(sampler)
     }
 
@@ -206,6 +200,22 @@ impl Model {
     fn weights(&self) -> Result<&Weights> {
         self.weights.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the model was loaded without weights"))
     }
+}
+
+fn recommended_chain(metadata: &Metadata, n_vocab: usize) -> Result<Sampler> {
+    let number = |key: &str, default: f32| metadata.f32_or(&format!("general.sampling.{key}"), default);
+    let stages = [
+        Stage::TopK(metadata.u32_or("general.sampling.top_k", 40)?),
+        Stage::TopP(number("top_p", 0.95)?),
+        Stage::MinP(number("min_p", 0.05)?),
+        Stage::Temperature(number("temp", 0.8)?),
+    ];
+    let mut sampler = Sampler::new(n_vocab);
+    for stage in stages {
+        // The number is the file's, not the caller's.
+        sampler.add(stage).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()).at("metadata \"general.sampling\""))?;
+    }
+    Ok(sampler)
 }
 
 fn check_device(device: &str) -> Result<()> {
@@ -290,7 +300,7 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),
-        n_params: gguf.tensors().map(|t| t.n_elements() as u64).sum(),
+        n_params: gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64)),
         architecture: gguf.metadata().str("general.architecture").unwrap_or("").to_owned(),
         quantization: main_dtype(gguf),
         device: "cpu".into(),

@@ -3,14 +3,14 @@
 use super::Wait;
 use super::device::{self, DeviceInfo};
 use super::driver::{Driver, Task};
-use super::hooks::in_hook;
+use super::hooks::{self, in_hook};
 use super::load::Loads;
 use super::log::{Log, LogLevel, LogSink};
 use super::session::State;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{self, Kernels};
-use crate::sys::pool::{Pool, PoolConfig};
+use crate::sys::pool::{Pool, PoolConfig, ThreadHook};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,10 +50,12 @@ impl Runtime {
             fail!(InvalidArgument, "n_threads {}: expected at most {MAX_THREADS}", config.pool.n_threads);
         }
         let kernels = kernels::select(config.kernels.as_deref())?;
-        let pool = Arc::new(Pool::new(&config.pool)?);
+        let hook = config.pool.hook.map(|hook| -> ThreadHook { Arc::new(move |starting| hooks::call(&|| hook(starting))) });
+        let threads = PoolConfig { hook, ..config.pool };
+        let pool = Arc::new(Pool::new(&threads)?);
         let log = Arc::new(Log::new(config.log_level, config.log));
-        let driver = Driver::new(log.clone(), config.pool.hook.clone());
-        let loads = Arc::new(Loads::new(config.pool.hook));
+        let driver = Driver::new(log.clone(), threads.clone());
+        let loads = Arc::new(Loads::new(threads));
         log.line(LogLevel::Info, || format!("runtime: {} threads, {} kernels", pool.n_threads(), kernels.name()));
         Ok(Arc::new(Self { pool, kernels, log, driver, loads, stopped: AtomicBool::new(false) }))
     }

@@ -123,9 +123,9 @@ pub struct inf_event {
     pub n_done: u32,
     /// ... of these.
     pub n_total: u32,
-    /// Tokens of the prompt that this generation added.
+    /// Tokens of the prompt that this generation computes: what it added, and what was queued before it.
     pub prompt_tokens: u32,
-    /// Tokens that the session held already.
+    /// Tokens that the session had computed already.
     pub cached_tokens: u32,
     /// Tokens generated.
     pub output_tokens: u32,
@@ -153,6 +153,7 @@ unsafe impl Versioned for inf_event {
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, stop_json is no array of strings, the sampler is for another vocabulary; nothing started.
 /// - `INF_ERR_BUSY`: session or sampler in use; nothing started.
+/// - `INF_ERR_FORMAT`: sampler is NULL, and the chain that the model's file recommends has impossible numbers; nothing started.
 /// - `INF_ERR_OUT_OF_MEMORY`: no thread can be started; nothing started.
 ///
 /// Since 0.1.
@@ -212,7 +213,8 @@ pub unsafe extern "C" fn inf_generation_next(
     }
 }
 
-/// Ends a generation as soon as the stage in flight is done, prefill included; `INF_EV_DONE` follows. Dead handles are ignored.
+/// Ends a generation, in its prefill too; `INF_EV_DONE` follows. It ends with the stage in flight, or, where others share its forward pass and one
+/// before was given up for a cancel, with the pass. Calls on the session wait for that. Dead handles are ignored.
 ///
 /// Any thread. Never blocks. Since 0.1.
 #[unsafe(no_mangle)]
@@ -227,7 +229,8 @@ pub extern "C" fn inf_generation_cancel(g: *mut inf_generation) {
 /// Gives a generation back, and cancels it if it runs; a thread that waits for its events gets `INF_ERR_CANCELLED`. NULL and dead handles are
 /// ignored.
 ///
-/// Any thread. Does not wait for the computation to end. Since 0.1.
+/// Any thread. Does not wait for the computation to end, but for a call of wake in progress, unless called inside a hook: afterwards wake is not called any more.
+/// So do not hold a lock here that wake takes. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn inf_generation_free(g: *mut inf_generation) {
     boundary::quiet(|| {

@@ -52,7 +52,7 @@ pub struct inf_model_params {
     pub sources: *const *const inf_source,
     /// NULL or "auto", "cpu", or an id from `inf_device_get`.
     pub device: *const c_char,
-    /// Context that sessions get by default. 0 = 4096, or less if the model was made for less.
+    /// Context that sessions get by default, cut to what the model was made for. 0 = 4096.
     pub n_ctx_hint: u32,
     /// `INF_KV_*`
     pub kv_type: u32,
@@ -63,7 +63,7 @@ pub struct inf_model_params {
     /// Handed to wake.
     pub wake_tag: u64,
     /// `{"vocab_only":true}` loads the tokenizer and no weights; `{"backend":"candle"}` computes with candle instead of our own kernels: slow, for
-    /// comparison. NULL = none. An unknown key is an error that names it.
+    /// comparison only, as candle has process-wide threads, reads environment variables and does not survive a fork. NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,

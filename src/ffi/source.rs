@@ -37,7 +37,7 @@ pub struct inf_source {
     pub struct_size: u32,
     /// `INF_SOURCE_*`
     pub kind: u32,
-    /// What messages call it, NUL-terminated: "models/smith.gguf". NULL = the path, or a name made from kind. Copied.
+    /// Memory, reader, native: what messages call it, NUL-terminated: "smith.gguf". NULL = a name made from place and kind. Copied.
     pub name: *const c_char,
     /// Path: UTF-8 on every platform, NUL-terminated. Copied.
     pub path: *const c_char,

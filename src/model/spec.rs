@@ -229,13 +229,47 @@ impl<'a> Keys<'a> {
 
     fn rope_scaling(&self) -> Result<RopeScaling> {
         let name = self.name("rope.scaling.type");
-        let kind = if self.has("rope.scaling.type") { self.metadata.str(&name)? } else { "none" };
+        // As llama.cpp reads files: no type means linear, no factor means 1, and 0 means 1, too.
+        let kind = if self.has("rope.scaling.type") { self.metadata.str(&name)? } else { "linear" };
         match kind {
-            // Files of before 2023-09 name no type and give the factor here.
-            "none" if self.has("rope.scale_linear") => Ok(RopeScaling::Linear(self.number("rope.scale_linear", None, 1e-3..=1e6)?)),
             "none" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear(self.number("rope.scaling.factor", None, 1e-3..=1e6)?)),
+            "linear" => {
+                let key = if self.has("rope.scaling.factor") { "rope.scaling.factor" } else { "rope.scale_linear" };
+                let factor = self.number(key, Some(1.0), 0.0..=1e6)?;
+                Ok(if factor == 0.0 || factor == 1.0 { RopeScaling::None } else { RopeScaling::Linear(factor) })
+            }
             other => fail!(Unsupported, "{name}: {} is not in this build, expected \"none\" or \"linear\"", Quoted(other)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::gguf::GgufWriter;
+    use crate::sys::file::MemorySource;
+    use std::sync::Arc;
+
+    /// The scaling of a llama file with these keys.
+    fn scaling(kind: Option<&str>, factors: &[(&str, f32)]) -> Result<RopeScaling> {
+        let mut file = GgufWriter::new();
+        file.set("general.architecture", "llama").unwrap();
+        kind.iter().for_each(|kind| file.set("llama.rope.scaling.type", *kind).unwrap());
+        factors.iter().for_each(|(key, factor)| file.set(&format!("llama.rope.{key}"), *factor).unwrap());
+        let gguf = Gguf::from_source(Arc::new(MemorySource::new(file.to_bytes().unwrap())))?;
+        Keys::new(gguf.metadata())?.rope_scaling()
+    }
+
+    #[test]
+    fn rope_scaling_is_read_as_llama_cpp_reads_it() {
+        assert_eq!(scaling(None, &[]).unwrap(), RopeScaling::None);
+        assert_eq!(scaling(None, &[("scaling.factor", 4.0)]).unwrap(), RopeScaling::Linear(4.0));
+        assert_eq!(scaling(None, &[("scale_linear", 2.0)]).unwrap(), RopeScaling::Linear(2.0));
+        assert_eq!(scaling(Some("linear"), &[("scaling.factor", 8.0), ("scale_linear", 2.0)]).unwrap(), RopeScaling::Linear(8.0));
+        assert_eq!(scaling(Some("linear"), &[]).unwrap(), RopeScaling::None);
+        assert_eq!(scaling(Some("linear"), &[("scaling.factor", 0.0)]).unwrap(), RopeScaling::None);
+        assert_eq!(scaling(Some("none"), &[("scaling.factor", 4.0)]).unwrap(), RopeScaling::None);
+        assert_eq!(scaling(Some("yarn"), &[]).unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(scaling(None, &[("scaling.factor", -1.0)]).unwrap_err().kind(), ErrorKind::Format);
     }
 }

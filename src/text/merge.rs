@@ -45,8 +45,8 @@ impl MergeTable {
     pub(super) fn new(data: &VocabularyData<'_>, vocabulary: &Vocabulary) -> Result<Self> {
         let mut table = Self { merges: HashMap::new() };
         match &data.merges {
-            MergeOrder::Scores(scores) => table.add_scored(vocabulary, scores)?,
-            MergeOrder::Pairs(pairs) => table.add_pairs(vocabulary, pairs)?,
+            MergeOrder::Scores(scores) => table.add_scored(data, vocabulary, scores)?,
+            MergeOrder::Pairs(pairs) => table.add_pairs(data, vocabulary, pairs)?,
         }
         Ok(table)
     }
@@ -61,13 +61,14 @@ impl MergeTable {
     }
 
     /// Every way to cut a token in two tokens is a merge, as urgent as the token's score is high.
-    fn add_scored(&mut self, vocabulary: &Vocabulary, scores: &[f32]) -> Result<()> {
+    fn add_scored(&mut self, data: &VocabularyData<'_>, vocabulary: &Vocabulary, scores: &[f32]) -> Result<()> {
         if scores.len() != vocabulary.len() {
             fail!(Format, "the vocabulary has {} tokens and {} scores", vocabulary.len(), scores.len());
         }
         // At most MAX_TOKENS times a small number.
         let most = MIN_MAX_CUTS.max(MAX_CUTS_PER_TOKEN * vocabulary.len());
         for ((token, kind), &score) in vocabulary.iter().zip(scores) {
+            data.check_wanted(token)?;
             let piece = vocabulary.piece(token).unwrap_or_default();
             if !kind.is_text() || vocabulary.word(piece) != Some(token) {
                 continue;
@@ -93,10 +94,11 @@ impl MergeTable {
         Ok(())
     }
 
-    fn add_pairs(&mut self, vocabulary: &Vocabulary, pairs: &[[Cow<'_, [u8]>; 2]]) -> Result<()> {
+    fn add_pairs(&mut self, data: &VocabularyData<'_>, vocabulary: &Vocabulary, pairs: &[[Cow<'_, [u8]>; 2]]) -> Result<()> {
         self.merges.try_reserve(pairs.len()).map_err(|_| out_of_memory())?;
         let mut merged = Vec::new();
         for (priority, [left, right]) in (0..NO_MERGE.priority).zip(pairs) {
+            data.check_wanted(priority)?;
             merged.clear();
             merged.extend_from_slice(left);
             merged.extend_from_slice(right);

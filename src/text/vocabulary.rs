@@ -42,7 +42,8 @@ impl Vocabulary {
             by_piece: Index::with_capacity(data.tokens.len())?,
         };
         let (alphabet, mut piece) = (ByteAlphabet::new(), Vec::new());
-        for (text, &kind) in data.tokens.iter().zip(&data.types) {
+        for ((text, &kind), token) in data.tokens.iter().zip(&data.types).zip(0..) {
+            data.check_wanted(token)?;
             piece.clear();
             let spelled = spell(data.alphabet, &alphabet, text, kind, &mut piece)?;
             vocabulary.push(text, &piece, kind, spelled && kind.is_text())?;

@@ -179,12 +179,13 @@ static void progress_and_waits(inf_runtime *rt) {
 
 /* Bytes that malloc has handed out; 0 where nobody says. */
 static size_t live_bytes(void) {
-#ifdef __GLIBC__
+#if defined(__GLIBC_PREREQ)
+#  if __GLIBC_PREREQ(2, 33)
   struct mallinfo2 info = mallinfo2();
   return info.uordblks + info.hblkhd;
-#else
-  return 0;
+#  endif
 #endif
+  return 0;
 }
 
 /* Cancels `rounds` loads after random times up to `most_us`; the longest time until all was back, in ms. */

@@ -7,7 +7,7 @@ mod running;
 pub(super) use running::Loads;
 
 use super::Wait;
-use super::hooks::{self, WakeHook, in_hook};
+use super::hooks::{Wake, WakeHook, in_hook};
 use super::log::LogLevel;
 use super::model::{LoadConfig, Model};
 use super::runtime::Runtime;
@@ -31,9 +31,10 @@ struct Shared {
     progress: Arc<Progress>,
     outcome: Mutex<Outcome>,
     ended: Condvar,
+    wake: Wake,
 }
 
-/// A model load in progress. Dropping it cancels.
+/// A model load in progress. Dropping it cancels, and silences its wake hook.
 pub struct Load {
     shared: Arc<Shared>,
 }
@@ -46,14 +47,19 @@ impl Load {
     /// `Shutdown`, or `OutOfMemory` if no thread can be started.
     pub fn start(runtime: &Arc<Runtime>, config: LoadConfig, wake: Option<WakeHook>) -> Result<Self> {
         let progress = Arc::new(Progress::default());
-        let shared = Arc::new(Shared { progress: progress.clone(), outcome: Mutex::new(Outcome::Loading), ended: Condvar::new() });
+        let shared = Arc::new(Shared {
+            progress: progress.clone(),
+            outcome: Mutex::new(Outcome::Loading),
+            ended: Condvar::new(),
+            wake: Wake::new(wake),
+        });
         let (thread_shared, thread_runtime) = (shared.clone(), runtime.clone());
         runtime.loads().spawn(progress, move || {
             let result = build(&thread_runtime, &config, &thread_shared.progress);
             // Before the end is told, so that a host that knows it holds the last references.
             drop((config, thread_runtime));
             thread_shared.end(result);
-            wake.iter().for_each(|wake| hooks::call(&**wake));
+            thread_shared.wake.call();
         })?;
         Ok(Self { shared })
     }
@@ -103,6 +109,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.cancel();
+        self.shared.wake.silence();
     }
 }
 

@@ -1,9 +1,8 @@
 //! The loads of one runtime that run now, so that a shutdown can cancel them and wait for their threads.
 
-use crate::engine::driver::ThreadHook;
-use crate::engine::hooks;
 use crate::error::Result;
 use crate::fail;
+use crate::sys::pool::PoolConfig;
 use crate::sys::progress::Progress;
 use crate::sys::thread::Thread;
 use parking_lot::{Condvar, Mutex};
@@ -40,12 +39,12 @@ impl State {
 pub(in crate::engine) struct Loads {
     state: Mutex<State>,
     left: Condvar,
-    hook: Option<ThreadHook>,
+    config: PoolConfig,
 }
 
 impl Loads {
-    pub(in crate::engine) fn new(hook: Option<ThreadHook>) -> Self {
-        Self { state: Mutex::default(), left: Condvar::new(), hook }
+    pub(in crate::engine) fn new(config: PoolConfig) -> Self {
+        Self { state: Mutex::default(), left: Condvar::new(), config }
     }
 
     /// Runs `body` here.
@@ -68,10 +67,7 @@ impl Loads {
         let loads = self.clone();
         let spawned = Thread::spawn("inference-load", STACK_BYTES, move || {
             let _leave = Leave { loads: &loads, id };
-            let call = |starting| loads.hook.iter().for_each(|h| hooks::call(&|| h(starting)));
-            call(true);
-            body();
-            call(false);
+            loads.config.enter(body);
         });
         let thread = spawned.inspect_err(|_| self.leave(id))?;
         let mut state = self.state.lock();

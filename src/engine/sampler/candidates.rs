@@ -43,6 +43,11 @@ impl Candidates {
         self.sorted = false;
     }
 
+    /// True if no logit was finite.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Changes logits one by one; their order may change with them.
     pub(super) fn edit(&mut self, mut f: impl FnMut(Token, &mut f32)) {
         for (logit, token) in &mut self.items {

@@ -93,6 +93,11 @@ impl Sampler {
         self.random = SplitMix64::new(seed);
     }
 
+    /// Takes a seed of its own again, as a new chain has.
+    pub(super) fn reseed(&mut self) {
+        self.set_seed(random::entropy());
+    }
+
     /// Forgets accepted tokens and restarts the random sequence; the chain stays.
     pub fn reset(&mut self) {
         self.recent.clear();
@@ -135,6 +140,9 @@ impl Sampler {
 
     fn draw(&mut self, logits: &[f32]) -> Option<Token> {
         self.candidates.fill(logits);
+        if self.candidates.is_empty() {
+            return None; // before a random number is used up: a failed pick changes nothing
+        }
         for stage in &self.stages {
             stage.apply(&mut self.candidates, &self.recent);
         }

@@ -114,3 +114,13 @@ fn extreme_numbers_keep_the_order() {
     let mut s = sampler(&[Stage::Temperature(0.5)], 1);
     assert_eq!(s.pick(&[f32::MIN, f32::MAX, f32::MIN, 0.0, f32::NAN]).unwrap(), 1);
 }
+
+#[test]
+fn a_failed_pick_uses_up_no_random_number() {
+    let (mut a, mut b) = (sampler(&[Stage::Temperature(1.0)], 5), sampler(&[Stage::Temperature(1.0)], 5));
+    assert!(a.pick(&[f32::NAN; 5]).is_err());
+    assert_eq!(
+        (0..16).map(|_| a.pick(&LOGITS).unwrap()).collect::<Vec<_>>(),
+        (0..16).map(|_| b.pick(&LOGITS).unwrap()).collect::<Vec<_>>()
+    );
+}
