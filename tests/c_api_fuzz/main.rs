@@ -114,11 +114,12 @@ fn report(name: &str, n: u64, seen: &[AtomicU64; STATUSES]) {
         INF_ERR_CONTEXT_FULL,
         INF_ERR_NOT_READY,
         INF_ERR_SHUTDOWN,
-        INF_ERR_UNSUPPORTED,
         INF_ERR_BUSY,
     ] {
         assert!(seen[status as usize] > 0, "{name}: status {status} never came: {seen:?}");
     }
+    // Only a load with odd parameters is unsupported: a few hundred sequences may not have one.
+    assert!(n < 10_000 || seen[INF_ERR_UNSUPPORTED as usize] > 0, "{name}: nothing was unsupported: {seen:?}");
     if n_sequences(0, 1) == 1 {
         eprintln!("c_api_fuzz, {name}: {n} sequences, statuses 0..{STATUSES}: {seen:?}");
     }

@@ -25,7 +25,7 @@ pub(super) struct ModelBatch {
     model: Arc<Model>,
     tasks: Vec<Task>,
     scheduled: Vec<Scheduled>,
-    /// Task that is asked first for prefill rows; moves on, so that long prompts share fairly.
+    /// Task that is asked first; moves on, because the last ones get nothing where there are more tasks than rows.
     next: usize,
     /// The last pass was given up for a cancel.
     gave_up: bool,
@@ -107,17 +107,21 @@ impl ModelBatch {
         chose
     }
 
-    /// Gives each ready task its rows: decoding ones first, then prefill from `next` on, until the pass is full.
+    /// Gives each ready task its rows: one to each that decodes, then an equal share of the rest to each prompt, so that none waits for another's.
     fn schedule(&mut self) {
         let n = self.tasks.len();
         self.next = (self.next + 1) % n.max(1);
         let mut room = MAX_ROWS;
         for decoding in [true, false] {
+            let ready = |task: &Task| task.is_ready() && task.is_decoding() == decoding;
+            let mut waiting = self.tasks.iter().filter(|task| ready(task)).count();
             for i in (0..n).map(|i| (self.next + i) % n) {
-                if room == 0 || !self.tasks[i].is_ready() || self.tasks[i].is_decoding() != decoding {
+                if room == 0 || !ready(&self.tasks[i]) {
                     continue;
                 }
-                match self.tasks[i].schedule(room) {
+                let share = room.div_ceil(waiting.max(1));
+                waiting = waiting.saturating_sub(1);
+                match self.tasks[i].schedule(share) {
                     Ok(rows) => {
                         room -= rows.len();
                         self.scheduled.push(Scheduled { task: i, rows, output: None });
