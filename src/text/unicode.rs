@@ -95,14 +95,35 @@ fn fill(block: &mut [ClassSet; BLOCK], first: u32, ranges: &[(u32, u32)], next: 
 
 /// The sorted, disjoint ranges of each of [`PATTERNS`].
 fn class_ranges() -> Result<Vec<Vec<(u32, u32)>>> {
-    let ranges = |pattern: &str| {
-        let hir = regex_syntax::parse(pattern).map_err(|e| internal(&e.to_string()))?;
-        let HirKind::Class(Class::Unicode(class)) = hir.kind() else {
-            return Err(internal(&format!("has no class for {pattern}")));
-        };
-        Ok(class.ranges().iter().map(|r| (r.start().into(), r.end().into())).collect())
-    };
     PATTERNS.iter().map(|(_, pattern)| ranges(pattern)).collect()
+}
+
+/// The sorted, disjoint ranges of `pattern`, a class.
+fn ranges(pattern: &str) -> Result<Vec<(u32, u32)>> {
+    let hir = regex_syntax::parse(pattern).map_err(|e| internal(&e.to_string()))?;
+    let HirKind::Class(Class::Unicode(class)) = hir.kind() else {
+        return Err(internal(&format!("has no class for {pattern}")));
+    };
+    Ok(class.ranges().iter().map(|r| (r.start().into(), r.end().into())).collect())
+}
+
+/// The characters of one class, for classes that are asked for rarely.
+pub(super) struct Ranges {
+    /// Sorted and disjoint.
+    ranges: Vec<(u32, u32)>,
+}
+
+impl Ranges {
+    /// The characters that `pattern`, a class, accepts.
+    pub(super) fn new(pattern: &str) -> Result<Self> {
+        Ok(Self { ranges: ranges(pattern)? })
+    }
+
+    pub(super) fn contains(&self, c: char) -> bool {
+        let c = u32::from(c);
+        let after = self.ranges.partition_point(|&(_, end)| end < c);
+        self.ranges.get(after).is_some_and(|&(start, _)| start <= c)
+    }
 }
 
 fn internal(what: &str) -> Error {
