@@ -48,6 +48,8 @@ pub struct LoadConfig {
     pub kv: Option<KvType>,
     /// Load the tokenizer and no weights.
     pub vocab_only: bool,
+    /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
+    pub pre_tokenizer: Option<String>,
     /// Which backend computes.
     pub backend: BackendKind,
 }
@@ -103,7 +105,7 @@ impl Model {
         let started = Instant::now();
         let in_file = |e: Error| in_file(e, config);
         let gguf = open(config, progress).map_err(in_file)?;
-        let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(in_file)?;
+        let tokenizer = Tokenizer::from_gguf_cut_as(gguf.metadata(), config.pre_tokenizer.as_deref()).map_err(in_file)?;
         progress.check()?;
         let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());

@@ -2,7 +2,7 @@
 //!
 //! Key names and defaults are those of the GGUF specification and of llama.cpp, which writes these files.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fail;
 use crate::formats::gguf::{Array, Metadata, Strings, Value};
 use crate::formats::names::{Quoted, QuotedBytes};
@@ -41,17 +41,26 @@ impl Tokenizer {
     /// `Format` if an entry is missing, of another type, or contradicts another one; `Unsupported` if the kind of vocabulary
     /// or the pre-tokenizer, which the message names, is not known; `OutOfMemory`.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        Self::new(&vocabulary_data(metadata)?).map_err(|e| e.at("metadata \"tokenizer.ggml\""))
+        Self::from_gguf_cut_as(metadata, None)
+    }
+
+    /// As [`Self::from_gguf`], with the pre-tokenizer of this name instead of the one that the file names or lacks. Another one
+    /// than the model was trained with gives other tokens, and worse answers.
+    ///
+    /// # Errors
+    /// As [`Self::from_gguf`].
+    pub fn from_gguf_cut_as(metadata: &Metadata, pre_tokenizer: Option<&str>) -> Result<Self> {
+        Self::new(&vocabulary_data(metadata, pre_tokenizer)?).map_err(|e| e.at("metadata \"tokenizer.ggml\""))
     }
 }
 
-fn vocabulary_data(metadata: &Metadata) -> Result<VocabularyData<'_>> {
+fn vocabulary_data<'a>(metadata: &'a Metadata, instead: Option<&str>) -> Result<VocabularyData<'a>> {
     let (mut data, defaults) = match metadata.str("tokenizer.ggml.model")? {
         "llama" => (sentence_piece(metadata)?, Defaults::SENTENCE_PIECE),
         "t5" => (unigram(metadata)?, Defaults::UNIGRAM),
         "bert" => (word_piece(metadata)?, Defaults::WORD_PIECE),
         "gpt2" => {
-            let named = pre_tokenizer(metadata)?;
+            let named = pre_tokenizer(metadata, instead)?;
             (byte_level(metadata, named)?, Defaults { add_bos: named.add_bos, ..Defaults::NONE })
         }
         other => fail!(Unsupported, "vocabulary of kind {}, expected \"llama\", \"gpt2\", \"bert\" or \"t5\"", Quoted(other)),
@@ -140,12 +149,16 @@ fn byte_level<'a>(metadata: &'a Metadata, named: &Named) -> Result<VocabularyDat
     })
 }
 
-fn pre_tokenizer(metadata: &Metadata) -> Result<&'static Named> {
-    match metadata.str_opt("tokenizer.ggml.pre")? {
-        Some(name) => from_name(name),
+/// The pre-tokenizer that is asked for, else the one that the file names. A file without one is refused: llama.cpp goes on
+/// with "default" and warns that answers will be worse, but the host may know the right one.
+fn pre_tokenizer(metadata: &Metadata, instead: Option<&str>) -> Result<&'static Named> {
+    const HOW: &str = "; the option \"pre_tokenizer\" names another one, as \"default\" at your own risk";
+    let in_file = metadata.str_opt("tokenizer.ggml.pre")?;
+    match instead.or(in_file) {
+        Some(name) => from_name(name).map_err(|e| Error::new(e.kind(), format!("{}{HOW}", e.message()))),
         None => fail!(
             Unsupported,
-            "metadata \"tokenizer.ggml.pre\" is missing: the file was converted before 2024-05 and does not say how text is cut into words"
+            "metadata \"tokenizer.ggml.pre\" is missing: the file was converted before 2024-05 and does not say how text is cut into words{HOW}"
         ),
     }
 }
@@ -274,6 +287,21 @@ mod tests {
         let bpe = load("gpt2", &[("bos_token_id", Some(Value::U32(1))), ("add_bos_token", Some(Value::Bool(true)))]).unwrap();
         assert_eq!(bpe.encode("abb", options).unwrap(), [1, 6, 5]);
         assert_eq!(bpe.encode("c", options).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn another_pre_tokenizer_may_be_asked_for() {
+        let entries = [("model", text("gpt2")), ("pre", text("nonsense")), ("tokens", strings(&["a"])), ("merges", strings(&[]))];
+        let mut writer = GgufWriter::new();
+        entries.into_iter().for_each(|(key, value)| writer.set(&format!("tokenizer.ggml.{key}"), value).unwrap());
+        let mut bytes = Vec::new();
+        writer.write_to(&mut bytes).unwrap();
+        let gguf = Gguf::from_source(Arc::new(MemorySource::new(bytes))).unwrap();
+        let load = |name: Option<&str>| Tokenizer::from_gguf_cut_as(gguf.metadata(), name);
+        assert_eq!(load(Some("default")).unwrap().encode("aa", EncodeOptions::default()).unwrap(), [0, 0]);
+        let message = |name| load(name).err().unwrap().message().to_owned();
+        assert!(message(None).contains("nonsense") && message(None).contains("pre_tokenizer"), "{}", message(None));
+        assert!(message(Some("other")).contains("\"other\""), "{}", message(Some("other")));
     }
 
     #[test]

@@ -44,7 +44,7 @@ enum BeforeWord {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Letters {
     /// `\p{L}+`
-    Letters,
+    Alone,
     /// `[\p{L}\p{M}]+`
     WithMarks,
     /// `U*L+` or else `U+L*`, where U is `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]` and L is `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`.
@@ -104,7 +104,7 @@ enum WhiteSpace {
 pub(crate) const GPT2: WordRules = WordRules {
     contractions: Contractions::Lower,
     before_word: BeforeWord::Space,
-    letters: Letters::Letters,
+    letters: Letters::Alone,
     numbers: Numbers::WithSpace,
     marks: Marks::AllElse,
     after_punctuation: AfterPunctuation::Nothing,
@@ -115,7 +115,7 @@ pub(crate) const GPT2: WordRules = WordRules {
 pub(crate) const LLAMA3: WordRules = WordRules {
     contractions: Contractions::AnyCase,
     before_word: BeforeWord::AnyButLineEnd,
-    letters: Letters::Letters,
+    letters: Letters::Alone,
     numbers: Numbers::UpTo(3),
     marks: Marks::AllElse,
     after_punctuation: AfterPunctuation::LineEnds,
@@ -216,7 +216,7 @@ impl WordRules {
         let prefix = if is_prefix { first.len_utf8() } else { 0 };
         let starts = [prefix, 0]; // an accent may be the prefix, or else the first letter
         let end = match self.letters {
-            Letters::Letters => text.run(prefix, |_, class| class & LETTER != 0),
+            Letters::Alone => text.run(prefix, |_, class| class & LETTER != 0),
             Letters::WithMarks => starts.into_iter().find_map(|at| text.run(at, |_, class| class & (LETTER | MARK) != 0)),
             Letters::Spaced => text.spaced_letters(prefix),
             Letters::Cased | Letters::CasedOrHan => {
