@@ -357,8 +357,10 @@ typedef struct inf_model_params {
   const char *options_json;          /**< `{"vocab_only":true}` loads the tokenizer and no weights;
                                           `{"backend":"candle"}` computes with candle instead of our own kernels:
                                           slow, for comparison only, as candle has process-wide threads, reads
-                                          environment variables and does not survive a fork. NULL = none. An unknown
-                                          key is an error that names it. */
+                                          environment variables and does not survive a fork.
+                                          `{"pre_tokenizer":"default"}` cuts text as that one does, for files that
+                                          name none or an unknown one: a wrong one gives wrong tokens and worse
+                                          answers. NULL = none. An unknown key is an error that names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 

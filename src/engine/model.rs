@@ -49,6 +49,8 @@ pub struct LoadConfig {
     pub kv: Option<KvType>,
     /// Load the tokenizer and no weights.
     pub vocab_only: bool,
+    /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
+    pub pre_tokenizer: Option<String>,
     /// Which backend computes.
     pub backend: BackendKind,
 }
@@ -106,7 +108,7 @@ impl Model {
         let started = Instant::now();
         let in_file = |e: Error| in_file(e, config);
         let gguf = open(config, progress).map_err(in_file)?;
-        let tokenizer = Tokenizer::from_gguf_while(gguf.metadata(), progress).map_err(in_file)?;
+        let tokenizer = Tokenizer::from_gguf_with(gguf.metadata(), config.pre_tokenizer.as_deref(), progress).map_err(in_file)?;
         let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);

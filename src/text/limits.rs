@@ -22,6 +22,13 @@ pub const MAX_CUTS_PER_TOKEN: usize = 3;
 /// Cuts that any vocabulary may have, however small: 2 MiB of them.
 pub const MIN_MAX_CUTS: usize = 1 << 16;
 
+/// Characters of a word that WordPiece looks at: its time is quadratic in them. Published files say 100.
+pub const MAX_WORD_CHARS: usize = 1000;
+
+/// Bytes of one key and of one replacement in a character map: each character of a text may cost so much. The longest
+/// replacement of Unicode's compatibility forms has 33 bytes (U+FDFA).
+pub const MAX_REPLACED_BYTES: usize = 256;
+
 /// Bytes of all tokens that are searched for as a whole (control and user-defined). Their automata take up to 40 bytes per byte:
 /// 40 MiB. The most known are 6,400 tokens with 70 KiB.
 pub const MAX_SPECIAL_BYTES: usize = 1 << 20;

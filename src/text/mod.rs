@@ -11,11 +11,14 @@ mod gguf;
 mod json;
 pub mod limits;
 mod merge;
+mod model;
+mod normalizer;
 mod pretokenizer;
 mod special;
 mod stop;
 mod tokenizer;
 mod unicode;
+mod unigram;
 mod vocabulary;
 mod vocabulary_data;
 
@@ -26,7 +29,7 @@ pub use pretokenizer::PreTokenizer;
 pub use special::MatchRules;
 pub use stop::{StopMatcher, StopStrings};
 pub use tokenizer::Tokenizer;
-pub use vocabulary_data::{Alphabet, MergeOrder, SpacePrefix, TokenType, VocabularyData};
+pub use vocabulary_data::{Alphabet, BertRules, Model, Normalization, SpacePrefix, TokenType, VocabularyData};
 
 /// A token id; never negative inside the library.
 pub type Token = u32;

@@ -85,7 +85,8 @@ static void vocabulary_only(inf_runtime *rt, const char *path) {
   inf_model *m = NULL;
   inf_session *s = NULL;
   size_t n = 0;
-  OK(load(rt, path, "auto", "{\"vocab_only\":true}", &m));
+  INVALID(load(rt, path, NULL, "{\"pre_tokenizer\":1}", &m));
+  OK(load(rt, path, "auto", "{\"vocab_only\":true,\"pre_tokenizer\":\"default\"}", &m));
   inf_model_info info = { .struct_size = sizeof info };
   OK(inf_model_get_info(m, &info, &err));
   CHECK(info.capabilities == 0 && info.n_layers == 0 && info.n_vocab > 0);

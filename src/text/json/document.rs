@@ -3,7 +3,7 @@
 use crate::formats::names::Quoted;
 use crate::text::Token;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -53,10 +53,24 @@ pub(super) struct Model<'a> {
     pub(super) fuse_unk: Option<bool>,
     pub(super) byte_fallback: Option<bool>,
     pub(super) ignore_merges: Option<bool>,
+    pub(super) max_input_chars_per_word: Option<usize>,
+    pub(super) unk_id: Option<Token>,
     #[serde(borrow)]
     pub(super) vocab: VocabularyMap<'a>,
     #[serde(borrow)]
     pub(super) merges: Option<Vec<Pair<'a>>>,
+}
+
+impl Model<'_> {
+    /// The type of the model; files of 2019 do not say that it is BPE.
+    pub(super) fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or("BPE")
+    }
+
+    /// True if its type is `kind`.
+    pub(super) fn is(&self, kind: &str) -> bool {
+        self.kind() == kind
+    }
 }
 
 /// A string that borrows from the file unless it is written with escapes.
@@ -89,10 +103,10 @@ impl<'de> Visitor<'de> for TextVisitor {
 
 /// The `vocab` of a model.
 pub(super) enum VocabularyMap<'a> {
-    /// Of BPE.
+    /// Of BPE and WordPiece.
     Ids(Vec<(Text<'a>, Token)>),
-    /// Of another model, which is not read.
-    Other,
+    /// Of Unigram: in the order of their ids, with their log probabilities.
+    Scores(Vec<(Text<'a>, f64)>),
 }
 
 impl VocabularyMap<'_> {
@@ -100,7 +114,7 @@ impl VocabularyMap<'_> {
     pub(super) fn id(&self, text: &str) -> Option<Token> {
         match self {
             Self::Ids(ids) => ids.iter().find(|(known, _)| known.0 == text).map(|(_, id)| *id),
-            Self::Other => None,
+            Self::Scores(scores) => scores.iter().position(|(known, _)| known.0 == text).and_then(|at| Token::try_from(at).ok()),
         }
     }
 }
@@ -113,7 +127,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for VocabularyMap<'a> {
             type Value = VocabularyMap<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of tokens to ids")
+                f.write_str("a map of tokens to ids, or a list of tokens with their scores")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -125,8 +139,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for VocabularyMap<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(VocabularyMap::Other)
+                let mut scores = Vec::new();
+                while let Some(entry) = items.next_element()? {
+                    scores.push(entry);
+                }
+                Ok(VocabularyMap::Scores(scores))
             }
         }
 
