@@ -60,7 +60,7 @@ fn vocabulary_data<'a>(document: Document<'a>, config: &Config) -> Result<Vocabu
         suffix: pipeline.suffix,
         ..VocabularyData::empty(pipeline.alphabet)
     };
-    add_tokens(&mut data, &document.model, added_tokens)?;
+    add_tokens(&mut data, &document.model, &added_tokens.0)?;
     name_tokens(&mut data, &document, config)?;
     data.model = word_model(document.model, data.tokens.len())?;
     Ok(data)
@@ -80,7 +80,7 @@ fn word_model(model: Model<'_>, n_tokens: usize) -> Result<WordModel<'_>> {
         }
         VocabularyMap::Ids(_) => {
             let merges = model.merges.unwrap_or_default();
-            Ok(WordModel::Pairs(merges.into_iter().map(|pair| pair.0.map(into_bytes)).collect()))
+            Ok(WordModel::Pairs(merges.0.into_iter().map(|pair| pair.0.map(into_bytes)).collect()))
         }
     }
 }
@@ -121,10 +121,13 @@ fn add_tokens<'a>(data: &mut VocabularyData<'a>, model: &Model<'a>, added: &[Add
     data.types.resize(n, TokenType::Unused);
     let byte_fallback = model.byte_fallback.unwrap_or(false);
     let is_word_piece = data.alphabet == Alphabet::Words;
+    let mut sorted = try_with_capacity(added.len())?;
+    sorted.extend(added.iter().map(|token| token.id));
+    sorted.sort_unstable();
     let mut put_text = |id, text: &Text<'a>| {
         let is_byte = byte_fallback && parse_byte(text.0.as_bytes()).is_some();
         let kind = if is_byte { TokenType::Byte } else { TokenType::Normal };
-        let is_added = || added.iter().any(|token| token.id == id);
+        let is_added = || sorted.binary_search(&id).is_ok();
         let text = if is_word_piece && !is_added() { marked(&text.0) } else { text.0.clone() };
         put(data, id, text, if model.unk_id == Some(id) { TokenType::Unknown } else { kind })
     };
@@ -189,7 +192,7 @@ fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
 fn name_tokens(data: &mut VocabularyData<'_>, document: &Document<'_>, config: &Config) -> Result<()> {
     let find = |name: &str, text: Option<&str>| {
         let Some(text) = text else { return Ok(None) };
-        let added = document.added_tokens.iter().find(|token| token.content.0 == text).map(|token| token.id);
+        let added = document.added_tokens.0.iter().find(|token| token.content.0 == text).map(|token| token.id);
         let found = added.or_else(|| document.model.vocab.id(text));
         if found.is_none() {
             fail!(Format, "the {name} {} is not in the vocabulary", Quoted(text));

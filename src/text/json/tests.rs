@@ -211,3 +211,11 @@ fn damaged_files_do_no_harm() {
         }
     }
 }
+
+#[test]
+fn lists_longer_than_any_vocabulary_are_refused_while_they_are_read() {
+    let long = format!("[{}]", vec!["\"a b\""; MAX_TOKENS + 1].join(","));
+    let json = gpt2().to_string().replace(r#"["a b","Ġ ab"]"#, &long);
+    let error = Tokenizer::from_json(json.as_bytes(), None).err().unwrap();
+    assert!(error.kind() == ErrorKind::Format && error.message().contains("more than 524288 items"), "{error}");
+}
