@@ -93,12 +93,17 @@ impl KvType {
     }
 }
 
-/// Keys and values of one KV head in one block, token-major.
+/// Tokens of a [`KvTile`]: whole vectors of scores in every instruction set, and little enough that a tile's keys and values stay in the
+/// first-level cache while many queries read them.
+pub const TILE_TOKENS: usize = 32;
+
+/// Keys and values of one KV head in one block. Keys lie element by element, so that the scores of all tokens grow side by side in whole
+/// vectors; values lie token by token, so that an output grows the same way.
 #[derive(Clone, Copy)]
 pub struct KvTile<'a> {
-    /// `(n_tokens, head_dim)` in `kind`
+    /// `(head_dim, TILE_TOKENS)` in `kind`
     pub keys: &'a [u8],
-    /// `(n_tokens, head_dim)` in `kind`
+    /// `(TILE_TOKENS, head_dim)` in `kind`
     pub values: &'a [u8],
     /// Storage type of both.
     pub kind: KvType,
@@ -164,8 +169,11 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     /// Rotates the first `2 * cos.len()` elements of `head` by the angles given as `cos` and `sin`.
     fn rope(&self, style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]);
 
-    /// Stores `x` as `kind` into `out` (`x.len() * kind.bytes()` long).
-    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]);
+    /// Stores a `key` (`(head_dim,)`) as `token` of [`KvTile::keys`].
+    fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize);
+
+    /// Stores a `value` (`(head_dim,)`) as `token` of [`KvTile::values`].
+    fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize);
 
     /// Folds the tokens `visible[i].0 .. visible[i].1` of `tile` into the state of query row `i`, for all rows of `q` (`(n_queries, head_dim)`).
     /// An empty range leaves its row untouched. Tiles come in ascending order; a row's bits depend on its own ranges alone, and what a
