@@ -62,7 +62,8 @@ pub struct inf_model_params {
     pub wake_user: *mut c_void,
     /// Handed to wake.
     pub wake_tag: u64,
-    /// `{"vocab_only":true}` loads the tokenizer and no weights; `{"backend":"candle"}` computes with candle instead of our own kernels: slow, for
+    /// `{"kv_bytes":1000000000}` limits the keys and values of all sessions together: generations that find no room wait for it, and what no session uses
+    /// goes first. `{"vocab_only":true}` loads the tokenizer and no weights. `{"backend":"candle"}` computes with candle instead of our own kernels: slow, for
     /// comparison only, as candle has process-wide threads, reads environment variables and does not survive a fork. NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
@@ -271,7 +272,8 @@ impl Request {
 pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<LoadConfig> {
     let Opened { paths, sources } = opened;
     let (vocab_only, backend) = (json.flag("vocab_only")?, backend_kind(json.text("backend")?.as_deref())?);
-    Ok(LoadConfig { paths, sources, vocab_only, backend, ..LoadConfig::default() })
+    let kv_bytes = json.bytes("kv_bytes")?;
+    Ok(LoadConfig { paths, sources, vocab_only, backend, kv_bytes, ..LoadConfig::default() })
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {
