@@ -19,6 +19,7 @@ mod sampler;
 mod sequence;
 mod session;
 
+pub use blocks::KvUsage;
 pub use device::{DeviceInfo, DeviceKind};
 pub use events::{Event, EventKind, Finish, Usage};
 pub use generation::{GenerateParams, Generation, Prompt};

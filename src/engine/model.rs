@@ -1,16 +1,18 @@
 //! A loaded model: weights, tokenizer, KV blocks, and the passes that sessions borrow. Immutable to its users.
 
-use super::blocks::BlockPool;
+use super::blocks::{BlockPool, KvUsage};
 use super::files;
 use super::log::LogLevel;
 use super::runtime::Runtime;
 use super::sampler::{Sampler, Stage};
+use crate::backend::BLOCK_TOKENS;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
 use crate::kernels::KvType;
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
+use crate::sys::budget::Budget;
 use crate::sys::file::ReadAt;
 use crate::sys::progress::Progress;
 use crate::text::{Token, Tokenizer};
@@ -49,6 +51,8 @@ pub struct LoadConfig {
     pub n_ctx: u32,
     /// How keys and values are stored; `None` = f16.
     pub kv: Option<KvType>,
+    /// Most bytes for keys and values of all sessions together; 0 = what the runtime's limit leaves.
+    pub kv_bytes: u64,
     /// Load the tokenizer and no weights.
     pub vocab_only: bool,
     /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
@@ -115,8 +119,7 @@ impl Model {
         let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
-        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
-        let n_ctx = n_ctx.min(n_ctx_max);
+        let n_ctx = default_n_ctx(config, n_ctx_max);
         let info = describe(gguf.as_ref(), &tokenizer, spec);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
@@ -178,6 +181,11 @@ impl Model {
         Ok(n_ctx)
     }
 
+    /// What its KV memory is used for; nothing without weights.
+    pub fn kv_usage(&self) -> KvUsage {
+        self.weights.as_ref().map_or_else(KvUsage::default, |weights| weights.blocks.usage())
+    }
+
     pub(super) fn blocks(&self) -> Result<Arc<BlockPool>> {
         Ok(self.weights()?.blocks.clone())
     }
@@ -205,6 +213,12 @@ impl Model {
     fn weights(&self) -> Result<&Weights> {
         self.weights.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the model was loaded without weights"))
     }
+}
+
+/// The context that a session gets by default.
+fn default_n_ctx(config: &LoadConfig, n_ctx_max: usize) -> usize {
+    let wanted = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
+    wanted.min(n_ctx_max)
 }
 
 fn recommended_chain(metadata: &Metadata, n_vocab: usize) -> Result<Sampler> {
@@ -249,7 +263,9 @@ fn load_weights(
     // All tensors are read, each once: one that nothing reads is an error.
     progress.plan(gguf.tensors().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
     let forward = model::load(gguf, spec, placement, config.kv.unwrap_or(KvType::F16))?;
-    let blocks = BlockPool::new(forward.clone());
+    let budget = Budget::within("KV memory of the model", config.kv_bytes, Some(runtime.memory().clone()));
+    let n_ctx = default_n_ctx(config, forward.spec().n_ctx_max);
+    let blocks = BlockPool::new(forward.clone(), &budget, n_ctx.div_ceil(BLOCK_TOKENS))?;
     Ok(Some(Weights { forward, blocks, passes: Mutex::default() }))
 }
 
