@@ -354,7 +354,9 @@ typedef struct inf_model_params {
                                           on a thread of the library. */
   void *wake_user;                   /**< Handed to wake. */
   uint64_t wake_tag;                 /**< Handed to wake. */
-  const char *options_json;          /**< `{"vocab_only":true}` loads the tokenizer and no weights;
+  const char *options_json;          /**< `{"vocab_only":true}` loads the tokenizer and no weights, also from a
+                                          `tokenizer.json` (alone, or by the path of its directory, with the
+                                          `tokenizer_config.json` beside it; from memory, their names must end so);
                                           `{"backend":"candle"}` computes with candle instead of our own kernels:
                                           slow, for comparison only, as candle has process-wide threads, reads
                                           environment variables and does not survive a fork.

@@ -7,7 +7,7 @@ use super::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::text::limits::MAX_JSON_PART_BYTES;
-use crate::text::pretokenizer::{GPT2, Step, digits, from_pattern};
+use crate::text::pretokenizer::{GPT2, PUNCTUATION, Step, digits, from_pattern};
 use crate::text::vocabulary::SPACE_MARK;
 use crate::text::{Alphabet, BertRules, Normalization, PreTokenizer, SpacePrefix, Token};
 use serde_json::Value;
@@ -102,7 +102,9 @@ impl Seen {
             }
             "WhitespaceSplit" => self.normalizations.push(Normalization::OneSpacePerWord),
             "Metaspace" if matches!(text(part, "replacement"), None | Some(SPACE_MARK)) => self.metaspace(part)?,
-            "Digits" => self.steps.push(digits(flag(part, "individual_digits", false))),
+            // After ByteLevel, numbers are ASCII digits and six bytes that are parts of characters: merges learnt so do not cross those.
+            "Digits" => self.steps.push(digits(flag(part, "individual_digits", false), self.bytes)),
+            "Punctuation" if text(part, "behavior") == Some("Contiguous") => self.steps.push(PUNCTUATION),
             // Gemma's: after its normalizer there are no spaces left to split at.
             "Split" if self.space_marks && part.pointer("/pattern/String").and_then(Value::as_str) == Some(" ") => {}
             "Split" if isolates(part) => match part.pointer("/pattern/Regex").and_then(Value::as_str) {

@@ -43,6 +43,10 @@ const EACH_NUMBER: Step = up_to(1, CharKind::Number);
 const UP_TO_3_NUMBERS: Step = up_to(3, CharKind::Number);
 /// `[\r\n]`
 const EACH_LINE_END: Step = up_to(1, CharKind::LineEnd);
+/// `\s?\p{L&}+`
+const CASED_WORDS: Step = runs_after(Before::WhiteSpace, CharKind::CasedLetter);
+/// `Punctuation` of `tokenizer.json`: runs of it.
+pub(crate) const PUNCTUATION: Step = runs(CharKind::Punctuation);
 /// ` ?[^(\s|.,!?…。，、।۔،)]+`
 const BLOOM_WORDS: Step = runs_after(Before::Space, CharKind::BloomWord);
 /// `[一-龥぀-ゟ゠-ヿ]+`
@@ -135,7 +139,7 @@ const NAMED: &[Named] = &[
             Step::Words(YOUTU),
         ],
     ),
-    plain(&["falcon"], &[runs(CharKind::Punctuation), Step::Words(GPT2), THREE_DIGITS]),
+    plain(&["falcon"], &[PUNCTUATION, Step::Words(GPT2), THREE_DIGITS]),
     plain(&["bloom", "poro-chat", "gpt3-finnish"], &[BLOOM_WORDS]),
     plain(&["viking"], &[BLOOM_WORDS, EACH_NUMBER]),
     plain(&["superbpe"], &[runs(CharKind::Number), Step::ByThousands]),
@@ -143,7 +147,7 @@ const NAMED: &[Named] = &[
         &["deepseek-llm"],
         &[
             EACH_LINE_END,
-            runs_after(Before::WhiteSpace, CharKind::CasedLetter),
+            CASED_WORDS,
             runs_after(Before::WhiteSpace, CharKind::DeepSeekPunctuation),
             TRAILING_SPACE,
             runs(CharKind::DeepSeekIdeograph),
@@ -246,7 +250,7 @@ const PATTERNS: &[(&str, Step)] = &[
         "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+|[\r\n]|\\s+(?!\\S)|\\s+",
         Step::Words(SPARK),
     ),
-    (r"[\p{P}\$\+<=>\^~\|`]+", runs(CharKind::Punctuation)),
+    (r"[\p{P}\$\+<=>\^~\|`]+", PUNCTUATION),
     (r"[\p{P}\$\+<=>\^~\|]+", runs(CharKind::PunctuationButGrave)),
     (r"\p{N}+", runs(CharKind::Number)),
     (r"\p{N}", EACH_NUMBER),
@@ -261,8 +265,12 @@ const PATTERNS: &[(&str, Step)] = &[
     ("[一-龥ࠀ-一가-\u{d7ff}]+", runs(CharKind::DeepSeekIdeograph)),
     ("[一-龥\u{3040}-ゟ゠-ヿ]+", IDEOGRAPHS_AND_KANA),
     (r" ?[^(\s|.,!?…。，、।۔،)]+", BLOOM_WORDS),
+    (r" ?[^(\s|[.,!?…。，、।۔،])]+", BLOOM_WORDS),
     (r"(?=(\d{3})+(?!\d))", Step::ByThousands),
 ];
+
+/// How DeepSeek's list of every letter that has a case begins and ends; what is between comes in two Unicode normal forms.
+const DEEPSEEK_LETTERS: (&str, &str) = (r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿ", "𑢠-𑣟𞤀-𞥃]+");
 
 /// The splitter that equals the regular expression `pattern`.
 ///
@@ -271,13 +279,15 @@ const PATTERNS: &[(&str, Step)] = &[
 pub(crate) fn from_pattern(pattern: &str) -> Result<Step> {
     match PATTERNS.iter().find(|(known, _)| *known == pattern) {
         Some(&(_, step)) => Ok(step),
+        None if pattern.starts_with(DEEPSEEK_LETTERS.0) && pattern.ends_with(DEEPSEEK_LETTERS.1) => Ok(CASED_WORDS),
         None => fail!(Unsupported, "pre-tokenizer pattern {pattern:?} is not known to this build"),
     }
 }
 
-/// `Digits` of `tokenizer.json`: numbers apart from all else, each digit alone if `individual`.
-pub(crate) const fn digits(individual: bool) -> Step {
-    Step::Runs(Runs { at_most: if individual { 1 } else { usize::MAX }, ..Runs::of(CharKind::Number) })
+/// `Digits` of `tokenizer.json`: numbers, or only ASCII digits, apart from all else, each digit alone if `individual`.
+pub(crate) const fn digits(individual: bool, ascii: bool) -> Step {
+    let kind = if ascii { CharKind::AsciiDigit } else { CharKind::Number };
+    up_to(if individual { 1 } else { usize::MAX }, kind)
 }
 
 #[cfg(test)]
@@ -303,7 +313,7 @@ mod tests {
     fn sequences_cut_again() {
         let falcon = from_name("falcon").unwrap().steps.to_vec();
         assert_eq!(pieces(falcon, "Hi, 12345 a+=b"), ["Hi", ",", " ", "123", "45", " a", "+=", "b"]);
-        assert_eq!(pieces(vec![digits(true), Step::Words(GPT2)], "a 12 b"), ["a", " ", "1", "2", " b"]);
+        assert_eq!(pieces(vec![digits(true, false), Step::Words(GPT2)], "a 12 b"), ["a", " ", "1", "2", " b"]);
     }
 
     use crate::text::PreTokenizer;
