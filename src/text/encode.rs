@@ -8,7 +8,7 @@ use crate::text::model::{WordModel, WordScratch};
 use crate::text::normalizer::{try_collect, try_concat};
 use crate::text::special::Stretch;
 use crate::text::vocabulary::SPACE_MARK;
-use crate::text::{Alphabet, SpacePrefix, Token, Tokenizer};
+use crate::text::{Alphabet, SpacePrefix, Token, TokenType, Tokenizer};
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
@@ -41,6 +41,26 @@ impl Tokenizer {
         if options.add_special {
             encoder.extend(&self.suffix)?;
         }
+        Ok(encoder.tokens)
+    }
+
+    /// The tokens of `text` with its control tokens, which are not read across a `mark`; the marks themselves are no part of the text.
+    pub(super) fn encode_marked(&self, text: &str, mark: char) -> Result<Vec<Token>> {
+        let mut encoder = Encoder { tokenizer: self, scratch: WordScratch::default(), tokens: Vec::new() };
+        // Text since the last control token: what a mark tore apart is one again, for the tokens that text may become.
+        let (mut plain, mut first) = (String::new(), true);
+        self.special.split(&self.classes, checked(text.as_bytes())?, true, &mut |stretch| {
+            match stretch {
+                Stretch::Text { text, .. } => plain.extend(text.chars().filter(|&c| c != mark)),
+                Stretch::Token(token) if self.token_type(token).is_some_and(TokenType::is_guarded) => {
+                    encoder.plain(&std::mem::take(&mut plain), std::mem::take(&mut first))?;
+                    encoder.extend(&[token])?;
+                }
+                Stretch::Token(token) => plain.push_str(&self.token_text(token).unwrap_or_default()),
+            }
+            Ok(())
+        })?;
+        encoder.plain(&plain, first)?;
         Ok(encoder.tokens)
     }
 
@@ -160,6 +180,15 @@ impl Encoder<'_> {
         self.tokens.try_reserve(tokens.len()).map_err(|_| too_many_tokens())?;
         self.tokens.extend_from_slice(tokens);
         Ok(())
+    }
+
+    /// Text between control tokens; `first` if it starts the whole text.
+    fn plain(&mut self, text: &str, first: bool) -> Result<()> {
+        let tokenizer = self.tokenizer;
+        tokenizer.special.split(&tokenizer.classes, text, false, &mut |stretch| match stretch {
+            Stretch::Token(token) => self.extend(&[token]),
+            Stretch::Text { text, first: at_start } => self.stretch(text, first && at_start),
+        })
     }
 
     /// Text between special tokens; `first` if it starts the whole text.

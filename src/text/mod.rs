@@ -4,6 +4,7 @@
 //! untrusted, and that one a [`Tokenizer`], which is validated and immutable.
 
 mod byte_alphabet;
+pub mod chat;
 mod decode;
 mod detokenizer;
 mod encode;
