@@ -181,6 +181,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// The activations of one pass.
     type Workspace: Send;
 
+    /// True if the promise about a row's result above holds to the last bit.
+    const BIT_STABLE: bool;
+
     /// `"cpu"`, `"candle"`.
     fn name(&self) -> &'static str;
 
@@ -198,6 +201,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Makes blocks `0..n_blocks` exist. Fails without changing what exists.
     fn grow_kv(&self, kv: &mut Self::Kv, n_blocks: usize) -> Result<()>;
+
+    /// Bytes of a block.
+    fn kv_block_bytes(&self, kv: &Self::Kv) -> usize;
+
+    /// Copies block `from` to block `to`, of all layers.
+    fn copy_block(&self, kv: &mut Self::Kv, from: BlockId, to: BlockId) -> Result<()>;
 
     /// A workspace for passes of up to `max_rows` rows, `max_outputs` of them with logits.
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Self::Workspace>;

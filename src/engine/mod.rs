@@ -8,6 +8,7 @@ mod blocks;
 mod device;
 mod driver;
 mod events;
+mod files;
 mod generation;
 mod hooks;
 mod load;
@@ -18,6 +19,7 @@ mod sampler;
 mod sequence;
 mod session;
 
+pub use blocks::KvUsage;
 pub use device::{DeviceInfo, DeviceKind};
 pub use events::{Event, EventKind, Finish, Usage};
 pub use generation::{GenerateParams, Generation, Prompt};

@@ -1,21 +1,24 @@
 //! A loaded model: weights, tokenizer, KV blocks, and the passes that sessions borrow. Immutable to its users.
 
-use super::blocks::BlockPool;
+use super::blocks::{BlockPool, KvUsage};
+use super::files;
 use super::log::LogLevel;
 use super::runtime::Runtime;
 use super::sampler::{Sampler, Stage};
+use crate::backend::BLOCK_TOKENS;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
 use crate::kernels::KvType;
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
-use crate::sys::file::{FileSource, ReadAt};
-use crate::sys::progress::{Progress, Watched};
+use crate::sys::budget::Budget;
+use crate::sys::file::ReadAt;
+use crate::sys::progress::Progress;
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,7 +40,8 @@ pub enum BackendKind {
 /// What to load, and how.
 #[derive(Clone, Debug, Default)]
 pub struct LoadConfig {
-    /// A GGUF file (one of a split set finds the others), or all parts of a split set.
+    /// A GGUF file (one of a split set finds the others), or all parts of a split set. With `vocab_only` also a `tokenizer.json`, or the
+    /// directory that it lies in.
     pub paths: Vec<PathBuf>,
     /// What is not a path: memory, readers, open files. A whole model, or parts of a split set, also together with `paths`.
     pub sources: Vec<Arc<dyn ReadAt>>,
@@ -47,8 +51,12 @@ pub struct LoadConfig {
     pub n_ctx: u32,
     /// How keys and values are stored; `None` = f16.
     pub kv: Option<KvType>,
+    /// Most bytes for keys and values of all sessions together; 0 = what the runtime's limit leaves.
+    pub kv_bytes: u64,
     /// Load the tokenizer and no weights.
     pub vocab_only: bool,
+    /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
+    pub pre_tokenizer: Option<String>,
     /// Which backend computes.
     pub backend: BackendKind,
 }
@@ -104,20 +112,20 @@ impl Model {
     pub(super) fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Self>> {
         check_device(&config.device)?;
         let started = Instant::now();
-        let in_file = |e: Error| in_file(e, config);
-        let gguf = open(config, progress).map_err(in_file)?;
-        let tokenizer = Tokenizer::from_gguf_while(gguf.metadata(), progress).map_err(in_file)?;
-        let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).map_err(in_file)?;
+        let in_file = |e: Error| files::named(e, config);
+        let opened = files::open(config, progress).map_err(in_file)?;
+        let tokenizer = opened.tokenizer(config, progress).map_err(in_file)?;
+        let gguf = opened.into_gguf();
+        let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
-        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
-        let n_ctx = n_ctx.min(n_ctx_max);
-        let info = describe(&gguf, &tokenizer, spec);
+        let n_ctx = default_n_ctx(config, n_ctx_max);
+        let info = describe(gguf.as_ref(), &tokenizer, spec);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
         });
-        let metadata = gguf.into_metadata();
+        let metadata = gguf.map_or_else(Metadata::empty, |gguf| Ok(gguf.into_metadata()))?;
         Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, recommended: OnceCell::new() }))
     }
 
@@ -173,6 +181,11 @@ impl Model {
         Ok(n_ctx)
     }
 
+    /// What its KV memory is used for; nothing without weights.
+    pub fn kv_usage(&self) -> KvUsage {
+        self.weights.as_ref().map_or_else(KvUsage::default, |weights| weights.blocks.usage())
+    }
+
     pub(super) fn blocks(&self) -> Result<Arc<BlockPool>> {
         Ok(self.weights()?.blocks.clone())
     }
@@ -202,6 +215,12 @@ impl Model {
     }
 }
 
+/// The context that a session gets by default.
+fn default_n_ctx(config: &LoadConfig, n_ctx_max: usize) -> usize {
+    let wanted = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
+    wanted.min(n_ctx_max)
+}
+
 fn recommended_chain(metadata: &Metadata, n_vocab: usize) -> Result<Sampler> {
     let number = |key: &str, default: f32| metadata.f32_or(&format!("general.sampling.{key}"), default);
     let stages = [
@@ -225,57 +244,14 @@ fn check_device(device: &str) -> Result<()> {
     }
 }
 
-/// Files that published models have beside their weights, by the ends of their names: told apart from a broken GGUF file.
-const COMPANIONS: [&str; 5] = [".json", ".safetensors", ".jinja", ".model", ".txt"];
-
-fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Result<Gguf> {
-    let watched = |source: Arc<dyn ReadAt>| Arc::new(Watched::new(source, progress.clone())) as Arc<dyn ReadAt>;
-    let file = |path: &Path| Ok(watched(Arc::new(FileSource::open(path)?)));
-    source_names(config).try_for_each(|name| refuse_companion(&name))?;
-    match (&config.paths[..], &config.sources[..]) {
-        ([], []) => fail!(InvalidArgument, "no model file was given"),
-        ([path], []) => Gguf::open_with(path, &file),
-        (paths, sources) => {
-            let files = paths.iter().map(|path| file(path));
-            Gguf::from_sources(files.chain(sources.iter().map(|source| Ok(watched(source.clone())))).collect::<Result<_>>()?)
-        }
-    }
-}
-
-fn source_names(config: &LoadConfig) -> impl Iterator<Item = String> {
-    let paths = config.paths.iter().map(|path| path.display().to_string());
-    paths.chain(config.sources.iter().map(|source| source.name().unwrap_or("memory").to_owned()))
-}
-
-fn refuse_companion(name: &str) -> Result<()> {
-    let lower = name.to_ascii_lowercase();
-    if COMPANIONS.iter().any(|end| lower.ends_with(end)) {
-        fail!(
-            Unsupported,
-            "{name}: this build loads models from GGUF files, which hold tokenizer and settings, and from nothing beside them"
-        );
-    }
-    Ok(())
-}
-
-/// An error that says which model it is about: by its first file, where the error does not name a file already.
-fn in_file(e: Error, config: &LoadConfig) -> Error {
-    match source_names(config).next() {
-        Some(name) if !source_names(config).any(|name| e.message().contains(&name)) => e.at(name),
-        _ => e,
-    }
-}
-
 fn load_weights(
     runtime: &Arc<Runtime>,
     config: &LoadConfig,
-    gguf: &Gguf,
+    gguf: Option<&Gguf>,
     tokenizer: &Tokenizer,
     progress: &Progress,
 ) -> Result<Option<Weights>> {
-    if config.vocab_only || gguf.tensors().next().is_none() {
-        return Ok(None);
-    }
+    let Some(gguf) = gguf.filter(|gguf| !config.vocab_only && gguf.tensors().next().is_some()) else { return Ok(None) };
     let spec = ModelSpec::from_gguf(gguf)?;
     if spec.n_vocab != tokenizer.n_vocab() {
         fail!(Format, "token_embd.weight has {} rows, the tokenizer has {} tokens", spec.n_vocab, tokenizer.n_vocab());
@@ -287,11 +263,13 @@ fn load_weights(
     // All tensors are read, each once: one that nothing reads is an error.
     progress.plan(gguf.tensors().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
     let forward = model::load(gguf, spec, placement, config.kv.unwrap_or(KvType::F16))?;
-    let blocks = BlockPool::new(forward.clone());
+    let budget = Budget::within("KV memory of the model", config.kv_bytes, Some(runtime.memory().clone()));
+    let n_ctx = default_n_ctx(config, forward.spec().n_ctx_max);
+    let blocks = BlockPool::new(forward.clone(), &budget, n_ctx.div_ceil(BLOCK_TOKENS))?;
     Ok(Some(Weights { forward, blocks, passes: Mutex::default() }))
 }
 
-fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
+fn describe(gguf: Option<&Gguf>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
     ModelInfo {
         n_vocab: tokenizer.n_vocab() as u32,
         n_ctx_max: spec.map_or(0, |s| s.n_ctx_max) as u32,
@@ -300,9 +278,9 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),
-        n_params: gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64)),
-        architecture: gguf.metadata().str("general.architecture").unwrap_or("").to_owned(),
-        quantization: main_dtype(gguf),
+        n_params: gguf.map_or(0, |gguf| gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64))),
+        architecture: gguf.and_then(|gguf| gguf.metadata().str("general.architecture").ok()).unwrap_or("").to_owned(),
+        quantization: gguf.map_or_else(String::new, main_dtype),
         device: "cpu".into(),
     }
 }

@@ -10,6 +10,7 @@ use super::session::State;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{self, Kernels};
+use crate::sys::budget::Budget;
 use crate::sys::pool::{Pool, PoolConfig, ThreadHook};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,8 @@ pub struct RuntimeConfig {
     pub log_level: u32,
     /// Where lines go; without one they wait in a ring for [`Runtime::next_log`].
     pub log: Option<LogSink>,
+    /// Most bytes of host memory for weights, keys and values, and activations; 0 = unlimited.
+    pub memory_limit: u64,
     /// A kernel set by name; `None` = the best this machine has.
     pub kernels: Option<String>,
 }
@@ -35,6 +38,7 @@ pub struct Runtime {
     pool: Arc<Pool>,
     kernels: &'static dyn Kernels,
     log: Arc<Log>,
+    memory: Arc<Budget>,
     driver: Driver,
     loads: Arc<Loads>,
     stopped: AtomicBool,
@@ -57,7 +61,8 @@ impl Runtime {
         let driver = Driver::new(log.clone(), threads.clone());
         let loads = Arc::new(Loads::new(threads));
         log.line(LogLevel::Info, || format!("runtime: {} threads, {} kernels", pool.n_threads(), kernels.name()));
-        Ok(Arc::new(Self { pool, kernels, log, driver, loads, stopped: AtomicBool::new(false) }))
+        let memory = Budget::new("host memory", config.memory_limit);
+        Ok(Arc::new(Self { pool, kernels, log, memory, driver, loads, stopped: AtomicBool::new(false) }))
     }
 
     /// Cancels loads and generations, joins the threads; models and sessions answer `Shutdown` afterwards and can still be freed.
@@ -106,6 +111,11 @@ impl Runtime {
 
     pub(super) fn kernels(&self) -> &'static dyn Kernels {
         self.kernels
+    }
+
+    /// The account of host memory.
+    pub fn memory(&self) -> &Arc<Budget> {
+        &self.memory
     }
 
     pub(super) fn loads(&self) -> &Arc<Loads> {

@@ -1,11 +1,11 @@
 //! One sequence of tokens: the first `n_computed` have keys and values, the rest is the queue.
 
-use super::blocks::{BlockPool, BlockTable};
+use super::blocks::{BlockPool, BlockTable, BlockTokens, Prefix};
 use super::sampler::Sampler;
 use crate::backend::{BLOCK_TOKENS, Batch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::sys::memory::try_vec;
+use crate::sys::memory::{try_vec, try_with_capacity};
 use crate::text::Token;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,16 +24,29 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(pool: Arc<BlockPool>, n_vocab: usize, n_ctx: usize) -> Result<Self> {
+    /// An empty sequence; if `shares`, it takes blocks of others that begin with the same tokens, and others take its own.
+    pub(super) fn new(pool: Arc<BlockPool>, n_vocab: usize, n_ctx: usize, shares: bool) -> Result<Self> {
         Ok(Self {
             tokens: Vec::new(),
             n_computed: 0,
-            table: BlockTable::new(pool),
+            table: BlockTable::new(pool, shares),
             logits: try_vec(n_vocab)?,
             has_logits: false,
             ended: false,
             n_ctx,
         })
+    }
+
+    /// The same tokens, blocks and logits again. Nothing is copied but the tokens and the logits.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn fork(&self) -> Result<Self> {
+        let mut tokens = try_with_capacity(self.tokens.len())?;
+        tokens.extend_from_slice(&self.tokens);
+        let mut logits = try_vec(self.logits.len())?;
+        logits.copy_from_slice(&self.logits);
+        Ok(Self { tokens, logits, table: self.table.fork(), ..*self })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -120,15 +133,46 @@ impl Sequence {
         sampler.pick(logits)
     }
 
+    /// Takes over what other sequences have computed of the queue, and returns how many tokens that were. Not while a pass of it is in flight.
+    pub(super) fn adopt(&mut self) -> usize {
+        let before = self.n_computed;
+        self.n_computed = self.table.adopt(&self.tokens, before);
+        if self.n_computed > before {
+            self.has_logits = false;
+        }
+        self.n_computed - before
+    }
+
+    /// The block that it computes next and others may share: by the prefix before it and its tokens.
+    pub(super) fn next_block(&self) -> Option<(Prefix, &BlockTokens)> {
+        self.table.current_name(&self.tokens, self.n_computed)
+    }
+
+    /// True if it could go on with the block that `ahead` is computing, instead of computing the same itself.
+    pub(super) fn follows(&self, ahead: &Self) -> bool {
+        let useful = self.n_computed.is_multiple_of(BLOCK_TOKENS) && self.n_computed + BLOCK_TOKENS < self.tokens.len();
+        useful && self.n_computed <= ahead.n_computed && self.next_block().is_some_and(|own| ahead.next_block() == Some(own))
+    }
+
+    /// Gives its KV memory back: everything is queued again.
+    pub(super) fn evict(&mut self) {
+        self.n_computed = 0;
+        self.has_logits = false;
+        self.table.truncate(0);
+    }
+
     /// The next tokens to compute, at most `max_rows`, as positions. Where nothing is queued but the logits are gone, the last token is computed again.
     pub(super) fn next_rows(&self, max_rows: usize) -> Range<usize> {
         let start = if self.n_queued() == 0 && !self.has_logits { self.n_computed.saturating_sub(1) } else { self.n_computed };
-        start..self.tokens.len().min(start + max_rows)
+        let end = self.tokens.len().min(start + max_rows);
+        // Whole blocks, so that who waits for one need not wait for the next pass too.
+        let border = end / BLOCK_TOKENS * BLOCK_TOKENS;
+        start..if end < self.tokens.len() && border > start { border } else { end }
     }
 
     /// Makes KV room for `rows`.
     pub(super) fn reserve(&mut self, rows: &Range<usize>) -> Result<()> {
-        self.table.reserve(rows.end)
+        self.table.reserve(rows)
     }
 
     /// Adds `rows` to `batch`; returns whether their last one will have logits.
@@ -143,6 +187,7 @@ impl Sequence {
     pub(super) fn computed(&mut self, rows: &Range<usize>) {
         self.n_computed = rows.end;
         self.has_logits = false;
+        self.table.publish(&self.tokens, self.n_computed);
     }
 
     /// Notes that `rows` were computed; `read` fills the logits of the last one, `(n_vocab,)`.

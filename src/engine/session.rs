@@ -27,6 +27,8 @@ pub struct SessionConfig {
     pub n_ctx: u32,
     /// Most tokens of one prefill pass; 0 = automatic.
     pub prefill_chunk: u32,
+    /// Neither take keys and values that other sessions computed for the same tokens, nor let others take its own.
+    pub no_shared_prefix: bool,
 }
 
 /// What a step did.
@@ -108,15 +110,32 @@ impl Session {
             fail!(InvalidArgument, "prefill_chunk {}: expected at most {MAX_CHUNK}", config.prefill_chunk);
         }
         let chunk = if config.prefill_chunk == 0 { DEFAULT_CHUNK } else { config.prefill_chunk as usize };
-        let sequence = Sequence::new(model.blocks()?, model.n_vocab(), n_ctx)?;
-        let state = Box::new(State { sequence, chunk, running: None, prefill: (0, 0) });
-        Ok(Arc::new(Self {
+        let sequence = Sequence::new(model.blocks()?, model.n_vocab(), n_ctx, !config.no_shared_prefix)?;
+        Ok(Self::with(model, State { sequence, chunk, running: None, prefill: (0, 0) }))
+    }
+
+    fn with(model: &Arc<Model>, state: State) -> Arc<Self> {
+        Arc::new(Self {
             model: model.clone(),
-            slot: Mutex::new(Slot::Here(state)),
+            n_tokens: AtomicU32::new(state.sequence.len() as u32),
+            slot: Mutex::new(Slot::Here(Box::new(state))),
             returned: Condvar::new(),
-            n_tokens: AtomicU32::new(0),
             released: AtomicBool::new(false),
-        }))
+        })
+    }
+
+    /// A second session with the same tokens, which shares the keys and values of what is computed: a block is copied when one of them writes into
+    /// it. A pass that a step did not finish is given up.
+    ///
+    /// # Errors
+    /// `Busy`, `OutOfMemory`, `Shutdown`.
+    pub fn fork(&self) -> Result<Arc<Self>> {
+        let state = self.with_state(|state| {
+            self.give_up_pass(state);
+            let (sequence, prefill) = (state.sequence.fork()?, (0, state.sequence.n_queued() as u32));
+            Ok(State { sequence, chunk: state.chunk, running: None, prefill })
+        })?;
+        Ok(Self::with(&self.model, state))
     }
 
     /// The model it belongs to.
@@ -163,7 +182,7 @@ impl Session {
     ///
     /// # Errors
     /// `Busy`, `InvalidArgument` on an empty session, `ContextFull` if the chosen token has no room, `Format` if the weights give no number to
-    /// choose by, `OutOfMemory`, `Shutdown`. Nothing is chosen then.
+    /// choose by, `OutOfMemory`, `Budget`, `Shutdown`. Nothing is chosen then.
     pub fn step(&self, sampler: Option<&mut Sampler>, budget: Option<Duration>, ignore_end: bool) -> Result<Step> {
         let deadline = budget.and_then(|b| Instant::now().checked_add(b));
         self.with_state(|state| state.step(&self.model, sampler, deadline, ignore_end))
@@ -201,10 +220,14 @@ impl Session {
     pub(super) fn lend(&self, borrower: Arc<Borrower>) -> Result<Box<State>> {
         self.model.runtime().check_alive()?;
         let mut state = self.take(Slot::Lent(borrower))?;
+        self.give_up_pass(&mut state);
+        Ok(state)
+    }
+
+    fn give_up_pass(&self, state: &mut State) {
         if let Some(running) = state.running.take() {
             self.model.keep_pass(running.pass);
         }
-        Ok(state)
     }
 
     /// Takes the state back from a generation, or from a call.
@@ -317,6 +340,7 @@ impl State {
     }
 
     fn begin(&mut self, model: &Arc<Model>) -> Result<Running> {
+        self.prefill.0 = (self.prefill.0 + self.sequence.adopt() as u32).min(self.prefill.1);
         let rows = self.sequence.next_rows(self.chunk);
         self.sequence.reserve(&rows)?;
         let mut pass = model.take_pass(rows.len())?;

@@ -224,6 +224,7 @@ unsafe fn config(params: &inf_runtime_params) -> Result<RuntimeConfig> {
             priority: params.thread_priority,
             hook: hooks::thread_hook(params.thread, params.thread_user),
         },
+        memory_limit: 0,
         log_level: params.log_level,
         log: hooks::log_sink(params.log, params.log_user),
         kernels,

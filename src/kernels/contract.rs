@@ -10,7 +10,7 @@ pub enum Activation {
     F32,
     /// For weights with blocks of 32: int8 with a scale (and the sum, for types with a minimum) per 32.
     Q8Block32,
-    /// For k-quants: int8 with a scale per 256, and sums per 16.
+    /// For k-quants: int8 with a scale per 256, and sums per 16 and per 32.
     Q8Block256,
 }
 
@@ -25,15 +25,26 @@ impl Activation {
     }
 }
 
-/// Whole rows of a weight matrix in its storage type.
+/// Whole rows of a weight matrix in its storage type: as they lie in a file, or in tiles.
 #[derive(Clone, Copy)]
 pub struct WeightRows<'a> {
     /// Storage type.
     pub dtype: DType,
     /// Elements per row.
     pub n_cols: usize,
-    /// `(n_rows, dtype.row_bytes(n_cols))`
+    /// Rows that [`Kernels::pack`] made one tile of; 1 for rows as in a file.
+    pub tile_rows: usize,
+    /// Rows of the first tile that are not meant; below `tile_rows`.
+    pub skip: usize,
+    /// `(tiles, tile_rows * dtype.row_bytes(n_cols))`: whole tiles, the first and last perhaps meant in part.
     pub bytes: &'a [u8],
+}
+
+impl<'a> WeightRows<'a> {
+    /// Rows as they lie in a file.
+    pub const fn stored(dtype: DType, n_cols: usize, bytes: &'a [u8]) -> Self {
+        Self { dtype, n_cols, tile_rows: 1, skip: 0, bytes }
+    }
 }
 
 /// Activation rows, quantised by [`Kernels::quantize`] as [`Activation::of`] the weights says.
@@ -130,11 +141,21 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     /// Quantises one row `x` into `out` (`activation_bytes` long).
     fn quantize(&self, layout: Activation, x: &[f32], out: &mut [u8]);
 
+    /// Rows that this set wants in one tile; 1 = as they lie in a file. Products take either.
+    fn tile_rows(&self) -> usize {
+        1
+    }
+
+    /// Writes `tile_rows` rows, as they lie in a file, as one `tile` of as many bytes.
+    fn pack(&self, _dtype: DType, rows: &[u8], tile: &mut [u8]) {
+        tile.copy_from_slice(rows);
+    }
+
     /// `out.row(m)[i] = weights.row(i) . x.row(m)` for every row `i` of `weights` (as many as `out` has columns).
     fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>);
 
-    /// Expands one row (whole blocks) to `f32`.
-    fn dequantize(&self, dtype: DType, row: &[u8], out: &mut [f32]);
+    /// Expands one row (that of `row.skip` in one tile) to `f32`.
+    fn dequantize(&self, row: WeightRows<'_>, out: &mut [f32]);
 
     /// `out = x / sqrt(mean(x^2) + eps) * weight`
     fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);

@@ -7,6 +7,7 @@
 mod activation;
 mod block;
 mod contract;
+mod packed;
 mod reference;
 mod select;
 mod shape;

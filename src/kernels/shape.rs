@@ -9,8 +9,8 @@ use crate::sys::columns::ColumnsMut;
 pub(crate) struct MatmulShape {
     /// Rows of the weights: columns of the output.
     pub n_out: usize,
-    /// Bytes of a weight row.
-    weight_bytes: usize,
+    /// Bytes of a row of weights, or of a row of tiles.
+    tile_bytes: usize,
     /// Bytes of an activation row.
     pub activation_bytes: usize,
 }
@@ -23,17 +23,20 @@ impl MatmulShape {
     pub(crate) fn check(weights: &WeightRows<'_>, x: &ActivationRows<'_>, out: &ColumnsMut<'_, f32>) -> Self {
         let n_out = out.range().len();
         let activation_bytes = row_bytes(Activation::of(weights.dtype), weights.n_cols);
-        let weight_bytes = weights.dtype.row_bytes(weights.n_cols);
-        assert_eq!(weight_bytes.and_then(|n| n.checked_mul(n_out)), Some(weights.bytes.len()), "bytes of {n_out} weight rows");
+        let tile_bytes = weights.dtype.row_bytes(weights.n_cols).and_then(|n| n.checked_mul(weights.tile_rows));
+        let n_tiles = n_out.checked_add(weights.skip).map(|n| n.div_ceil(weights.tile_rows));
+        let n_bytes = tile_bytes.zip(n_tiles).and_then(|(bytes, n)| bytes.checked_mul(n));
+        assert_eq!(n_bytes, Some(weights.bytes.len()), "bytes of {n_out} weight rows");
+        assert!(weights.skip < weights.tile_rows, "{} rows of a tile of {}", weights.skip, weights.tile_rows);
         assert_eq!(activation_bytes.checked_mul(x.n_rows), Some(x.bytes.len()), "bytes of {} activation rows", x.n_rows);
         assert_eq!(x.n_rows, out.n_rows(), "rows of the output");
-        Self { n_out, weight_bytes: weight_bytes.unwrap_or(0), activation_bytes }
+        Self { n_out, tile_bytes: tile_bytes.unwrap_or(0), activation_bytes }
     }
 
-    /// Row `i` of the weights.
+    /// Tile `i` of the weights; of rows as in a file, row `i`.
     #[inline]
-    pub(crate) fn weight_row<'a>(&self, weights: &WeightRows<'a>, i: usize) -> &'a [u8] {
-        &weights.bytes[i * self.weight_bytes..(i + 1) * self.weight_bytes]
+    pub(crate) fn tile_row<'a>(&self, weights: &WeightRows<'a>, i: usize) -> &'a [u8] {
+        &weights.bytes[i * self.tile_bytes..(i + 1) * self.tile_bytes]
     }
 
     /// Row `m` of the activations.

@@ -3,7 +3,7 @@
 use super::forward::{Forward, Pass, Progress};
 use super::spec::ModelSpec;
 use super::weights::Weights;
-use crate::backend::{Backend, Batch, Slot};
+use crate::backend::{Backend, Batch, BlockId, Slot};
 use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::Gguf;
@@ -92,6 +92,18 @@ impl<B: Backend> Forward for Decoder<B> {
 
     fn grow_kv(&self, n_blocks: usize) -> Result<()> {
         self.backend.grow_kv(&mut self.kv.lock(), n_blocks)
+    }
+
+    fn kv_block_bytes(&self) -> u64 {
+        self.backend.kv_block_bytes(&self.kv.lock()) as u64
+    }
+
+    fn copy_kv(&self, from: BlockId, to: BlockId) -> Result<()> {
+        self.backend.copy_block(&mut self.kv.lock(), from, to)
+    }
+
+    fn is_bit_stable(&self) -> bool {
+        B::BIT_STABLE
     }
 
     fn new_pass(self: Arc<Self>, max_rows: usize, max_outputs: usize) -> Result<Box<dyn Pass>> {

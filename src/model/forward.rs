@@ -1,7 +1,7 @@
 //! What the engine sees of a model: passes it can start, advance stage by stage, and drop. Hides which backend computes.
 
 use super::spec::ModelSpec;
-use crate::backend::Batch;
+use crate::backend::{Batch, BlockId};
 use crate::error::Result;
 use std::sync::Arc;
 
@@ -18,6 +18,18 @@ pub trait Forward: Send + Sync {
     /// # Errors
     /// `OutOfMemory`; the blocks that existed stay.
     fn grow_kv(&self, n_blocks: usize) -> Result<()>;
+
+    /// Bytes of a KV block.
+    fn kv_block_bytes(&self) -> u64;
+
+    /// Copies block `from` to block `to`, of all layers.
+    ///
+    /// # Errors
+    /// `Internal` if one of them does not exist.
+    fn copy_kv(&self, from: BlockId, to: BlockId) -> Result<()>;
+
+    /// True if the bits of a row depend on its sequence alone, so that sequences may share what one of them computed.
+    fn is_bit_stable(&self) -> bool;
 
     /// Memory for passes of up to `max_rows` rows, `max_outputs` of them with logits. Kept and used for many passes.
     ///

@@ -2,6 +2,7 @@
 //!
 //! The only room that names them; everything above sees slices, budgets and parallel regions.
 
+pub mod budget;
 pub mod columns;
 pub mod cores;
 pub mod cpu;
@@ -13,4 +14,5 @@ pub mod panic;
 pub mod pool;
 pub mod process;
 pub mod progress;
+pub mod stack;
 pub mod thread;

@@ -72,6 +72,8 @@ static void session_functions(inf_session *s) {
   inf_step step = { .struct_size = sizeof step };
   inf_generate_params params = { .struct_size = sizeof params };
   inf_generation *g = NULL;
+  inf_session *fork = NULL;
+  BAD(inf_session_fork(s, &fork, &err));
   BAD(inf_session_append(s, &token, 1, &err));
   BAD(inf_session_step(s, NULL, 0, 0, &step, &err));
   BAD(inf_session_logits(s, &logits, &len, &err));
@@ -79,7 +81,7 @@ static void session_functions(inf_session *s) {
   CHECK(inf_session_n_tokens(s) == 0);
   BAD(inf_generate_start(s, &params, &g, &err));
   inf_session_free(s);
-  CHECK(g == NULL && logits == NULL);
+  CHECK(g == NULL && logits == NULL && fork == NULL);
 }
 
 static void generation_functions(inf_generation *g) {

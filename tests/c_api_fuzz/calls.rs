@@ -73,6 +73,7 @@ table! {
     inf_sampler_pick: sampler_pick,
     inf_sampler_accept: |w| { let (s, t) = (w.handle(Kind::Sampler), w.token()); call!(w, inf_sampler_accept(s, t)); },
     inf_session_create: session_create,
+    inf_session_fork: session_fork,
     inf_session_free: |w| if w.once_in(4) { inf_session_free(w.handle(Kind::Session)) },
     inf_session_truncate: |w| { let (s, n) = (w.handle(Kind::Session), w.number()); call!(w, inf_session_truncate(s, n)); },
     inf_session_n_tokens: |w| assert!(inf_session_n_tokens(w.handle(Kind::Session)) <= 512),
@@ -341,10 +342,19 @@ fn sampler_pick(w: &mut World) {
 fn session_create(w: &mut World) {
     let mut params: Roomy<inf_session_params> = Roomy::zeroed();
     (params.value.n_ctx, params.value.prefill_chunk) = (w.number(), w.number());
-    params.value.reserved = u32::from(w.once_in(20));
+    params.value.flags = w.one_of(&[0, 0, 0, INF_SESSION_NO_SHARED_PREFIX, 1 << 31]);
     let (mut out, m, pointer) = (null_mut(), w.handle(Kind::Model), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_session_create(m, pointer, place)).0 {
+        true => w.keep(Kind::Session, out),
+        false => assert!(out.is_null()),
+    }
+}
+
+fn session_fork(w: &mut World) {
+    let (mut out, s) = (null_mut(), w.handle(Kind::Session));
+    let place = w.place(&mut out);
+    match call!(w, inf_session_fork(s, place)).0 {
         true => w.keep(Kind::Session, out),
         false => assert!(out.is_null()),
     }

@@ -66,6 +66,26 @@ impl Kv {
         Ok(())
     }
 
+    /// Bytes of a block.
+    pub(super) fn block_bytes(&self) -> usize {
+        let Shape { n_layers, n_kv_heads, head_dim, .. } = self.shape;
+        2 * n_layers * BLOCK_TOKENS * n_kv_heads * head_dim * self.dtype.size_in_bytes()
+    }
+
+    /// Copies block `from` to block `to`, in every layer.
+    ///
+    /// # Errors
+    /// `Internal` for a block that does not exist.
+    pub(super) fn copy_block(&mut self, from: BlockId, to: BlockId) -> Result<()> {
+        if from.max(to) as usize >= self.n_blocks {
+            fail!(Internal, "candle, KV: copy of block {from} to {to} of {}", self.n_blocks);
+        }
+        let (from, to) = (from as usize * BLOCK_TOKENS, to as usize * BLOCK_TOKENS);
+        // `copy`: a tensor cannot be read while it is written.
+        let copy = |rows: &Tensor| rows.slice_set(&rows.narrow(0, from, BLOCK_TOKENS)?.copy()?, 0, to);
+        self.layers.iter().try_for_each(|layer| copy(&layer.keys).and_then(|()| copy(&layer.values))).stage("copy_block")
+    }
+
     /// Writes the keys and values of a batch's rows, both `(rows, n_kv_heads * head_dim)`, into the blocks of its sequences.
     ///
     /// # Errors

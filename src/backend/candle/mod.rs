@@ -22,7 +22,7 @@ pub use kv::Kv;
 pub use weights::Matrix;
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, HostTensor, Linear, Norm, Rope, Shape, Slot};
+use super::{Attention, Backend, Batch, BlockId, HostTensor, Linear, Norm, Rope, Shape, Slot};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{GateFn, KvType};
@@ -65,6 +65,9 @@ impl Backend for Candle {
     type Kv = Kv;
     type Workspace = Workspace;
 
+    /// Products of libraries choose their order of summation by the size of the batch.
+    const BIT_STABLE: bool = false;
+
     fn name(&self) -> &'static str {
         "candle"
     }
@@ -88,6 +91,14 @@ impl Backend for Candle {
 
     fn grow_kv(&self, kv: &mut Kv, n_blocks: usize) -> Result<()> {
         kv.grow(&self.device, n_blocks)
+    }
+
+    fn kv_block_bytes(&self, kv: &Kv) -> usize {
+        kv.block_bytes()
+    }
+
+    fn copy_block(&self, kv: &mut Kv, from: BlockId, to: BlockId) -> Result<()> {
+        kv.copy_block(from, to)
     }
 
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Workspace> {

@@ -76,6 +76,21 @@ impl Kv {
         Ok(())
     }
 
+    /// Bytes of a block.
+    pub(super) fn block_bytes(&self) -> usize {
+        self.layout.block_bytes()
+    }
+
+    /// `blocks[to] = blocks[from]`
+    pub(super) fn copy_block(&mut self, from: BlockId, to: BlockId) -> Result<()> {
+        let n_blocks = self.blocks.len();
+        match self.blocks.get_disjoint_mut([from as usize, to as usize]) {
+            Ok([from, to]) => to.as_mut_slice().copy_from_slice(from.as_slice()),
+            Err(_) => fail!(Internal, "cpu, copy_block: {from} to {to} of {n_blocks} blocks"),
+        }
+        Ok(())
+    }
+
     /// The keys and values of `head` in a block.
     pub(super) fn tile(&self, block: BlockId, layer: usize, head: usize) -> KvTile<'_> {
         let bytes = self.blocks[block as usize].as_slice();

@@ -19,7 +19,7 @@ pub use kv::Kv;
 pub use weights::{Matrix, Vector};
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, HostTensor, Linear, Norm, Rope, Shape, Slot};
+use super::{Attention, Backend, Batch, BlockId, HostTensor, Linear, Norm, Rope, Shape, Slot};
 use crate::error::Result;
 use crate::kernels::{GateFn, Kernels, KvType};
 use crate::sys::pool::Pool;
@@ -55,12 +55,14 @@ impl Backend for Cpu {
     type Kv = Kv;
     type Workspace = Workspace;
 
+    const BIT_STABLE: bool = true;
+
     fn name(&self) -> &'static str {
         "cpu"
     }
 
     fn matrix(&self, tensor: HostTensor) -> Result<Matrix> {
-        Matrix::new(tensor)
+        Matrix::new(self, tensor)
     }
 
     fn vector(&self, tensor: HostTensor) -> Result<Vector> {
@@ -77,6 +79,14 @@ impl Backend for Cpu {
 
     fn grow_kv(&self, kv: &mut Kv, n_blocks: usize) -> Result<()> {
         kv.grow(n_blocks)
+    }
+
+    fn kv_block_bytes(&self, kv: &Kv) -> usize {
+        kv.block_bytes()
+    }
+
+    fn copy_block(&self, kv: &mut Kv, from: BlockId, to: BlockId) -> Result<()> {
+        kv.copy_block(from, to)
     }
 
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Workspace> {

@@ -70,9 +70,9 @@ impl ModelBatch {
         self.scheduled.clear();
         self.cancel_requested();
         let chose = self.prepare();
-        self.schedule();
+        let made_room = self.schedule();
         if self.scheduled.is_empty() {
-            return Ok(chose);
+            return Ok(chose || made_room);
         }
         let n_rows = self.scheduled.iter().map(|s| s.rows.len()).sum();
         let mut pass = self.model.take_pass(n_rows)?;
@@ -108,27 +108,69 @@ impl ModelBatch {
     }
 
     /// Gives each ready task its rows: one to each that decodes, then an equal share of the rest to each prompt, so that none waits for another's.
-    fn schedule(&mut self) {
+    /// A prompt that begins as one ahead of it waits for the blocks of that one instead. True if nothing got rows, but memory was made free.
+    fn schedule(&mut self) -> bool {
         let n = self.tasks.len();
         self.next = (self.next + 1) % n.max(1);
         let mut room = MAX_ROWS;
+        let mut short: Option<(usize, Error)> = None;
         for decoding in [true, false] {
-            let ready = |task: &Task| task.is_ready() && task.is_decoding() == decoding;
-            let mut waiting = self.tasks.iter().filter(|task| ready(task)).count();
-            for i in (0..n).map(|i| (self.next + i) % n) {
-                if room == 0 || !ready(&self.tasks[i]) {
+            let first = self.next;
+            let turn: Vec<usize> = (0..n).map(|i| (first + i) % n).filter(|&i| self.may_run(i, decoding)).collect();
+            let mut waiting = turn.len();
+            for i in turn {
+                let share = room.div_ceil(waiting.max(1));
+                waiting -= 1;
+                if room == 0 || (!decoding && self.is_behind(i)) {
                     continue;
                 }
-                let share = room.div_ceil(waiting.max(1));
-                waiting = waiting.saturating_sub(1);
                 match self.tasks[i].schedule(share) {
                     Ok(rows) => {
                         room -= rows.len();
                         self.scheduled.push(Scheduled { task: i, rows, output: None });
                     }
+                    Err(error) if matches!(error.kind(), ErrorKind::Budget | ErrorKind::OutOfMemory) => {
+                        short = short.filter(|(first, _)| *first < i).or(Some((i, error)));
+                    }
                     Err(error) => self.tasks[i].fail(error),
                 }
             }
+        }
+        match short.filter(|_| self.scheduled.is_empty()) {
+            Some((i, error)) => self.make_room(i, error),
+            None => return false,
+        }
+        true
+    }
+
+    /// True if task `i` is ready, to decode or for its prompt. One that has not begun lets those before it go first where memory is short.
+    fn may_run(&mut self, i: usize, decoding: bool) -> bool {
+        let (before, rest) = self.tasks.split_at_mut(i);
+        let Some(task) = rest.first_mut() else { return false };
+        if !task.is_ready() || task.is_decoding() != decoding || (task.n_computed() == 0 && before.iter().any(Task::lacks_memory)) {
+            return false;
+        }
+        if !decoding {
+            task.adopt_blocks();
+        }
+        true
+    }
+
+    /// True if another task computes the block that task `i` needs next, further on than it or in this pass.
+    fn is_behind(&self, i: usize) -> bool {
+        let own = &self.tasks[i];
+        self.tasks.iter().enumerate().any(|(j, ahead)| {
+            let first = ahead.n_computed() > own.n_computed() || self.scheduled.iter().any(|s| s.task == j);
+            j != i && ahead.is_ready() && first && own.follows(ahead)
+        })
+    }
+
+    /// Nothing can run, because task `i` and perhaps others lack memory: the newest other task that holds some gives it back, to be computed again
+    /// when there is room. Where there is none, task `i` fails.
+    fn make_room(&mut self, i: usize, error: Error) {
+        match (0..self.tasks.len()).rfind(|&j| j != i && self.tasks[j].n_computed() > 0) {
+            Some(victim) => self.tasks[victim].evict(),
+            None => self.tasks[i].fail(error),
         }
     }
 

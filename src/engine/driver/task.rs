@@ -29,6 +29,9 @@ pub(in crate::engine) struct Task {
     /// Chosen tokens whose text was not told yet.
     untold: Vec<Token>,
     usage: Usage,
+    /// Tokens that were queued when it began.
+    n_prompt: u32,
+    lacks_memory: bool,
     started: Instant,
     first_token: Option<Instant>,
 }
@@ -49,6 +52,8 @@ impl Task {
             stop,
             untold: Vec::new(),
             usage: Usage::default(),
+            n_prompt: 0,
+            lacks_memory: false,
             started: Instant::now(),
             first_token: None,
         })
@@ -81,7 +86,6 @@ impl Task {
         let Some(prompt) = self.prompt.take() else { return Ok(()) };
         let state = self.state.as_mut().ok_or_else(lost_state)?;
         let held = state.sequence.len();
-        let computed = held - state.sequence.n_queued();
         let tokens = match prompt {
             Prompt::Tokens(tokens) => tokens,
             Prompt::Text(text) => {
@@ -94,22 +98,60 @@ impl Task {
         }
         state.sequence.append(&tokens)?;
         self.session.publish(state);
-        self.usage.cached_tokens = computed as u32;
-        self.usage.prompt_tokens = state.sequence.n_queued() as u32;
+        self.usage.cached_tokens = (state.sequence.len() - state.sequence.n_queued()) as u32;
+        self.n_prompt = state.sequence.n_queued() as u32;
+        self.usage.prompt_tokens = self.n_prompt;
         Ok(())
+    }
+
+    /// Takes over what other sessions have computed of the prompt.
+    pub(super) fn adopt_blocks(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        let adopted = state.sequence.adopt() as u32;
+        if adopted > 0 && self.first_token.is_none() {
+            self.usage.cached_tokens += adopted;
+            self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_sub(adopted);
+            self.tell_progress();
+        }
+    }
+
+    /// True if it waits for a block that `ahead` is computing: both begin with the same tokens.
+    pub(super) fn follows(&self, ahead: &Self) -> bool {
+        match (&self.state, &ahead.state) {
+            (Some(own), Some(other)) => own.sequence.follows(&other.sequence),
+            _ => false,
+        }
+    }
+
+    /// Gives its keys and values back, to be computed again later.
+    pub(super) fn evict(&mut self) {
+        if let Some(state) = &mut self.state {
+            state.sequence.evict();
+        }
     }
 
     /// The positions to compute next, at most `room`; KV room is made for them.
     pub(super) fn schedule(&mut self, room: usize) -> Result<Range<usize>> {
         let state = self.state.as_mut().ok_or_else(lost_state)?;
         let rows = state.sequence.next_rows(room.min(state.chunk));
-        state.sequence.reserve(&rows)?;
-        Ok(rows)
+        let reserved = state.sequence.reserve(&rows);
+        self.lacks_memory = reserved.is_err();
+        reserved.map(|()| rows)
+    }
+
+    /// True if there was no KV memory for it when it was scheduled last.
+    pub(super) fn lacks_memory(&self) -> bool {
+        self.lacks_memory && !self.is_finished()
     }
 
     /// True if it waits for its next token only.
     pub(super) fn is_decoding(&self) -> bool {
-        self.first_token.is_some()
+        self.first_token.is_some() && self.state.as_ref().is_some_and(|state| state.sequence.n_queued() <= 1)
+    }
+
+    /// Tokens that are computed.
+    pub(super) fn n_computed(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.sequence.len() - state.sequence.n_queued())
     }
 
     /// Adds `rows` to the batch; returns whether logits were asked for.
@@ -181,7 +223,7 @@ impl Task {
 
     fn tell_progress(&self) {
         let n_queued = self.state.as_ref().map_or(0, |state| state.sequence.n_queued()) as u32;
-        let n_total = self.usage.prompt_tokens;
+        let n_total = self.n_prompt;
         let n_done = n_total.saturating_sub(n_queued);
         self.borrower.events.push(Event { kind: EventKind::Progress, n_done, n_total, ..Event::default() });
     }

@@ -8,9 +8,11 @@ mod pointwise;
 mod quantize;
 pub(crate) mod unpack;
 
+pub(in crate::kernels) use dequantize::bf16_to_f32;
+pub(in crate::kernels) use unpack::{Plain32, Plain256, Unpack};
+
 use super::activation::row_bytes;
 use super::contract::{Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows};
-use crate::dtype::DType;
 use crate::sys::columns::ColumnsMut;
 
 /// The set named `"scalar"`; every machine has it.
@@ -34,8 +36,9 @@ impl Kernels for Reference {
         matmul::matmul(weights, x, out);
     }
 
-    fn dequantize(&self, dtype: DType, row: &[u8], out: &mut [f32]) {
-        dequantize::dequantize(dtype, row, out);
+    fn dequantize(&self, row: WeightRows<'_>, out: &mut [f32]) {
+        assert_eq!(row.tile_rows, 1, "the reference reads rows as in a file");
+        dequantize::dequantize(row.dtype, row.bytes, out);
     }
 
     fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {

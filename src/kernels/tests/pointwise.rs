@@ -2,7 +2,7 @@
 
 use super::{Random, bits, sets};
 use crate::dtype::DType;
-use crate::kernels::{GateFn, Kernels, KvType, Reference, RopeStyle, TILE_TOKENS};
+use crate::kernels::{GateFn, Kernels, KvType, Reference, RopeStyle, TILE_TOKENS, WeightRows};
 
 /// Every tail of every vector width, and something long.
 fn lengths() -> impl Iterator<Item = usize> {
@@ -143,9 +143,9 @@ fn dequantize_gives_the_bits_of_the_reference() {
         let n = 3 * dtype.block_len().max(11);
         let row = random.weights(dtype, 1, n, |r| r.float());
         let (mut out, mut expected) = (vec![f32::NAN; n], vec![f32::NAN; n]);
-        Reference.dequantize(dtype, &row, &mut expected);
+        Reference.dequantize(WeightRows::stored(dtype, expected.len(), &row), &mut expected);
         for set in sets() {
-            set.dequantize(dtype, &row, &mut out);
+            set.dequantize(WeightRows::stored(dtype, out.len(), &row), &mut out);
             assert_eq!(bits(&out), bits(&expected), "{} {}", set.name(), dtype.name());
         }
     }
