@@ -75,7 +75,7 @@ fn attention(set: &dyn Kernels, kind: KvType, n_queries: usize) -> f64 {
     let params = AttendParams { head_dim: HEAD_DIM, scale: 0.1, softcap: None };
     let seconds = time(tiles.len(), |i| {
         let mut state = SoftmaxState { max: &mut max, sum: &mut sum, acc: &mut acc };
-        set.attend(&params, &q, KvTile { keys: tiles[i], values: tiles[i], kind }, &visible, &mut state);
+        set.attend(&params, &q, KvTile { keys: tiles[i], values: tiles[i], kind }, None, &visible, &mut state);
     });
     (2 * n_queries * 4096 * HEAD_DIM) as f64 / 1e9 / seconds
 }

@@ -177,6 +177,15 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
 
     /// Folds the tokens `visible[i].0 .. visible[i].1` of `tile` into the state of query row `i`, for all rows of `q` (`(n_queries, head_dim)`).
     /// An empty range leaves its row untouched. Tiles come in ascending order; a row's bits depend on its own ranges alone, and what a
-    /// tile holds outside of them (even infinities) has no effect.
-    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>);
+    /// tile holds outside of them (even infinities) has no effect. `next` is the tile of the following call, if the caller knows: blocks lie
+    /// far apart, so no hardware guesses where to read on.
+    fn attend(
+        &self,
+        params: &AttendParams,
+        q: &[f32],
+        tile: KvTile<'_>,
+        next: Option<KvTile<'_>>,
+        visible: &[(u32, u32)],
+        state: &mut SoftmaxState<'_>,
+    );
 }

@@ -176,14 +176,15 @@ impl Job<'_> {
         let blocks = first.max(split * SPLIT_BLOCKS)..end.min((split + 1) * SPLIT_BLOCKS);
         let table = self.batch.table(&self.batch.sequences[tile.sequence]);
         let mut state = softmax::start(state, visible.len());
-        for block in blocks {
+        let tile_of = |block: usize| self.kv.tile(table[block], self.layer, head);
+        for block in blocks.clone() {
             let inside = |position: usize| position.saturating_sub(block * BLOCK_TOKENS).min(BLOCK_TOKENS) as u32;
             for (i, seen) in visible.chunks_mut(self.shape.group()).enumerate() {
                 let position = tile.start + i;
                 seen.fill((inside(oldest(position, self.window)), inside(position + 1)));
             }
-            let keys_values = self.kv.tile(table[block], self.layer, head);
-            self.cpu.kernels.attend(&self.params, queries, keys_values, visible, &mut state);
+            let next = Some(block + 1).filter(|next| blocks.contains(next)).map(tile_of);
+            self.cpu.kernels.attend(&self.params, queries, tile_of(block), next, visible, &mut state);
         }
     }
 

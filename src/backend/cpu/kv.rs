@@ -14,7 +14,7 @@ pub struct Kv {
     pub(super) blocks: Vec<AlignedBytes>,
 }
 
-/// What lies where in a block: `(n_layers, K | V, n_kv_heads)` halves of a [`KvTile`].
+/// What lies where in a block: `(n_layers, n_kv_heads, K | V)`, each half a [`KvTile`].
 #[derive(Clone, Copy)]
 pub(super) struct BlockLayout {
     pub(super) kind: KvType,
@@ -48,7 +48,7 @@ impl BlockLayout {
 
     /// The bytes of all tokens of one head.
     pub(super) fn tile(&self, layer: usize, half: Half, head: usize) -> Range<usize> {
-        let start = ((layer * 2 + usize::from(half == Half::Values)) * self.n_kv_heads + head) * self.tile_bytes;
+        let start = ((layer * self.n_kv_heads + head) * 2 + usize::from(half == Half::Values)) * self.tile_bytes;
         start..start + self.tile_bytes
     }
 }

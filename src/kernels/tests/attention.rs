@@ -46,7 +46,7 @@ impl Case {
             let (keys, values) = stored(set, self.kind, n, keys, values);
             let tile = KvTile { keys: &keys, values: &values, kind: self.kind };
             let mut state = SoftmaxState { acc: &mut state.0, max: &mut state.1, sum: &mut state.2 };
-            set.attend(&self.params, q, tile, &visible, &mut state);
+            set.attend(&self.params, q, tile, Some(tile), &visible, &mut state);
         }
         state
     }
@@ -175,5 +175,5 @@ fn tokens_outside_the_tile_are_refused() {
     let params = AttendParams { head_dim: 8, scale: 1.0, softcap: None };
     let (mut acc, mut max, mut sum) = ([0.0; 8], [0.0], [0.0]);
     let mut state = SoftmaxState { max: &mut max, sum: &mut sum, acc: &mut acc };
-    super::select(None).unwrap().attend(&params, &[0.0; 8], tile, &[(0, 33)], &mut state);
+    super::select(None).unwrap().attend(&params, &[0.0; 8], tile, None, &[(0, 33)], &mut state);
 }

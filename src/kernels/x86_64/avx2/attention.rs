@@ -7,7 +7,7 @@
 
 use super::element::{Element, F16, F32, eights, widen_part};
 use super::exp::{exp, tanh};
-use super::vector::{load, load_part, max, store, store_part, sum};
+use super::vector::{load, load_part, max, prefetch, store, store_part, sum};
 use crate::kernels::block::blocks;
 use crate::kernels::contract::{AttendParams, KvTile, KvType, SoftmaxState, TILE_TOKENS};
 use crate::kernels::shape::AttendShape;
@@ -17,22 +17,43 @@ use std::ops::Range;
 /// Queries that share the reads: eight accumulators with two vectors of tokens or values each, which hides the latency of the addition.
 const QUERIES: usize = 4;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Vectors of scores of a tile.
 const EIGHTS: usize = TILE_TOKENS / 8;
 
 /// See [`Kernels::attend`](crate::kernels::Kernels::attend).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn attend(params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+pub(super) fn attend(
+    params: &AttendParams,
+    q: &[f32],
+    tile: KvTile<'_>,
+    next: Option<KvTile<'_>>,
+    visible: &[(u32, u32)],
+    state: &mut SoftmaxState<'_>,
+) {
     AttendShape::check(params, q, &tile, visible, state);
+    let tiles = Tiles { keys: tile.keys, values: tile.values, next: next.unwrap_or(KvTile { keys: &[], values: &[], ..tile }) };
     match tile.kind {
-        KvType::F32 => runs::<F32>(params, q, &tile, visible, state),
-        KvType::F16 => runs::<F16>(params, q, &tile, visible, state),
+        KvType::F32 => runs::<F32>(params, q, tiles, visible, state),
+        KvType::F16 => runs::<F16>(params, q, tiles, visible, state),
     }
+}
+
+/// The tile that is read, and the one to ask memory for meanwhile (empty if there is none).
+#[derive(Clone, Copy)]
+struct Tiles<'a> {
+    /// `(head_dim, TILE_TOKENS)`
+    keys: &'a [u8],
+    /// `(TILE_TOKENS, head_dim)`
+    values: &'a [u8],
+    next: KvTile<'a>,
 }
 
 /// Splits the queries into runs that see the same tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn runs<E: Element>(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+fn runs<E: Element>(params: &AttendParams, q: &[f32], mut tiles: Tiles<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
     let n = params.head_dim;
     let mut first = 0;
     while let Some(&(start, end)) = visible.get(first) {
@@ -51,11 +72,12 @@ fn runs<E: Element>(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible
         };
         let tokens = start as usize..end as usize;
         match len {
-            1 => run.fold::<E, 1>(tile, tokens),
-            2 => run.fold::<E, 2>(tile, tokens),
-            3 => run.fold::<E, 3>(tile, tokens),
-            _ => run.fold::<E, QUERIES>(tile, tokens),
+            1 => run.fold::<E, 1>(&tiles, tokens),
+            2 => run.fold::<E, 2>(&tiles, tokens),
+            3 => run.fold::<E, 3>(&tiles, tokens),
+            _ => run.fold::<E, QUERIES>(&tiles, tokens),
         }
+        (tiles.next.keys, tiles.next.values) = (&[], &[]); // asked for once
     }
 }
 
@@ -77,24 +99,24 @@ type Scores<const R: usize> = [[[f32; 8]; EIGHTS]; R];
 
 impl Run<'_> {
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn fold<E: Element, const R: usize>(&mut self, tile: &KvTile<'_>, tokens: Range<usize>) {
-        let mut weights = self.scores::<E, R>(tile.keys);
+    fn fold<E: Element, const R: usize>(&mut self, tiles: &Tiles<'_>, tokens: Range<usize>) {
+        let mut weights = self.scores::<E, R>(tiles);
         for row in &mut weights {
             let row = row.as_flattened_mut();
             row[..tokens.start].fill(f32::NEG_INFINITY);
             row[tokens.end..].fill(f32::NEG_INFINITY);
         }
         let shrink = self.softmax::<R>(&mut weights);
-        let row_bytes = self.params.head_dim * tile.kind.bytes();
-        self.add_values::<E, R>(&Values { bytes: tile.values, row_bytes, tokens, weights: &weights, shrink });
+        let row_bytes = tiles.values.len() / TILE_TOKENS;
+        self.add_values::<E, R>(&Values { bytes: tiles.values, row_bytes, tokens, weights: &weights, shrink });
     }
 
-    /// `q . key` for all tokens of a tile, `keys`: `(head_dim, TILE_TOKENS)`. Each is one chain over the elements of the head.
+    /// `q . key` for all tokens of a tile. Each is one chain over the elements of the head.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn scores<E: Element, const R: usize>(&self, keys: &[u8]) -> Scores<R> {
+    fn scores<E: Element, const R: usize>(&self, tiles: &Tiles<'_>) -> Scores<R> {
         let n = self.params.head_dim;
-        let rows = blocks::<E::Eight>(keys).as_chunks::<EIGHTS>().0;
+        let rows = blocks::<E::Eight>(tiles.keys).as_chunks::<EIGHTS>().0;
         let mut queries = [&self.q[..n]; R];
         for r in 0..R {
             queries[r] = &self.q[r * n..(r + 1) * n];
@@ -102,7 +124,10 @@ impl Run<'_> {
         let mut scores = [[[0.0; 8]; EIGHTS]; R];
         for half in [0, EIGHTS / 2] {
             let mut acc = [[_mm256_setzero_ps(); EIGHTS / 2]; R];
+            // One half asks for the next keys, the other one for the values: few lines at a time.
+            let next = if half == 0 { tiles.next.keys } else { tiles.next.values };
             for (j, row) in rows.iter().enumerate().take(n) {
+                (0..size_of_val(row)).step_by(LINE).for_each(|at| prefetch(next, j * size_of_val(row) + at));
                 for i in 0..EIGHTS / 2 {
                     // SAFETY: this function has the same features.
                     let key = unsafe { E::widen(&row[half + i]) };

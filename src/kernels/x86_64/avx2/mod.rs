@@ -116,8 +116,16 @@ impl Kernels for Avx2 {
         unsafe { kv::store_value(kind, value, values, token) }
     }
 
-    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+    fn attend(
+        &self,
+        params: &AttendParams,
+        q: &[f32],
+        tile: KvTile<'_>,
+        next: Option<KvTile<'_>>,
+        visible: &[(u32, u32)],
+        state: &mut SoftmaxState<'_>,
+    ) {
         // SAFETY: `self` proves the features.
-        unsafe { attention::attend(params, q, tile, visible, state) }
+        unsafe { attention::attend(params, q, tile, next, visible, state) }
     }
 }

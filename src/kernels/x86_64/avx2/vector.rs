@@ -35,6 +35,15 @@ pub(super) fn store_half(out: &mut [u8; 16], x: __m128i) {
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), x) }
 }
 
+/// Asks for the cache line of `bytes[at]`, if there is one, before it is read.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn prefetch(bytes: &[u8], at: usize) {
+    if let Some(byte) = bytes.get(at) {
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
+    }
+}
+
 /// Eight floats.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
