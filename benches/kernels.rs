@@ -5,7 +5,8 @@
 
 use inference::dtype::DType;
 use inference::kernels::{
-    Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows, available, select,
+    Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows, available,
+    select,
 };
 use inference::sys::columns::ColumnsMut;
 use std::time::Instant;
@@ -63,11 +64,10 @@ fn line(set: &dyn Kernels, dtype: DType) -> String {
 
 /// Attention of `n_queries` queries of one KV head over 4096 tokens, in GMAC/s (keys and values each count).
 fn attention(set: &dyn Kernels, kind: KvType, n_queries: usize) -> f64 {
-    const HEAD_DIM: usize = 128;
-    const TOKENS: usize = 32;
+    const HEAD_DIM: usize = 64;
     let cache = vec![0x11; 4096 * HEAD_DIM * kind.bytes()];
-    let tiles: Vec<&[u8]> = cache.chunks(TOKENS * HEAD_DIM * kind.bytes()).collect();
-    let (q, visible) = (vec![0.1; n_queries * HEAD_DIM], vec![(0, TOKENS as u32); n_queries]);
+    let tiles: Vec<&[u8]> = cache.chunks(TILE_TOKENS * HEAD_DIM * kind.bytes()).collect();
+    let (q, visible) = (vec![0.1; n_queries * HEAD_DIM], vec![(0, TILE_TOKENS as u32); n_queries]);
     let (mut max, mut sum, mut acc) = (vec![0.0; n_queries], vec![0.0; n_queries], vec![0.0; n_queries * HEAD_DIM]);
     let params = AttendParams { head_dim: HEAD_DIM, scale: 0.1, softcap: None };
     let seconds = time(tiles.len(), |i| {
@@ -101,7 +101,6 @@ fn print_others(set: &dyn Kernels) {
         ("rms_norm", per_element(|x| set.rms_norm(&other, &other, 1e-6, x))),
         ("silu", per_element(|x| set.glu(GateFn::Silu, x, &other))),
         ("rope", per_element(|x| set.rope(RopeStyle::Interleaved, x, &other[..2048], &other[..2048]))),
-        ("store f16", per_element(|x| set.store_kv(KvType::F16, x, &mut bytes[..2 * 4096]))),
     ];
     let listed = nanoseconds.map(|(name, ns)| format!("{name} {ns:.3}")).join(", ");
     println!("{:<7}ns per element: {listed}", set.name());

@@ -12,12 +12,12 @@ mod naive;
 
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::kernels::{GateFn, KvType, RopeStyle};
+use crate::kernels::{GateFn, KvType, RopeStyle, TILE_TOKENS};
 use crate::sys::memory::AlignedBytes;
 use std::ops::Range;
 
 /// Tokens per KV block. Attention tiles and split borders sit at absolute multiples of it, which keeps results independent of chunking.
-pub const BLOCK_TOKENS: usize = 32;
+pub const BLOCK_TOKENS: usize = TILE_TOKENS;
 
 /// Index of a KV block in the storage of a model.
 pub type BlockId = u32;

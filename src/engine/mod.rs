@@ -8,6 +8,7 @@ mod blocks;
 mod device;
 mod driver;
 mod events;
+mod files;
 mod generation;
 mod hooks;
 mod load;

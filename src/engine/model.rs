@@ -1,6 +1,7 @@
 //! A loaded model: weights, tokenizer, KV blocks, and the passes that sessions borrow. Immutable to its users.
 
 use super::blocks::{BlockPool, KvUsage};
+use super::files;
 use super::log::LogLevel;
 use super::pace::Pace;
 use super::runtime::Runtime;
@@ -13,13 +14,13 @@ use crate::formats::gguf::{Gguf, Metadata};
 use crate::kernels::KvType;
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
 use crate::sys::budget::Budget;
-use crate::sys::file::{FileSource, ReadAt};
+use crate::sys::file::ReadAt;
 use crate::sys::job;
-use crate::sys::progress::{Progress, Watched};
+use crate::sys::progress::Progress;
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,7 +42,8 @@ pub enum BackendKind {
 /// What to load, and how.
 #[derive(Clone, Debug, Default)]
 pub struct LoadConfig {
-    /// A GGUF file (one of a split set finds the others), or all parts of a split set.
+    /// A GGUF file (one of a split set finds the others), or all parts of a split set. With `vocab_only` also a `tokenizer.json`, or the
+    /// directory that it lies in.
     pub paths: Vec<PathBuf>,
     /// What is not a path: memory, readers, open files. A whole model, or parts of a split set, also together with `paths`.
     pub sources: Vec<Arc<dyn ReadAt>>,
@@ -55,6 +57,8 @@ pub struct LoadConfig {
     pub kv_bytes: u64,
     /// Load the tokenizer and no weights.
     pub vocab_only: bool,
+    /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
+    pub pre_tokenizer: Option<String>,
     /// Which backend computes.
     pub backend: BackendKind,
 }
@@ -111,21 +115,22 @@ impl Model {
     pub(super) async fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Self>> {
         check_device(&config.device)?;
         let started = Instant::now();
-        let in_file = |e: Error| in_file(e, config);
-        let gguf = open(config, progress).map_err(in_file)?;
+        let in_file = |e: Error| files::named(e, config);
+        let opened = files::open(config, progress).map_err(in_file)?;
         job::pause().await;
-        let tokenizer = Tokenizer::from_gguf_while(gguf.metadata(), progress).map_err(in_file)?;
+        let tokenizer = opened.tokenizer(config, progress).map_err(in_file)?;
+        let gguf = opened.into_gguf();
         job::pause().await;
-        let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).await.map_err(in_file)?;
+        let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
         let n_ctx = default_n_ctx(config, n_ctx_max);
-        let info = describe(&gguf, &tokenizer, spec);
+        let info = describe(gguf.as_ref(), &tokenizer, spec);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
         });
-        let metadata = gguf.into_metadata();
+        let metadata = gguf.map_or_else(Metadata::empty, |gguf| Ok(gguf.into_metadata()))?;
         Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, recommended: OnceCell::new() }))
     }
 
@@ -249,57 +254,14 @@ fn check_device(device: &str) -> Result<()> {
     }
 }
 
-/// Files that published models have beside their weights, by the ends of their names: told apart from a broken GGUF file.
-const COMPANIONS: [&str; 5] = [".json", ".safetensors", ".jinja", ".model", ".txt"];
-
-fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Result<Gguf> {
-    let watched = |source: Arc<dyn ReadAt>| Arc::new(Watched::new(source, progress.clone())) as Arc<dyn ReadAt>;
-    let file = |path: &Path| Ok(watched(Arc::new(FileSource::open(path)?)));
-    source_names(config).try_for_each(|name| refuse_companion(&name))?;
-    match (&config.paths[..], &config.sources[..]) {
-        ([], []) => fail!(InvalidArgument, "no model file was given"),
-        ([path], []) => Gguf::open_with(path, &file),
-        (paths, sources) => {
-            let files = paths.iter().map(|path| file(path));
-            Gguf::from_sources(files.chain(sources.iter().map(|source| Ok(watched(source.clone())))).collect::<Result<_>>()?)
-        }
-    }
-}
-
-fn source_names(config: &LoadConfig) -> impl Iterator<Item = String> {
-    let paths = config.paths.iter().map(|path| path.display().to_string());
-    paths.chain(config.sources.iter().map(|source| source.name().unwrap_or("memory").to_owned()))
-}
-
-fn refuse_companion(name: &str) -> Result<()> {
-    let lower = name.to_ascii_lowercase();
-    if COMPANIONS.iter().any(|end| lower.ends_with(end)) {
-        fail!(
-            Unsupported,
-            "{name}: this build loads models from GGUF files, which hold tokenizer and settings, and from nothing beside them"
-        );
-    }
-    Ok(())
-}
-
-/// An error that says which model it is about: by its first file, where the error does not name a file already.
-fn in_file(e: Error, config: &LoadConfig) -> Error {
-    match source_names(config).next() {
-        Some(name) if !source_names(config).any(|name| e.message().contains(&name)) => e.at(name),
-        _ => e,
-    }
-}
-
 async fn load_weights(
     runtime: &Arc<Runtime>,
     config: &LoadConfig,
-    gguf: &Gguf,
+    gguf: Option<&Gguf>,
     tokenizer: &Tokenizer,
     progress: &Progress,
 ) -> Result<Option<Weights>> {
-    if config.vocab_only || gguf.tensors().next().is_none() {
-        return Ok(None);
-    }
+    let Some(gguf) = gguf.filter(|gguf| !config.vocab_only && gguf.tensors().next().is_some()) else { return Ok(None) };
     let spec = ModelSpec::from_gguf(gguf)?;
     if spec.n_vocab != tokenizer.n_vocab() {
         fail!(Format, "token_embd.weight has {} rows, the tokenizer has {} tokens", spec.n_vocab, tokenizer.n_vocab());
@@ -320,7 +282,7 @@ async fn load_weights(
     Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default() }))
 }
 
-fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
+fn describe(gguf: Option<&Gguf>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
     ModelInfo {
         n_vocab: tokenizer.n_vocab() as u32,
         n_ctx_max: spec.map_or(0, |s| s.n_ctx_max) as u32,
@@ -329,9 +291,9 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),
-        n_params: gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64)),
-        architecture: gguf.metadata().str("general.architecture").unwrap_or("").to_owned(),
-        quantization: main_dtype(gguf),
+        n_params: gguf.map_or(0, |gguf| gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64))),
+        architecture: gguf.and_then(|gguf| gguf.metadata().str("general.architecture").ok()).unwrap_or("").to_owned(),
+        quantization: gguf.map_or_else(String::new, main_dtype),
         device: "cpu".into(),
     }
 }

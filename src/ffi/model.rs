@@ -63,8 +63,11 @@ pub struct inf_model_params {
     /// Handed to wake.
     pub wake_tag: u64,
     /// `{"kv_bytes":1000000000}` limits the keys and values of all sessions together: generations that find no room wait for it, and what no session uses
-    /// goes first. `{"vocab_only":true}` loads the tokenizer and no weights. `{"backend":"candle"}` computes with candle instead of our own kernels: slow, for
-    /// comparison only, as candle has process-wide threads, reads environment variables and does not survive a fork. NULL = none. An unknown key is an error that names it.
+    /// goes first. `{"vocab_only":true}` loads the tokenizer and no weights, also from a `tokenizer.json` (alone, or by the path of its directory, with the
+    /// `tokenizer_config.json` beside it; from memory, their names must end so). `{"backend":"candle"}` computes with candle instead of our own kernels:
+    /// slow, for comparison only, as candle has process-wide threads, reads environment variables and does not survive a fork.
+    /// `{"pre_tokenizer":"default"}` cuts text as that one does, for files that name none or an unknown one: a wrong one gives wrong
+    /// tokens and worse answers. NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -272,8 +275,8 @@ impl Request {
 pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<LoadConfig> {
     let Opened { paths, sources } = opened;
     let (vocab_only, backend) = (json.flag("vocab_only")?, backend_kind(json.text("backend")?.as_deref())?);
-    let kv_bytes = json.bytes("kv_bytes")?;
-    Ok(LoadConfig { paths, sources, vocab_only, backend, kv_bytes, ..LoadConfig::default() })
+    let (kv_bytes, pre_tokenizer) = (json.bytes("kv_bytes")?, json.text("pre_tokenizer")?);
+    Ok(LoadConfig { paths, sources, vocab_only, backend, kv_bytes, pre_tokenizer, ..LoadConfig::default() })
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {

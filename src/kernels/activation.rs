@@ -1,6 +1,6 @@
 //! How quantised activation rows lie in memory: planes, so that a vector load never straddles two blocks. Shared by all kernel sets.
 
-use super::block::blocks;
+use super::block::{blocks, blocks_mut};
 use super::contract::Activation;
 
 /// Activation rows and their planes begin at multiples of this: one 256-bit vector.
@@ -14,7 +14,7 @@ const fn block_of(layout: Activation) -> (usize, usize) {
     match layout {
         Activation::F32 => (1, size_of::<f32>()),
         Activation::Q8Block32 => (32, 32 + 2 * size_of::<f32>()),
-        Activation::Q8Block256 => (256, 256 + 16 * size_of::<i16>() + size_of::<f32>()),
+        Activation::Q8Block256 => (256, 256 + (16 + 8) * size_of::<i16>() + size_of::<f32>()),
     }
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Q8Row32<'a> {
     pub quants: &'a [[u8; 32]],
     /// `(n_blocks,)`
     pub scales: &'a [[u8; 4]],
-    /// `(n_blocks,)`: the scale times the sum of the quants.
+    /// `(n_blocks,)` of `i32`: the sum of the quants.
     pub sums: &'a [[u8; 4]],
 }
 
@@ -87,20 +87,16 @@ impl<'a> Q8Row32Mut<'a> {
 pub(crate) struct Q8Row256<'a> {
     /// `(n_blocks, 256)` signed bytes in `-127..=127`
     pub quants: &'a [[[u8; 32]; 8]],
-    /// `(n_blocks, 16)` of `i16`: sums of 16 quants each, where group `g` lies at [`sum_index`]`(g)`.
-    pub sums: &'a [[u8; 32]],
+    /// `(n_blocks, 16)` of `i16`, two to a word: sums of 16 quants each.
+    pub sums_16: &'a [[[u8; 4]; 8]],
+    /// `(n_blocks, 8)` of `i16`, two to a word: sums of 32 quants each.
+    pub sums_32: &'a [[[u8; 4]; 4]],
     /// `(n_blocks,)`
     pub scales: &'a [[u8; 4]],
 }
 
-/// Where the sum of the 16-element group `g` of a 256-block lies: even groups first, then odd ones. Each 32-element vector holds one even
-/// and one odd group, so the two 128-bit halves of a vector meet their sums (and the scales, kept in the same order) without a permutation.
-pub(crate) const fn sum_index(g: usize) -> usize {
-    8 * (g % 2) + g / 2
-}
-
 // SAFETY: nested arrays of bytes.
-unsafe impl super::block::Block for [[u8; 32]; 8] {}
+unsafe impl<const N: usize, const M: usize> super::block::Block for [[u8; N]; M] {}
 
 impl<'a> Q8Row256<'a> {
     /// The planes of a row of `n_blocks` blocks.
@@ -110,10 +106,11 @@ impl<'a> Q8Row256<'a> {
     #[inline]
     pub(crate) fn new(bytes: &'a [u8], n_blocks: usize) -> Self {
         let (quants, rest) = bytes.split_at(256 * n_blocks);
-        let (sums, rest) = rest.split_at(32 * n_blocks);
+        let (sums_16, rest) = rest.split_at(32 * n_blocks);
+        let (sums_32, rest) = rest.split_at(16 * n_blocks);
         // As in `Q8Row32::new`.
-        let (sums, scales) = (&blocks(sums)[..n_blocks], &blocks(&rest[..4 * n_blocks])[..n_blocks]);
-        Self { quants: &blocks(quants)[..n_blocks], sums, scales }
+        let (sums_16, sums_32) = (&blocks(sums_16)[..n_blocks], &blocks(sums_32)[..n_blocks]);
+        Self { quants: &blocks(quants)[..n_blocks], sums_16, sums_32, scales: &blocks(&rest[..4 * n_blocks])[..n_blocks] }
     }
 }
 
@@ -122,7 +119,9 @@ pub(crate) struct Q8Row256Mut<'a> {
     /// `(n_blocks, 256)`
     pub quants: &'a mut [[u8; 256]],
     /// `(n_blocks, 16)` of `i16`
-    pub sums: &'a mut [[u8; 32]],
+    pub sums_16: &'a mut [[[u8; 2]; 16]],
+    /// `(n_blocks, 8)` of `i16`
+    pub sums_32: &'a mut [[[u8; 2]; 8]],
     /// `(n_blocks,)`
     pub scales: &'a mut [[u8; 4]],
 }
@@ -131,9 +130,10 @@ impl<'a> Q8Row256Mut<'a> {
     /// As [`Q8Row256::new`].
     pub(crate) fn new(bytes: &'a mut [u8], n_blocks: usize) -> Self {
         let (quants, rest) = bytes.split_at_mut(256 * n_blocks);
-        let (sums, rest) = rest.split_at_mut(32 * n_blocks);
-        let scales = &mut rest[..4 * n_blocks];
-        Self { quants: quants.as_chunks_mut().0, sums: sums.as_chunks_mut().0, scales: scales.as_chunks_mut().0 }
+        let (sums_16, rest) = rest.split_at_mut(32 * n_blocks);
+        let (sums_32, rest) = rest.split_at_mut(16 * n_blocks);
+        let scales = rest[..4 * n_blocks].as_chunks_mut().0;
+        Self { quants: quants.as_chunks_mut().0, sums_16: blocks_mut(sums_16), sums_32: blocks_mut(sums_32), scales }
     }
 }
 

@@ -25,6 +25,17 @@ pub(crate) fn blocks<B: Block>(bytes: &[u8]) -> &[B] {
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<B>()) }
 }
 
+/// As [`blocks`], to be written.
+///
+/// # Panics
+/// As [`blocks`].
+pub(crate) fn blocks_mut<B: Block>(bytes: &mut [u8]) -> &mut [B] {
+    const { assert!(align_of::<B>() == 1 && size_of::<B>() > 0) };
+    assert!(bytes.len().is_multiple_of(size_of::<B>()), "{} bytes are not whole blocks of {}", bytes.len(), size_of::<B>());
+    // SAFETY: as in `blocks`; a block has no padding, so whatever is written leaves initialised bytes.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size_of::<B>()) }
+}
+
 /// A little-endian `f16` at any address.
 #[derive(Clone, Copy)]
 #[repr(transparent)]

@@ -10,7 +10,7 @@ pub enum Activation {
     F32,
     /// For weights with blocks of 32: int8 with a scale (and the sum, for types with a minimum) per 32.
     Q8Block32,
-    /// For k-quants: int8 with a scale per 256, and sums per 16.
+    /// For k-quants: int8 with a scale per 256, and sums per 16 and per 32.
     Q8Block256,
 }
 
@@ -25,15 +25,26 @@ impl Activation {
     }
 }
 
-/// Whole rows of a weight matrix in its storage type.
+/// Whole rows of a weight matrix in its storage type: as they lie in a file, or in tiles.
 #[derive(Clone, Copy)]
 pub struct WeightRows<'a> {
     /// Storage type.
     pub dtype: DType,
     /// Elements per row.
     pub n_cols: usize,
-    /// `(n_rows, dtype.row_bytes(n_cols))`
+    /// Rows that [`Kernels::pack`] made one tile of; 1 for rows as in a file.
+    pub tile_rows: usize,
+    /// Rows of the first tile that are not meant; below `tile_rows`.
+    pub skip: usize,
+    /// `(tiles, tile_rows * dtype.row_bytes(n_cols))`: whole tiles, the first and last perhaps meant in part.
     pub bytes: &'a [u8],
+}
+
+impl<'a> WeightRows<'a> {
+    /// Rows as they lie in a file.
+    pub const fn stored(dtype: DType, n_cols: usize, bytes: &'a [u8]) -> Self {
+        Self { dtype, n_cols, tile_rows: 1, skip: 0, bytes }
+    }
 }
 
 /// Activation rows, quantised by [`Kernels::quantize`] as [`Activation::of`] the weights says.
@@ -82,12 +93,17 @@ impl KvType {
     }
 }
 
-/// Keys and values of one KV head in one block, token-major.
+/// Tokens of a [`KvTile`]: whole vectors of scores in every instruction set, and little enough that a tile's keys and values stay in the
+/// first-level cache while many queries read them.
+pub const TILE_TOKENS: usize = 32;
+
+/// Keys and values of one KV head in one block. Keys lie element by element, so that the scores of all tokens grow side by side in whole
+/// vectors; values lie token by token, so that an output grows the same way.
 #[derive(Clone, Copy)]
 pub struct KvTile<'a> {
-    /// `(n_tokens, head_dim)` in `kind`
+    /// `(head_dim, TILE_TOKENS)` in `kind`
     pub keys: &'a [u8],
-    /// `(n_tokens, head_dim)` in `kind`
+    /// `(TILE_TOKENS, head_dim)` in `kind`
     pub values: &'a [u8],
     /// Storage type of both.
     pub kind: KvType,
@@ -125,11 +141,21 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     /// Quantises one row `x` into `out` (`activation_bytes` long).
     fn quantize(&self, layout: Activation, x: &[f32], out: &mut [u8]);
 
+    /// Rows that this set wants in one tile; 1 = as they lie in a file. Products take either.
+    fn tile_rows(&self) -> usize {
+        1
+    }
+
+    /// Writes `tile_rows` rows, as they lie in a file, as one `tile` of as many bytes.
+    fn pack(&self, _dtype: DType, rows: &[u8], tile: &mut [u8]) {
+        tile.copy_from_slice(rows);
+    }
+
     /// `out.row(m)[i] = weights.row(i) . x.row(m)` for every row `i` of `weights` (as many as `out` has columns).
     fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>);
 
-    /// Expands one row (whole blocks) to `f32`.
-    fn dequantize(&self, dtype: DType, row: &[u8], out: &mut [f32]);
+    /// Expands one row (that of `row.skip` in one tile) to `f32`.
+    fn dequantize(&self, row: WeightRows<'_>, out: &mut [f32]);
 
     /// `out = x / sqrt(mean(x^2) + eps) * weight`
     fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
@@ -143,8 +169,11 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     /// Rotates the first `2 * cos.len()` elements of `head` by the angles given as `cos` and `sin`.
     fn rope(&self, style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]);
 
-    /// Stores `x` as `kind` into `out` (`x.len() * kind.bytes()` long).
-    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]);
+    /// Stores a `key` (`(head_dim,)`) as `token` of [`KvTile::keys`].
+    fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize);
+
+    /// Stores a `value` (`(head_dim,)`) as `token` of [`KvTile::values`].
+    fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize);
 
     /// Folds the tokens `visible[i].0 .. visible[i].1` of `tile` into the state of query row `i`, for all rows of `q` (`(n_queries, head_dim)`).
     /// An empty range leaves its row untouched. Tiles come in ascending order; a row's bits depend on its own ranges alone, and what a

@@ -7,6 +7,7 @@
 mod activation;
 mod block;
 mod contract;
+mod packed;
 mod reference;
 mod select;
 mod shape;
@@ -15,7 +16,9 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use contract::{Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows};
+pub use contract::{
+    Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows,
+};
 pub use reference::Reference;
 pub use select::{available, select};
 #[cfg(target_arch = "x86_64")]

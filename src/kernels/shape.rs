@@ -1,7 +1,7 @@
 //! The shapes of products, checked once at the entry of every set, so that what follows may slice without doubt.
 
 use super::activation::row_bytes;
-use super::contract::{Activation, ActivationRows, AttendParams, KvTile, SoftmaxState, WeightRows};
+use super::contract::{Activation, ActivationRows, AttendParams, KvTile, KvType, SoftmaxState, TILE_TOKENS, WeightRows};
 use crate::sys::columns::ColumnsMut;
 
 /// Row sizes of a checked product.
@@ -9,8 +9,8 @@ use crate::sys::columns::ColumnsMut;
 pub(crate) struct MatmulShape {
     /// Rows of the weights: columns of the output.
     pub n_out: usize,
-    /// Bytes of a weight row.
-    weight_bytes: usize,
+    /// Bytes of a row of weights, or of a row of tiles.
+    tile_bytes: usize,
     /// Bytes of an activation row.
     pub activation_bytes: usize,
 }
@@ -23,17 +23,20 @@ impl MatmulShape {
     pub(crate) fn check(weights: &WeightRows<'_>, x: &ActivationRows<'_>, out: &ColumnsMut<'_, f32>) -> Self {
         let n_out = out.range().len();
         let activation_bytes = row_bytes(Activation::of(weights.dtype), weights.n_cols);
-        let weight_bytes = weights.dtype.row_bytes(weights.n_cols);
-        assert_eq!(weight_bytes.and_then(|n| n.checked_mul(n_out)), Some(weights.bytes.len()), "bytes of {n_out} weight rows");
+        let tile_bytes = weights.dtype.row_bytes(weights.n_cols).and_then(|n| n.checked_mul(weights.tile_rows));
+        let n_tiles = n_out.checked_add(weights.skip).map(|n| n.div_ceil(weights.tile_rows));
+        let n_bytes = tile_bytes.zip(n_tiles).and_then(|(bytes, n)| bytes.checked_mul(n));
+        assert_eq!(n_bytes, Some(weights.bytes.len()), "bytes of {n_out} weight rows");
+        assert!(weights.skip < weights.tile_rows, "{} rows of a tile of {}", weights.skip, weights.tile_rows);
         assert_eq!(activation_bytes.checked_mul(x.n_rows), Some(x.bytes.len()), "bytes of {} activation rows", x.n_rows);
         assert_eq!(x.n_rows, out.n_rows(), "rows of the output");
-        Self { n_out, weight_bytes: weight_bytes.unwrap_or(0), activation_bytes }
+        Self { n_out, tile_bytes: tile_bytes.unwrap_or(0), activation_bytes }
     }
 
-    /// Row `i` of the weights.
+    /// Tile `i` of the weights; of rows as in a file, row `i`.
     #[inline]
-    pub(crate) fn weight_row<'a>(&self, weights: &WeightRows<'a>, i: usize) -> &'a [u8] {
-        &weights.bytes[i * self.weight_bytes..(i + 1) * self.weight_bytes]
+    pub(crate) fn tile_row<'a>(&self, weights: &WeightRows<'a>, i: usize) -> &'a [u8] {
+        &weights.bytes[i * self.tile_bytes..(i + 1) * self.tile_bytes]
     }
 
     /// Row `m` of the activations.
@@ -47,17 +50,18 @@ impl MatmulShape {
 pub(crate) struct AttendShape;
 
 impl AttendShape {
-    /// Returns the number of tokens in the tile.
-    ///
     /// # Panics
     /// If the parts do not fit together, as [`MatmulShape::check`].
-    pub(crate) fn check(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible: &[(u32, u32)], state: &SoftmaxState<'_>) -> usize {
-        let (n, row) = (params.head_dim, params.head_dim * tile.kind.bytes());
-        let n_tokens = tile.keys.len().checked_div(row).unwrap_or(0);
-        assert!(n > 0 && tile.keys.len() == n_tokens * row && tile.values.len() == tile.keys.len(), "a tile is whole tokens");
+    pub(crate) fn check(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible: &[(u32, u32)], state: &SoftmaxState<'_>) {
+        let (n, n_bytes) = (params.head_dim, tile_bytes(tile.kind, params.head_dim));
+        assert!(n > 0 && tile.keys.len() == n_bytes && tile.values.len() == n_bytes, "a tile has {n_bytes} bytes of each");
         assert_eq!(Some(q.len()), visible.len().checked_mul(n), "elements of {} queries", visible.len());
         assert!(state.max.len() == visible.len() && state.sum.len() == visible.len() && state.acc.len() == q.len(), "a state per query");
-        assert!(visible.iter().all(|v| v.0 >= v.1 || v.1 as usize <= n_tokens), "tokens outside a tile of {n_tokens}");
-        n_tokens
+        assert!(visible.iter().all(|v| v.0 >= v.1 || v.1 as usize <= TILE_TOKENS), "tokens outside a tile of {TILE_TOKENS}");
     }
+}
+
+/// Bytes of the keys of a tile; the values take as many.
+pub(crate) const fn tile_bytes(kind: KvType, head_dim: usize) -> usize {
+    TILE_TOKENS * head_dim * kind.bytes()
 }

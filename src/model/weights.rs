@@ -8,7 +8,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::{Gguf, TensorInfo};
-use crate::kernels::{self, Kernels as _};
+use crate::kernels::{self, Kernels as _, WeightRows};
 use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_vec};
 use std::collections::HashSet;
@@ -141,7 +141,7 @@ impl<B: Backend> Loader<'_, B> {
         let n = self.spec.n_rot / 2;
         let tensor = self.read(&name, &[n]).await?;
         let mut factors: Vec<f32> = try_vec(n)?;
-        kernels::Reference.dequantize(tensor.dtype, tensor.data.as_slice(), &mut factors);
+        kernels::Reference.dequantize(WeightRows::stored(tensor.dtype, n, tensor.data.as_slice()), &mut factors);
         self.spec.rope(Some(&factors))
     }
 

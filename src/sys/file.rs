@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::fail;
+use crate::sys::memory::try_vec;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -51,6 +52,30 @@ pub(crate) fn read_pieces(source: &dyn ReadAt, mut offset: u64, mut dst: &mut [u
         offset = offset.saturating_add(n as u64);
     }
     Ok(())
+}
+
+/// All bytes of `source`, at most `most`.
+///
+/// # Errors
+/// `Format` if there are more; `OutOfMemory`; those of [`ReadAt::read_exact_at`].
+pub fn read_all(source: &dyn ReadAt, most: usize) -> Result<Vec<u8>> {
+    let name = source.name().unwrap_or("source");
+    let Some(len) = usize::try_from(source.len()).ok().filter(|&len| len <= most) else {
+        fail!(Format, "{name}: {} bytes, expected {most} at most", source.len());
+    };
+    let mut bytes = try_vec(len)?;
+    source.read_exact_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// True if there is something at `path` that may be looked at.
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+/// True if `path` is a directory.
+pub fn is_directory(path: &Path) -> bool {
+    path.is_dir()
 }
 
 impl fmt::Debug for dyn ReadAt {

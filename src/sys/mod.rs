@@ -15,4 +15,5 @@ pub mod panic;
 pub mod pool;
 pub mod process;
 pub mod progress;
+pub mod stack;
 pub mod thread;

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::backend::naive::{self, assert_close, noise, widen};
     use crate::error::ErrorKind;
-    use crate::kernels::{Kernels as _, Reference};
+    use crate::kernels::{Kernels as _, Reference, WeightRows};
 
     const ROWS: usize = 17;
     const COLS: usize = 512;
@@ -208,7 +208,7 @@ mod tests {
             let mut want = vec![0.0; COLS];
             let row_bytes = tensor.data.as_slice().len() / ROWS;
             for (bytes, got) in tensor.data.as_slice().chunks(row_bytes).zip(values(got).chunks(COLS)) {
-                Reference.dequantize(dtype, bytes, &mut want);
+                Reference.dequantize(WeightRows::stored(dtype, want.len(), bytes), &mut want);
                 assert_close(dtype.name(), got, &widen(&want), 1e-7);
             }
         }

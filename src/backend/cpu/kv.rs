@@ -14,14 +14,14 @@ pub struct Kv {
     pub(super) blocks: Vec<AlignedBytes>,
 }
 
-/// What lies where in a block: `(n_layers, K | V, n_kv_heads, BLOCK_TOKENS, head_dim)` in `kind`.
+/// What lies where in a block: `(n_layers, K | V, n_kv_heads)` halves of a [`KvTile`].
 #[derive(Clone, Copy)]
 pub(super) struct BlockLayout {
     pub(super) kind: KvType,
     n_layers: usize,
     n_kv_heads: usize,
-    /// Bytes of one token of one head.
-    pub(super) head_bytes: usize,
+    /// Bytes of the keys, or of the values, of one head.
+    tile_bytes: usize,
 }
 
 /// Keys or values.
@@ -39,18 +39,17 @@ impl BlockLayout {
         if factors.into_iter().try_fold(1_usize, usize::checked_mul).is_none() {
             fail!(InvalidArgument, "cpu: a KV block of {shape:?} has more bytes than memory can have");
         }
-        Ok(Self { kind, n_layers, n_kv_heads, head_bytes: head_dim * kind.bytes() })
+        Ok(Self { kind, n_layers, n_kv_heads, tile_bytes: BLOCK_TOKENS * head_dim * kind.bytes() })
     }
 
     fn block_bytes(&self) -> usize {
         self.tile(self.n_layers, Half::Keys, 0).start
     }
 
-    /// The bytes of all tokens of one head: `(BLOCK_TOKENS, head_dim)`.
+    /// The bytes of all tokens of one head.
     pub(super) fn tile(&self, layer: usize, half: Half, head: usize) -> Range<usize> {
-        let bytes = BLOCK_TOKENS * self.head_bytes;
-        let start = ((layer * 2 + usize::from(half == Half::Values)) * self.n_kv_heads + head) * bytes;
-        start..start + bytes
+        let start = ((layer * 2 + usize::from(half == Half::Values)) * self.n_kv_heads + head) * self.tile_bytes;
+        start..start + self.tile_bytes
     }
 }
 

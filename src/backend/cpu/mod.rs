@@ -62,7 +62,7 @@ impl Backend for Cpu {
     }
 
     fn matrix(&self, tensor: HostTensor) -> Result<Matrix> {
-        Matrix::new(tensor)
+        Matrix::new(self, tensor)
     }
 
     fn vector(&self, tensor: HostTensor) -> Result<Vector> {

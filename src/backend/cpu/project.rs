@@ -34,7 +34,7 @@ pub(super) fn embed(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, table: &Matrix
     cpu.pool.for_chunks(residual, rows_per_task * n_embd, &|task, chunk| {
         for (out, &token) in chunk.chunks_mut(n_embd).zip(&batch.tokens[task * rows_per_task..]) {
             let row = table.rows(token as usize..token as usize + 1);
-            cpu.kernels.dequantize(row.dtype, row.bytes, out);
+            cpu.kernels.dequantize(row, out);
         }
     })
 }

@@ -8,7 +8,7 @@ use crate::backend::naive::{self, assert_close, noise, widen};
 use crate::backend::{BlockId, Rope};
 use crate::dtype::DType;
 use crate::error::ErrorKind;
-use crate::kernels::{self, RopeStyle};
+use crate::kernels::{self, RopeStyle, WeightRows};
 use crate::sys::memory::AlignedBytes;
 use crate::sys::pool::PoolConfig;
 
@@ -111,7 +111,7 @@ fn projections_of_one_stage_may_be_stored_differently() {
         let row_bytes = tensor.dtype.row_bytes(SHAPE.n_embd).unwrap();
         let mut all = vec![0.0; tensor.n_rows * SHAPE.n_embd];
         for (row, out) in tensor.data.as_slice().chunks(row_bytes).zip(all.chunks_mut(SHAPE.n_embd)) {
-            cpu.kernels.dequantize(tensor.dtype, row, out);
+            cpu.kernels.dequantize(WeightRows::stored(tensor.dtype, SHAPE.n_embd, row), out);
         }
         all
     });

@@ -1,4 +1,4 @@
-//! Weights as the kernels take them: matrices in their storage type, vectors in `f32`.
+//! Weights as the kernels take them: matrices in their storage type, packed in tiles; vectors in `f32`.
 
 use super::Cpu;
 use crate::backend::{HostTensor, Linear};
@@ -9,14 +9,19 @@ use crate::kernels::{Activation, WeightRows};
 use crate::sys::memory::{AlignedBytes, try_vec};
 use std::ops::Range;
 
+/// Bytes that a task packs: a tenth of a millisecond.
+const PACK_BYTES: usize = 64 << 10;
+
 /// A weight matrix `(n_out, n_in)`.
 pub struct Matrix {
     dtype: DType,
     pub(super) n_out: usize,
     pub(super) n_in: usize,
-    /// `dtype.row_bytes(n_in)`
-    row_bytes: usize,
-    /// `(n_out, row_bytes)`
+    /// Rows of a tile.
+    tile_rows: usize,
+    /// `tile_rows * dtype.row_bytes(n_in)`
+    tile_bytes: usize,
+    /// `(n_out / tile_rows, tile_bytes)`, rounded up
     data: AlignedBytes,
 }
 
@@ -27,17 +32,30 @@ pub struct Vector {
 }
 
 impl Matrix {
-    /// The matrix in `tensor`, as it is stored.
-    pub(super) fn new(tensor: HostTensor) -> Result<Self> {
+    /// The matrix in `tensor`, packed in place by the kernels and on the threads of `cpu`.
+    pub(super) fn new(cpu: &Cpu, tensor: HostTensor) -> Result<Self> {
         let row_bytes = check(&tensor)?;
         let HostTensor { dtype, n_rows, n_cols, data, .. } = tensor;
-        Ok(Self { dtype, n_out: n_rows, n_in: n_cols, row_bytes, data })
+        let tile_rows = cpu.kernels.tile_rows();
+        // `check` has seen that the rows fit memory, and a tile is a few more at most.
+        let tile_bytes = row_bytes.saturating_mul(tile_rows);
+        let mut data = padded(data, n_rows.div_ceil(tile_rows).saturating_mul(tile_bytes))?;
+        if tile_rows > 1 {
+            pack(cpu, dtype, data.as_mut_slice(), tile_bytes)?;
+        }
+        Ok(Self { dtype, n_out: n_rows, n_in: n_cols, tile_rows, tile_bytes, data })
     }
 
     /// Rows `range`, which must exist.
     pub(super) fn rows(&self, range: Range<usize>) -> WeightRows<'_> {
-        let bytes = &self.data.as_slice()[range.start * self.row_bytes..range.end * self.row_bytes];
-        WeightRows { dtype: self.dtype, n_cols: self.n_in, bytes }
+        let tiles = range.start / self.tile_rows..range.end.div_ceil(self.tile_rows);
+        WeightRows {
+            dtype: self.dtype,
+            n_cols: self.n_in,
+            tile_rows: self.tile_rows,
+            skip: range.start % self.tile_rows,
+            bytes: &self.data.as_slice()[tiles.start * self.tile_bytes..tiles.end * self.tile_bytes],
+        }
     }
 
     /// How activations are stored for a product with it.
@@ -51,6 +69,32 @@ impl Matrix {
     }
 }
 
+/// `data` with zeros behind it, up to `len` bytes.
+fn padded(data: AlignedBytes, len: usize) -> Result<AlignedBytes> {
+    let n = data.as_slice().len();
+    if n == len {
+        return Ok(data);
+    }
+    let mut longer = AlignedBytes::zeroed(len)?;
+    longer.as_mut_slice()[..n].copy_from_slice(data.as_slice());
+    Ok(longer)
+}
+
+/// Makes a tile of each `tile_bytes` of rows in `data`.
+fn pack(cpu: &Cpu, dtype: DType, data: &mut [u8], tile_bytes: usize) -> Result<()> {
+    let mut scratch = try_vec::<Vec<u8>>(cpu.pool.n_threads())?;
+    for own in &mut scratch {
+        *own = try_vec(tile_bytes)?;
+    }
+    let tiles_per_task = PACK_BYTES.div_ceil(tile_bytes);
+    cpu.pool.for_chunks_with(data, tiles_per_task * tile_bytes, &mut scratch, &|_, tiles, rows| {
+        for tile in tiles.chunks_mut(tile_bytes) {
+            rows.copy_from_slice(tile);
+            cpu.kernels.pack(dtype, rows, tile);
+        }
+    })
+}
+
 impl Vector {
     /// The vector in `tensor`, expanded by the kernels of `cpu`.
     pub(super) fn new(cpu: &Cpu, tensor: &HostTensor) -> Result<Self> {
@@ -59,7 +103,7 @@ impl Vector {
             fail!(Format, "{}: {} rows, expected a vector", tensor.name, tensor.n_rows);
         }
         let mut values = try_vec(tensor.n_cols)?;
-        cpu.kernels.dequantize(tensor.dtype, tensor.data.as_slice(), &mut values);
+        cpu.kernels.dequantize(WeightRows::stored(tensor.dtype, tensor.n_cols, tensor.data.as_slice()), &mut values);
         Ok(Self { values })
     }
 }

@@ -1,7 +1,7 @@
 //! Attention over one tile, one query and one token at a time: scores, then their softmax folded into the running state.
 
 use crate::kernels::block::blocks;
-use crate::kernels::contract::{AttendParams, KvTile, KvType, SoftmaxState};
+use crate::kernels::contract::{AttendParams, KvTile, KvType, SoftmaxState, TILE_TOKENS};
 use crate::kernels::shape::AttendShape;
 use half::f16;
 
@@ -15,34 +15,29 @@ pub(crate) fn attend(params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible
     for (i, &(start, end)) in visible.iter().enumerate() {
         let (q, acc) = (&q[i * n..(i + 1) * n], &mut state.acc[i * n..(i + 1) * n]);
         for token in start as usize..end as usize {
-            let score = score(params, q, tile.kind, token_row(tile.keys, tile.kind, token, n));
+            let score = score(params, q, &tile, token);
             let max = state.max[i].max(score);
             let (shrink, weight) = ((state.max[i] - max).exp(), (score - max).exp());
             state.max[i] = max;
             state.sum[i] = state.sum[i] * shrink + weight;
-            let value = token_row(tile.values, tile.kind, token, n);
             for (j, acc) in acc.iter_mut().enumerate() {
-                *acc = *acc * shrink + weight * element(tile.kind, value, j);
+                *acc = *acc * shrink + weight * element(tile.kind, tile.values, token * n + j);
             }
         }
     }
 }
 
 /// `scale * (q . key)`, capped if the model says so.
-fn score(params: &AttendParams, q: &[f32], kind: KvType, key: &[u8]) -> f32 {
-    let dot: f64 = q.iter().enumerate().map(|(j, q)| f64::from(*q) * f64::from(element(kind, key, j))).sum();
+fn score(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, token: usize) -> f32 {
+    let key = |j: usize| f64::from(element(tile.kind, tile.keys, j * TILE_TOKENS + token));
+    let dot: f64 = q.iter().enumerate().map(|(j, q)| f64::from(*q) * key(j)).sum();
     let score = dot as f32 * params.scale;
     params.softcap.map_or(score, |cap| cap * (score / cap).tanh())
 }
 
-fn token_row(tile: &[u8], kind: KvType, token: usize, head_dim: usize) -> &[u8] {
-    let bytes = head_dim * kind.bytes();
-    &tile[token * bytes..(token + 1) * bytes]
-}
-
-fn element(kind: KvType, row: &[u8], i: usize) -> f32 {
+fn element(kind: KvType, tile: &[u8], i: usize) -> f32 {
     match kind {
-        KvType::F32 => f32::from_ne_bytes(blocks(row)[i]),
-        KvType::F16 => f16::from_ne_bytes(blocks(row)[i]).to_f32(),
+        KvType::F32 => f32::from_ne_bytes(blocks(tile)[i]),
+        KvType::F16 => f16::from_ne_bytes(blocks(tile)[i]).to_f32(),
     }
 }

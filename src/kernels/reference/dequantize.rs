@@ -30,7 +30,7 @@ pub(crate) fn dequantize(dtype: DType, row: &[u8], out: &mut [f32]) {
 }
 
 /// A `bf16` is the upper half of an `f32`.
-pub(super) fn bf16_to_f32(x: [u8; 2]) -> f32 {
+pub(crate) fn bf16_to_f32(x: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(x)) << 16)
 }
 
@@ -41,21 +41,36 @@ fn elements<const N: usize>(row: &[u8], out: &mut [f32], widen: impl Fn([u8; N])
 }
 
 fn blocks_of_32<B: Unpack<Plain32>>(row: &[u8], out: &mut [f32]) {
-    for (out, block) in out.chunks_exact_mut(32).zip(blocks::<B>(row)) {
-        let block = block.unpack();
-        for (out, q) in out.iter_mut().zip(block.q) {
-            *out = block.d * f32::from(q) + block.m;
-        }
+    for (out, block) in out.as_chunks_mut().0.iter_mut().zip(blocks::<B>(row)) {
+        block.unpack().expand(out);
     }
 }
 
 fn blocks_of_256<B: Unpack<Plain256>>(row: &[u8], out: &mut [f32]) {
-    for (out, block) in out.chunks_exact_mut(256).zip(blocks::<B>(row)) {
-        let block = block.unpack();
-        for (i, (out, q)) in out.iter_mut().zip(block.q).enumerate() {
-            let scale = block.d * f32::from(block.scales[i / 16]);
-            let min = block.dmin * f32::from(block.mins[i / 16]);
-            *out = scale * f32::from(q) - min;
+    for (out, block) in out.as_chunks_mut().0.iter_mut().zip(blocks::<B>(row)) {
+        block.unpack().expand(out);
+    }
+}
+
+impl Plain32 {
+    /// Its weights.
+    pub(crate) fn expand(&self, out: &mut [f32; 32]) {
+        let (d, m) = (self.d.to_f32(), self.m.to_f32());
+        for (out, q) in out.iter_mut().zip(self.q) {
+            *out = d * f32::from(q) + m;
+        }
+    }
+}
+
+impl Plain256 {
+    /// Its weights.
+    pub(crate) fn expand(&self, out: &mut [f32; 256]) {
+        let (d, dmin) = (self.d.to_f32(), self.dmin.to_f32());
+        for (g, (out, q)) in out.as_chunks_mut::<16>().0.iter_mut().zip(self.q.as_chunks::<16>().0).enumerate() {
+            let (scale, min) = (d * f32::from(self.scales[g]), dmin * f32::from(self.mins[g]));
+            for (out, q) in out.iter_mut().zip(q) {
+                *out = scale * f32::from(*q) - min;
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::dequantize::bf16_to_f32;
 use super::unpack::{Plain32, Plain256, Unpack};
 use crate::dtype::DType;
-use crate::kernels::activation::{Q8Row32, Q8Row256, sum_index};
+use crate::kernels::activation::{Q8Row32, Q8Row256};
 use crate::kernels::block::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, F16Bytes, blocks,
 };
@@ -13,16 +13,17 @@ use crate::kernels::contract::{ActivationRows, WeightRows};
 use crate::kernels::shape::MatmulShape;
 use crate::sys::columns::ColumnsMut;
 
-/// See [`Kernels::matmul`](crate::kernels::Kernels::matmul).
+/// See [`Kernels::matmul`](crate::kernels::Kernels::matmul); for rows as in a file.
 ///
 /// # Panics
 /// If the shapes do not agree.
 pub(crate) fn matmul(weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
+    assert_eq!(weights.tile_rows, 1, "the reference reads rows as in a file");
     let shape = MatmulShape::check(&weights, &x, out);
     for m in 0..x.n_rows {
         let (x, out) = (shape.activation_row(&x, m), out.row(m));
         for (i, out) in out.iter_mut().enumerate() {
-            *out = dot(weights.dtype, shape.weight_row(&weights, i), x);
+            *out = dot(weights.dtype, shape.tile_row(&weights, i), x);
         }
     }
 }
@@ -61,8 +62,9 @@ fn dot_32<B: Unpack<Plain32>>(w: &[u8], x: &[u8]) -> f32 {
     for (b, block) in w.iter().enumerate() {
         let block = block.unpack();
         let quants: i32 = block.q.iter().zip(&x.quants[b]).map(|(w, x)| product(*w, *x)).sum();
-        acc = (block.d * f32::from_ne_bytes(x.scales[b])).mul_add(quants as f32, acc);
-        acc = block.m.mul_add(f32::from_ne_bytes(x.sums[b]), acc);
+        let scale = f32::from_ne_bytes(x.scales[b]);
+        acc = (block.d.to_f32() * scale).mul_add(quants as f32, acc);
+        acc = block.m.to_f32().mul_add(scale * i32::from_ne_bytes(x.sums[b]) as f32, acc);
     }
     acc
 }
@@ -73,16 +75,17 @@ fn dot_256<B: Unpack<Plain256>>(w: &[u8], x: &[u8]) -> f32 {
     let mut acc = 0.0_f32;
     for (b, block) in w.iter().enumerate() {
         let block = block.unpack();
-        let (quants, sums, scale) = (x.quants[b].as_flattened(), x.sums[b].as_chunks().0, f32::from_ne_bytes(x.scales[b]));
+        let (quants, sums, scale) =
+            (x.quants[b].as_flattened(), x.sums_16[b].as_flattened().as_chunks().0, f32::from_ne_bytes(x.scales[b]));
         let (mut scaled, mut mins) = (0, 0);
         for g in 0..16 {
             let group = 16 * g..16 * (g + 1);
             let quants: i32 = block.q[group.clone()].iter().zip(&quants[group]).map(|(w, x)| product(*w, *x)).sum();
             scaled += i32::from(block.scales[g]) * quants;
-            mins += i32::from(block.mins[g]) * i32::from(i16::from_ne_bytes(sums[sum_index(g)]));
+            mins += i32::from(block.mins[g]) * i32::from(i16::from_ne_bytes(sums[g]));
         }
-        acc = (block.d * scale).mul_add(scaled as f32, acc);
-        acc = (-block.dmin * scale).mul_add(mins as f32, acc);
+        acc = (block.d.to_f32() * scale).mul_add(scaled as f32, acc);
+        acc = (-block.dmin.to_f32() * scale).mul_add(mins as f32, acc);
     }
     acc
 }

@@ -2,14 +2,17 @@
 
 mod attention;
 mod dequantize;
+mod kv;
 mod matmul;
 mod pointwise;
 mod quantize;
 pub(crate) mod unpack;
 
+pub(in crate::kernels) use dequantize::bf16_to_f32;
+pub(in crate::kernels) use unpack::{Plain32, Plain256, Unpack};
+
 use super::activation::row_bytes;
 use super::contract::{Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows};
-use crate::dtype::DType;
 use crate::sys::columns::ColumnsMut;
 
 /// The set named `"scalar"`; every machine has it.
@@ -33,8 +36,9 @@ impl Kernels for Reference {
         matmul::matmul(weights, x, out);
     }
 
-    fn dequantize(&self, dtype: DType, row: &[u8], out: &mut [f32]) {
-        dequantize::dequantize(dtype, row, out);
+    fn dequantize(&self, row: WeightRows<'_>, out: &mut [f32]) {
+        assert_eq!(row.tile_rows, 1, "the reference reads rows as in a file");
+        dequantize::dequantize(row.dtype, row.bytes, out);
     }
 
     fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
@@ -53,8 +57,12 @@ impl Kernels for Reference {
         pointwise::rope(style, head, cos, sin);
     }
 
-    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]) {
-        pointwise::store_kv(kind, x, out);
+    fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize) {
+        kv::store_key(kind, key, keys, token);
+    }
+
+    fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize) {
+        kv::store_value(kind, value, values, token);
     }
 
     fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {

@@ -1,6 +1,6 @@
 //! Activations for integer products: symmetric int8, rounded half to even. All sets must produce these bytes exactly.
 
-use crate::kernels::activation::{Q8Row32Mut, Q8Row256Mut, block_scale, row_bytes, sum_index};
+use crate::kernels::activation::{Q8Row32Mut, Q8Row256Mut, block_scale, row_bytes};
 use crate::kernels::contract::Activation;
 
 /// Writes row `x` as `layout` into `out`; padding is zeroed.
@@ -37,16 +37,14 @@ fn blocks_of_32(x: &[f32], row: Q8Row32Mut<'_>) {
     for (b, x) in x.as_chunks::<32>().0.iter().enumerate() {
         let scale = quantize_block(x, &mut row.quants[b]);
         row.scales[b] = scale.to_ne_bytes();
-        row.sums[b] = (scale * f32::from(sum(&row.quants[b]))).to_ne_bytes();
+        row.sums[b] = i32::from(sum(&row.quants[b])).to_ne_bytes();
     }
 }
 
 fn blocks_of_256(x: &[f32], row: Q8Row256Mut<'_>) {
     for (b, x) in x.as_chunks::<256>().0.iter().enumerate() {
         row.scales[b] = quantize_block(x, &mut row.quants[b]).to_ne_bytes();
-        let sums = row.sums[b].as_chunks_mut::<2>().0;
-        for (g, quants) in row.quants[b].as_chunks::<16>().0.iter().enumerate() {
-            sums[sum_index(g)] = sum(quants).to_ne_bytes();
-        }
+        row.sums_16[b].iter_mut().zip(row.quants[b].as_chunks::<16>().0).for_each(|(to, quants)| *to = sum(quants).to_ne_bytes());
+        row.sums_32[b].iter_mut().zip(row.quants[b].as_chunks::<32>().0).for_each(|(to, quants)| *to = sum(quants).to_ne_bytes());
     }
 }

@@ -1,20 +1,23 @@
 //! What each quantised block means, spelled out element by element. The oracle of every faster way to read the same bytes.
 
 use crate::kernels::block::{
-    Block, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, packed_scales,
+    Block, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, F16Bytes, packed_scales,
 };
+
+/// The factor of a type that has none.
+const NONE: F16Bytes = F16Bytes([0; 2]);
 
 /// A block of 32 weights: `w[i] = d * q[i] + m`.
 pub(crate) struct Plain32 {
-    pub(crate) d: f32,
-    pub(crate) m: f32,
+    pub(crate) d: F16Bytes,
+    pub(crate) m: F16Bytes,
     pub(crate) q: [i8; 32],
 }
 
 /// A block of 256 weights: `w[i] = d * scales[i / 16] * q[i] - dmin * mins[i / 16]`.
 pub(crate) struct Plain256 {
-    pub(crate) d: f32,
-    pub(crate) dmin: f32,
+    pub(crate) d: F16Bytes,
+    pub(crate) dmin: F16Bytes,
     pub(crate) scales: [i8; 16],
     pub(crate) mins: [u8; 16],
     pub(crate) q: [i8; 256],
@@ -38,31 +41,31 @@ fn five_bits(qs: &[u8; 16], qh: [u8; 4], i: usize) -> u8 {
 
 impl Unpack<Plain32> for BlockQ4_0 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d.to_f32(), m: 0.0, q: std::array::from_fn(|i| nibble(&self.qs, i) as i8 - 8) }
+        Plain32 { d: self.d, m: NONE, q: std::array::from_fn(|i| nibble(&self.qs, i) as i8 - 8) }
     }
 }
 
 impl Unpack<Plain32> for BlockQ4_1 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d.to_f32(), m: self.m.to_f32(), q: std::array::from_fn(|i| nibble(&self.qs, i) as i8) }
+        Plain32 { d: self.d, m: self.m, q: std::array::from_fn(|i| nibble(&self.qs, i) as i8) }
     }
 }
 
 impl Unpack<Plain32> for BlockQ5_0 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d.to_f32(), m: 0.0, q: std::array::from_fn(|i| five_bits(&self.qs, self.qh, i) as i8 - 16) }
+        Plain32 { d: self.d, m: NONE, q: std::array::from_fn(|i| five_bits(&self.qs, self.qh, i) as i8 - 16) }
     }
 }
 
 impl Unpack<Plain32> for BlockQ5_1 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d.to_f32(), m: self.m.to_f32(), q: std::array::from_fn(|i| five_bits(&self.qs, self.qh, i) as i8) }
+        Plain32 { d: self.d, m: self.m, q: std::array::from_fn(|i| five_bits(&self.qs, self.qh, i) as i8) }
     }
 }
 
 impl Unpack<Plain32> for BlockQ8_0 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d.to_f32(), m: 0.0, q: self.qs.map(|q| q as i8) }
+        Plain32 { d: self.d, m: NONE, q: self.qs.map(|q| q as i8) }
     }
 }
 
@@ -81,8 +84,8 @@ fn four_bits(qs: &[u8; 128], i: usize) -> u8 {
 impl Unpack<Plain256> for BlockQ2K {
     fn unpack(&self) -> Plain256 {
         Plain256 {
-            d: self.d.to_f32(),
-            dmin: self.dmin.to_f32(),
+            d: self.d,
+            dmin: self.dmin,
             scales: self.scales.map(|s| (s & 15) as i8),
             mins: self.scales.map(|s| s >> 4),
             q: std::array::from_fn(|i| two_bits(&self.qs, i) as i8),
@@ -98,7 +101,7 @@ impl Unpack<Plain256> for BlockQ3K {
             (low | high << 4) as i8 - 32
         };
         let quant = |i: usize| (two_bits(&self.qs, i) | ((self.hmask[i % 32] >> (i / 32)) & 1) << 2) as i8 - 4;
-        Plain256 { d: self.d.to_f32(), dmin: 0.0, scales: std::array::from_fn(scale), mins: [0; 16], q: std::array::from_fn(quant) }
+        Plain256 { d: self.d, dmin: NONE, scales: std::array::from_fn(scale), mins: [0; 16], q: std::array::from_fn(quant) }
     }
 }
 
@@ -113,7 +116,7 @@ impl Unpack<Plain256> for BlockQ4K {
     fn unpack(&self) -> Plain256 {
         let (scales, mins) = scales_per_16(&self.scales);
         let q = std::array::from_fn(|i| four_bits(&self.qs, i) as i8);
-        Plain256 { d: self.d.to_f32(), dmin: self.dmin.to_f32(), scales, mins, q }
+        Plain256 { d: self.d, dmin: self.dmin, scales, mins, q }
     }
 }
 
@@ -121,7 +124,7 @@ impl Unpack<Plain256> for BlockQ5K {
     fn unpack(&self) -> Plain256 {
         let (scales, mins) = scales_per_16(&self.scales);
         let quant = |i: usize| (four_bits(&self.qs, i) | ((self.qh[i % 32] >> (i / 32)) & 1) << 4) as i8;
-        Plain256 { d: self.d.to_f32(), dmin: self.dmin.to_f32(), scales, mins, q: std::array::from_fn(quant) }
+        Plain256 { d: self.d, dmin: self.dmin, scales, mins, q: std::array::from_fn(quant) }
     }
 }
 
@@ -134,6 +137,6 @@ impl Unpack<Plain256> for BlockQ6K {
             let high = (self.qh[32 * half + i % 32] >> (2 * quarter)) & 3;
             (low | high << 4) as i8 - 32
         };
-        Plain256 { d: self.d.to_f32(), dmin: 0.0, scales: self.scales.map(|s| s as i8), mins: [0; 16], q: std::array::from_fn(quant) }
+        Plain256 { d: self.d, dmin: NONE, scales: self.scales.map(|s| s as i8), mins: [0; 16], q: std::array::from_fn(quant) }
     }
 }

@@ -2,6 +2,7 @@
 
 mod attention;
 mod matmul;
+mod packed;
 mod pointwise;
 mod quantize;
 
@@ -80,13 +81,37 @@ fn quantized(set: &dyn Kernels, dtype: DType, x: &[f32], n_cols: usize) -> Vec<u
     bytes
 }
 
-/// `(n_rows of x, n_out)` of products.
+/// `weights` in the tiles of `set`, the last one filled up with zeros.
+fn packed(set: &dyn Kernels, dtype: DType, weights: &[u8], n_cols: usize) -> Vec<u8> {
+    let tile_bytes = set.tile_rows() * dtype.row_bytes(n_cols).unwrap();
+    let mut rows = weights.to_vec();
+    rows.resize(rows.len().next_multiple_of(tile_bytes), 0);
+    let mut tiles = vec![0xaa; rows.len()];
+    for (rows, tile) in rows.chunks_exact(tile_bytes).zip(tiles.chunks_exact_mut(tile_bytes)) {
+        set.pack(dtype, rows, tile);
+    }
+    tiles
+}
+
+/// `(n_rows of x, n_out)` of products with packed weights.
 fn product(set: &dyn Kernels, dtype: DType, weights: &[u8], x: &[f32], n_cols: usize) -> Vec<f32> {
     let n_out = weights.len() / dtype.row_bytes(n_cols).unwrap();
-    let activations = quantized(set, dtype, x, n_cols);
-    let mut out = vec![f32::NAN; x.len() / n_cols * n_out];
-    let rows = ActivationRows { bytes: &activations, n_rows: x.len() / n_cols };
-    set.matmul(WeightRows { dtype, n_cols, bytes: weights }, rows, &mut ColumnsMut::new(&mut out, n_out));
+    let tiles = packed(set, dtype, weights, n_cols);
+    let weights = WeightRows { dtype, n_cols, tile_rows: set.tile_rows(), skip: 0, bytes: &tiles };
+    product_with(set, weights, n_out, x)
+}
+
+/// The same with rows as they lie in a file.
+fn product_of_rows(set: &dyn Kernels, dtype: DType, weights: &[u8], x: &[f32], n_cols: usize) -> Vec<f32> {
+    let n_out = weights.len() / dtype.row_bytes(n_cols).unwrap();
+    product_with(set, WeightRows::stored(dtype, n_cols, weights), n_out, x)
+}
+
+fn product_with(set: &dyn Kernels, weights: WeightRows<'_>, n_out: usize, x: &[f32]) -> Vec<f32> {
+    let activations = quantized(set, weights.dtype, x, weights.n_cols);
+    let n_rows = x.len() / weights.n_cols;
+    let mut out = vec![f32::NAN; n_rows * n_out];
+    set.matmul(weights, ActivationRows { bytes: &activations, n_rows }, &mut ColumnsMut::new(&mut out, n_out));
     out
 }
 

@@ -3,6 +3,7 @@
 //! What the published files of the families we run are made of is recognised part by part; anything else is refused by
 //! quoting it. The file is read straight into tables, and its large arrays borrow from it.
 
+mod base64;
 mod config;
 mod document;
 mod pipeline;
@@ -10,13 +11,17 @@ mod pipeline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::names::{Quoted, QuotedBytes};
+use crate::sys::memory::try_with_capacity;
 use crate::text::limits::{MAX_ID_HOLES, MAX_JSON_BYTES, MAX_TOKENS};
-use crate::text::vocabulary::{out_of_memory, parse_byte};
-use crate::text::{Alphabet, MatchRules, MergeOrder, Token, TokenType, Tokenizer, VocabularyData};
+use crate::text::vocabulary::{SPACE_MARK, out_of_memory, parse_byte};
+use crate::text::{Alphabet, MatchRules, Model as WordModel, Token, TokenType, Tokenizer, VocabularyData};
 use config::Config;
-use document::{AddedToken, Document, Model, VocabularyMap};
+use document::{AddedToken, Document, Model, Text, VocabularyMap};
 use pipeline::Pipeline;
 use std::borrow::Cow;
+
+/// In front of a token of WordPiece that continues a word.
+const CONTINUATION: &str = "##";
 
 impl Tokenizer {
     /// The tokenizer that `tokenizer.json` describes. `config` is the `tokenizer_config.json` beside it, which alone names
@@ -46,34 +51,56 @@ fn vocabulary_data<'a>(document: Document<'a>, config: &Config) -> Result<Vocabu
     let pipeline = Pipeline::new(&document)?;
     let mut data = VocabularyData {
         ignore_merges: model.ignore_merges.unwrap_or(false),
-        fuse_unknown: model.fuse_unk.unwrap_or(false),
+        fuse_unknown: model.fuse_unk.unwrap_or(model.is("Unigram")),
         pre_tokenizer: pipeline.pre_tokenizer,
-        nfc: pipeline.nfc,
+        normalizations: pipeline.normalizations,
         space_prefix: pipeline.space_prefix,
         strip_first_space: pipeline.strip_first_space,
         prefix: pipeline.prefix,
         suffix: pipeline.suffix,
         ..VocabularyData::empty(pipeline.alphabet)
     };
-    add_tokens(&mut data, &document.model, added_tokens)?;
+    add_tokens(&mut data, &document.model, &added_tokens.0)?;
     name_tokens(&mut data, &document, config)?;
-    let merges = document.model.merges.unwrap_or_default();
-    data.merges = MergeOrder::Pairs(merges.into_iter().map(|pair| pair.0.map(into_bytes)).collect());
+    data.model = word_model(document.model, data.tokens.len())?;
     Ok(data)
+}
+
+/// How words become the `n_tokens` tokens.
+fn word_model(model: Model<'_>, n_tokens: usize) -> Result<WordModel<'_>> {
+    if model.is("WordPiece") {
+        return Ok(WordModel::LongestFirst(model.max_input_chars_per_word.unwrap_or(100)));
+    }
+    match model.vocab {
+        VocabularyMap::Scores(vocab) => {
+            let mut scores = try_with_capacity(n_tokens)?;
+            scores.extend(vocab.iter().map(|&(_, score)| score));
+            scores.resize(n_tokens, 0.0); // of added tokens, which no text becomes by itself
+            Ok(WordModel::Likeliest(scores))
+        }
+        VocabularyMap::Ids(_) => {
+            let merges = model.merges.unwrap_or_default();
+            Ok(WordModel::Pairs(merges.0.into_iter().map(|pair| pair.0.map(into_bytes)).collect()))
+        }
+    }
 }
 
 /// What of the model is not a table.
 fn check_model(model: &Model<'_>) -> Result<()> {
-    let kind = model.kind.as_deref().unwrap_or("BPE"); // files of 2019 do not say
-    if kind != "BPE" {
-        fail!(Unsupported, "model type {kind:?}, expected \"BPE\"");
+    let kind = model.kind();
+    let prefix = match (kind, &model.vocab) {
+        ("BPE", VocabularyMap::Ids(_)) | ("Unigram", VocabularyMap::Scores(_)) => "",
+        ("WordPiece", VocabularyMap::Ids(_)) => CONTINUATION,
+        ("BPE" | "WordPiece", _) => fail!(Format, "the vocab is not a map of tokens to ids"),
+        ("Unigram", _) => fail!(Format, "the vocab is not a list of tokens with their scores"),
+        _ => fail!(Unsupported, "model type {kind:?}, expected \"BPE\", \"WordPiece\" or \"Unigram\""),
+    };
+    let found = model.continuing_subword_prefix.as_deref().unwrap_or(prefix);
+    if found != prefix {
+        fail!(Unsupported, "continuing_subword_prefix {found:?}, expected {prefix:?}");
     }
-    for (name, affix) in
-        [("continuing_subword_prefix", &model.continuing_subword_prefix), ("end_of_word_suffix", &model.end_of_word_suffix)]
-    {
-        if let Some(affix) = affix.as_deref().filter(|affix| !affix.is_empty()) {
-            fail!(Unsupported, "{name} {affix:?}, expected none");
-        }
+    if let Some(affix) = model.end_of_word_suffix.as_deref().filter(|affix| !affix.is_empty()) {
+        fail!(Unsupported, "end_of_word_suffix {affix:?}, expected none");
     }
     if let Some(dropout) = model.dropout.filter(|&dropout| dropout != 0.0) {
         fail!(Unsupported, "dropout {dropout}, expected none: tokens would be random");
@@ -83,20 +110,34 @@ fn check_model(model: &Model<'_>) -> Result<()> {
 
 /// Fills in the table of tokens: the model's, then the added ones, each at its id.
 fn add_tokens<'a>(data: &mut VocabularyData<'a>, model: &Model<'a>, added: &[AddedToken<'a>]) -> Result<()> {
-    let VocabularyMap::Ids(ids) = &model.vocab else { fail!(Format, "the vocab is not a map of tokens to ids") };
-    let n = table_len(ids.iter().map(|(_, id)| *id).chain(added.iter().map(|token| token.id)), ids.len() + added.len())?;
+    let added_ids = added.iter().map(|token| token.id);
+    let n = match &model.vocab {
+        VocabularyMap::Ids(ids) => table_len(ids.iter().map(|(_, id)| *id).chain(added_ids), ids.len() + added.len())?,
+        VocabularyMap::Scores(scores) => table_len(added_ids, scores.len() + added.len())?.max(scores.len()),
+    };
     data.tokens.try_reserve_exact(n).map_err(|_| out_of_memory())?;
     data.tokens.resize(n, Cow::Borrowed(b""));
     data.types.try_reserve_exact(n).map_err(|_| out_of_memory())?;
     data.types.resize(n, TokenType::Unused);
     let byte_fallback = model.byte_fallback.unwrap_or(false);
-    for (text, id) in ids {
+    let is_word_piece = data.alphabet == Alphabet::Words;
+    let mut sorted = try_with_capacity(added.len())?;
+    sorted.extend(added.iter().map(|token| token.id));
+    sorted.sort_unstable();
+    let mut put_text = |id, text: &Text<'a>| {
         let is_byte = byte_fallback && parse_byte(text.0.as_bytes()).is_some();
         let kind = if is_byte { TokenType::Byte } else { TokenType::Normal };
-        put(data, *id, text.0.clone(), kind)?;
+        let is_added = || sorted.binary_search(&id).is_ok();
+        let text = if is_word_piece && !is_added() { marked(&text.0) } else { text.0.clone() };
+        put(data, id, text, if model.unk_id == Some(id) { TokenType::Unknown } else { kind })
+    };
+    match &model.vocab {
+        VocabularyMap::Ids(ids) => ids.iter().try_for_each(|(text, id)| put_text(*id, text))?,
+        VocabularyMap::Scores(scores) => (0..).zip(scores).try_for_each(|(id, (text, _))| put_text(id, text))?,
     }
     for token in added {
-        let unknown = data.alphabet == Alphabet::Characters && model.unk_token.as_deref() == Some(token.content.0.as_ref());
+        let is_named = model.unk_token.as_deref() == Some(token.content.0.as_ref()) || model.unk_id == Some(token.id);
+        let unknown = data.alphabet != Alphabet::Bytes && is_named;
         let kind = match token.special {
             true if unknown => TokenType::Unknown,
             true => TokenType::Control,
@@ -109,6 +150,11 @@ fn add_tokens<'a>(data: &mut VocabularyData<'a>, model: &Model<'a>, added: &[Add
         }
     }
     Ok(())
+}
+
+/// A token of WordPiece as the converter to GGUF writes it: a mark in front of what begins a word, not of what continues one.
+fn marked<'a>(text: &str) -> Cow<'a, str> {
+    Cow::Owned(text.strip_prefix(CONTINUATION).map_or_else(|| format!("{SPACE_MARK}{text}"), str::to_owned))
 }
 
 /// Length of the table that holds all `ids`, `n_tokens` of them.
@@ -146,14 +192,14 @@ fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
 fn name_tokens(data: &mut VocabularyData<'_>, document: &Document<'_>, config: &Config) -> Result<()> {
     let find = |name: &str, text: Option<&str>| {
         let Some(text) = text else { return Ok(None) };
-        let added = document.added_tokens.iter().find(|token| token.content.0 == text).map(|token| token.id);
+        let added = document.added_tokens.0.iter().find(|token| token.content.0 == text).map(|token| token.id);
         let found = added.or_else(|| document.model.vocab.id(text));
         if found.is_none() {
             fail!(Format, "the {name} {} is not in the vocabulary", Quoted(text));
         }
         Ok(found)
     };
-    data.unknown = find("unk_token", document.model.unk_token.as_deref())?;
+    data.unknown = find("unk_token", document.model.unk_token.as_deref())?.or(document.model.unk_id);
     // Without a config, a text still begins with what the template puts there.
     data.bos = find("bos_token", config.bos_token())?.or(data.prefix.first().copied());
     data.eos = find("eos_token", config.eos_token())?;

@@ -1,12 +1,11 @@
-//! The walk over a matrix product: which weight row meets which activation rows when. The arithmetic is in the `dot_*` files.
+//! Products with rows as they lie in a file: which weight row meets which activation rows when. The arithmetic is in the `dot_*` files.
 
-use super::dot_32::Blocks32;
-use super::dot_256::SuperBlocks;
+use super::dot_bytes::Bytes32;
 use super::dot_float::Floats;
 use super::element::{BF16, F16, F32};
 use crate::dtype::DType;
-use crate::kernels::block::{BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0};
-use crate::kernels::contract::{ActivationRows, WeightRows};
+use crate::kernels::contract::{ActivationRows, Kernels, WeightRows};
+use crate::kernels::reference::Reference;
 use crate::kernels::shape::MatmulShape;
 use crate::sys::columns::ColumnsMut;
 use std::ops::Range;
@@ -26,26 +25,18 @@ pub(super) trait Dot {
     unsafe fn dot<const R: usize, const M: usize>(weights: [&[u8]; R], x: [&[u8]; M]) -> [[f32; M]; R];
 }
 
-/// See [`Kernels::matmul`](crate::kernels::Kernels::matmul).
+/// See [`Kernels::matmul`]; for rows as in a file.
 ///
-/// The second parameter is how many weight rows meet the activations at once. Quantised rows take the registers for unpacking; of plain
-/// ones three fit (twelve accumulators), which hides the latency of the addition and reads the wide `f32` activations less often.
+/// The second parameter is how many weight rows meet the activations at once. Of plain ones three fit (twelve accumulators), which hides
+/// the latency of the addition and reads the wide `f32` activations less often. Types that are always packed take the reference's path.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul(weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
     match weights.dtype {
         DType::F32 => walk::<Floats<F32>, 3>(weights, x, out),
         DType::F16 => walk::<Floats<F16>, 3>(weights, x, out),
         DType::BF16 => walk::<Floats<BF16>, 3>(weights, x, out),
-        DType::Q4_0 => walk::<Blocks32<BlockQ4_0>, 1>(weights, x, out),
-        DType::Q4_1 => walk::<Blocks32<BlockQ4_1>, 1>(weights, x, out),
-        DType::Q5_0 => walk::<Blocks32<BlockQ5_0>, 1>(weights, x, out),
-        DType::Q5_1 => walk::<Blocks32<BlockQ5_1>, 1>(weights, x, out),
-        DType::Q8_0 => walk::<Blocks32<BlockQ8_0>, 1>(weights, x, out),
-        DType::Q2_K => walk::<SuperBlocks<BlockQ2K>, 1>(weights, x, out),
-        DType::Q3_K => walk::<SuperBlocks<BlockQ3K>, 1>(weights, x, out),
-        DType::Q4_K => walk::<SuperBlocks<BlockQ4K>, 1>(weights, x, out),
-        DType::Q5_K => walk::<SuperBlocks<BlockQ5K>, 1>(weights, x, out),
-        DType::Q6_K => walk::<SuperBlocks<BlockQ6K>, 1>(weights, x, out),
+        DType::Q8_0 => walk::<Bytes32, 1>(weights, x, out),
+        _ => Reference.matmul(weights, x, out),
     }
 }
 
@@ -93,7 +84,7 @@ impl Product<'_> {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     fn tile<D: Dot, const R: usize, const M: usize>(self, i: usize, m: usize, out: &mut ColumnsMut<'_, f32>) {
-        let weights = std::array::from_fn(|r| self.shape.weight_row(&self.weights, i + r));
+        let weights = std::array::from_fn(|r| self.shape.tile_row(&self.weights, i + r));
         let x = std::array::from_fn(|j| self.shape.activation_row(&self.x, m + j));
         // SAFETY: this function has the same features.
         let products = unsafe { D::dot::<R, M>(weights, x) };

@@ -1,18 +1,18 @@
-//! The set for AVX2, FMA and F16C: every x86-64 server and desktop since 2013 (Haswell, Zen). Rows are read as they lie in the file.
+//! The set for AVX2, FMA and F16C: every x86-64 server and desktop since 2013 (Haswell, Zen). Weights are packed in tiles.
 //!
 //! Every function below the entry points is marked with the three features, which makes intrinsics safe in it; only the entry points
 //! and trait methods need an `unsafe` call, and an [`Avx2`] is the proof they rest on.
 
 mod attention;
-mod dot_256;
-mod dot_32;
+mod dot_bytes;
 mod dot_float;
 mod element;
 mod exp;
+mod kv;
+mod lanes;
 mod matmul;
 mod pointwise;
 mod quantize;
-mod unpack_256;
 mod vector;
 
 use crate::dtype::DType;
@@ -20,9 +20,13 @@ use crate::kernels::activation::row_bytes;
 use crate::kernels::contract::{
     Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows,
 };
+use crate::kernels::packed;
 use crate::kernels::reference::Reference;
 use crate::sys::columns::ColumnsMut;
 use crate::sys::cpu::CpuFeatures;
+
+/// Rows of a tile: the 32-bit lanes of a vector.
+const TILE_ROWS: usize = 8;
 
 /// The set named `"avx2"`. A value exists only where the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +61,28 @@ impl Kernels for Avx2 {
         unsafe { quantize::quantize(layout, x, out) }
     }
 
-    fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
-        // SAFETY: `self` proves the features.
-        unsafe { matmul::matmul(weights, x, out) }
+    fn tile_rows(&self) -> usize {
+        TILE_ROWS
     }
 
-    fn dequantize(&self, dtype: DType, row: &[u8], out: &mut [f32]) {
+    fn pack(&self, dtype: DType, rows: &[u8], tile: &mut [u8]) {
+        packed::pack::<TILE_ROWS>(dtype, rows, tile);
+    }
+
+    fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
+        match weights.tile_rows {
+            TILE_ROWS => packed::matmul::<_, TILE_ROWS>(*self, weights, x, out),
+            // SAFETY: `self` proves the features.
+            _ => unsafe { matmul::matmul(weights, x, out) },
+        }
+    }
+
+    fn dequantize(&self, row: WeightRows<'_>, out: &mut [f32]) {
         // One row per token, against a whole model of products: not worth a second implementation.
-        Reference.dequantize(dtype, row, out);
+        match row.tile_rows {
+            TILE_ROWS => packed::dequantize::<TILE_ROWS>(row.dtype, row.bytes, row.skip, out),
+            _ => Reference.dequantize(row, out),
+        }
     }
 
     fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
@@ -87,9 +105,14 @@ impl Kernels for Avx2 {
         unsafe { pointwise::rope(style, head, cos, sin) }
     }
 
-    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]) {
+    fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize) {
         // SAFETY: `self` proves the features.
-        unsafe { pointwise::store_kv(kind, x, out) }
+        unsafe { kv::store_key(kind, key, keys, token) }
+    }
+
+    fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize) {
+        // SAFETY: `self` proves the features.
+        unsafe { kv::store_value(kind, value, values, token) }
     }
 
     fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {

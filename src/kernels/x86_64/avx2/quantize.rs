@@ -1,7 +1,7 @@
 //! Activations for integer products: the same bytes as the reference, 32 elements at a time.
 
 use super::vector::{load, store_bytes};
-use crate::kernels::activation::{Q8Row32Mut, Q8Row256Mut, block_scale, row_bytes, sum_index, used_bytes};
+use crate::kernels::activation::{Q8Row32Mut, Q8Row256Mut, block_scale, row_bytes, used_bytes};
 use crate::kernels::contract::Activation;
 use std::arch::x86_64::*;
 
@@ -25,22 +25,22 @@ fn blocks_of_32(x: &[f32], row: Q8Row32Mut<'_>) {
         let (scale, inverse) = block_scale(largest(std::slice::from_ref(x)));
         let sums = quantize_32(x, inverse, quants);
         *scale_out = scale.to_ne_bytes();
-        *sum_out = (scale * (sums[0] + sums[1]) as f32).to_ne_bytes();
+        *sum_out = (sums[0] + sums[1]).to_ne_bytes();
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn blocks_of_256(x: &[f32], row: Q8Row256Mut<'_>) {
-    let planes = row.quants.iter_mut().zip(row.scales).zip(row.sums);
-    for (x, ((quants, scale_out), sums_out)) in x.as_chunks::<256>().0.iter().zip(planes) {
+    let planes = row.quants.iter_mut().zip(row.scales).zip(row.sums_16.iter_mut().zip(row.sums_32));
+    for (x, ((quants, scale_out), (sums_16, sums_32))) in x.as_chunks::<256>().0.iter().zip(planes) {
         let x = x.as_chunks::<32>().0;
         let (scale, inverse) = block_scale(largest(x));
         *scale_out = scale.to_ne_bytes();
-        let sums_out = sums_out.as_chunks_mut::<2>().0;
         for (j, (x, quants)) in x.iter().zip(quants.as_chunks_mut().0).enumerate() {
             let sums = quantize_32(x, inverse, quants);
-            sums_out[sum_index(2 * j)] = (sums[0] as i16).to_ne_bytes();
-            sums_out[sum_index(2 * j + 1)] = (sums[1] as i16).to_ne_bytes();
+            sums_16[2 * j] = (sums[0] as i16).to_ne_bytes();
+            sums_16[2 * j + 1] = (sums[1] as i16).to_ne_bytes();
+            sums_32[j] = ((sums[0] + sums[1]) as i16).to_ne_bytes();
         }
     }
 }

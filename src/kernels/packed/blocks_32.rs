@@ -1,0 +1,126 @@
+//! Tiles of types with blocks of 32: an exact integer sum per block, then one fused multiply-add with both scales.
+
+use super::formats::{Format, quads_of, signed_bytes};
+use super::lanes::{Lanes, Portable};
+use super::matmul::{Dot, Operands};
+use super::quants::Quants;
+use crate::kernels::activation::Q8Row32;
+use crate::kernels::block::{Block, F16Bytes, blocks, blocks_mut};
+use crate::kernels::reference::{Plain32, Unpack};
+use std::marker::PhantomData;
+
+/// 32 columns of a tile; `N` is 2 if there is a minimum, else 1.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Tile32<Q, const R: usize, const N: usize> {
+    /// `(N, R)`: the scale, and the minimum.
+    factors: [[[u8; 2]; R]; N],
+    quants: Q,
+}
+
+// SAFETY: `repr(C)` of blocks: alignment 1, so no padding; every bit pattern is valid.
+unsafe impl<Q: Block, const R: usize, const N: usize> Block for Tile32<Q, R, N> {}
+
+/// Blocks `B` with integers `Q`.
+pub(super) struct Blocks32<B, Q, const N: usize>(PhantomData<(B, Q)>);
+
+/// What a tile adds to the integers of the file: types with a minimum are unsigned already.
+const fn bias<Q: Quants<R>, const R: usize, const N: usize>() -> u8 {
+    if N == 1 { Q::BIAS } else { 0 }
+}
+
+impl<B: Unpack<Plain32>, Q: Quants<R>, const R: usize, const N: usize> Format<R> for Blocks32<B, Q, N> {
+    fn pack(rows: &[u8], tile: &mut [u8]) {
+        let (blocks, tiles) = (blocks::<B>(rows), blocks_mut::<Tile32<Q, R, N>>(tile));
+        for (r, row) in blocks.chunks_exact(tiles.len().max(1)).enumerate() {
+            for (tile, block) in tiles.iter_mut().zip(row) {
+                let plain = block.unpack();
+                let factors = [plain.d.0, plain.m.0];
+                (0..N).for_each(|i| tile.factors[i][r] = factors[i]);
+                tile.quants.put(r, quads_of(&plain.q, bias::<Q, R, N>()));
+            }
+        }
+    }
+
+    fn dequantize(tile: &[u8], r: usize, out: &mut [f32]) {
+        for (tile, out) in blocks::<Tile32<Q, R, N>>(tile).iter().zip(out.as_chunks_mut::<32>().0) {
+            let m = tile.factors.get(1).map_or([0; 2], |m| m[r]);
+            let mut q = [0; 32];
+            for (j, q) in q.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                *q = signed_bytes(tile.quants.quad(Portable, j)[r], bias::<Q, R, N>());
+            }
+            Plain32 { d: F16Bytes(tile.factors[0][r]), m: F16Bytes(m), q }.expand(out);
+        }
+    }
+}
+
+impl<B, Q: Quants<R>, const R: usize, const N: usize> Dot<R> for Blocks32<B, Q, N> {
+    #[inline(always)]
+    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, out: &mut [[[f32; R]; M]; T]) {
+        for (weights, out) in operands.weights.into_iter().zip(out) {
+            let tiles = blocks::<Tile32<Q, R, N>>(weights);
+            let x = operands.x.map(|x| Q8Row32::new(x, tiles.len()));
+            let mut acc = [v.splat([0; 4]); M];
+            for (b, tile) in tiles.iter().enumerate() {
+                add_block(v, tile, &x, b, &mut acc);
+            }
+            for m in 0..M {
+                v.store(acc[m], &mut out[m]);
+            }
+        }
+    }
+}
+
+/// Adds the products of block `b`.
+#[inline(always)]
+fn add_block<V: Lanes<R>, Q: Quants<R>, const R: usize, const N: usize, const M: usize>(
+    v: V,
+    tile: &Tile32<Q, R, N>,
+    x: &[Q8Row32<'_>; M],
+    b: usize,
+    acc: &mut [V::F; M],
+) {
+    let sums = integer_sums::<V, Q, R, M>(v, &tile.quants, i32::from(bias::<Q, R, N>()), x, b);
+    let d = v.f16(&tile.factors[0]);
+    for m in 0..M {
+        let scale = x[m].scales[b];
+        acc[m] = v.mul_add(v.mul(d, v.splat(scale)), v.to_float(sums[m]), acc[m]);
+        if N == 2 {
+            let sum = f32::from_ne_bytes(scale) * i32::from_ne_bytes(x[m].sums[b]) as f32;
+            acc[m] = v.mul_add(v.f16(&tile.factors[1]), v.splat(sum.to_ne_bytes()), acc[m]);
+        }
+    }
+}
+
+/// The sums of block `b` without the `bias` of its integers.
+#[inline(always)]
+fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
+    v: V,
+    quants: &Q,
+    bias: i32,
+    x: &[Q8Row32<'_>; M],
+    b: usize,
+) -> [V::I; M] {
+    let run_len = if V::WIDE { 8 } else { Q::NARROW_RUN };
+    let bias = if Q::SIGNED { V::SIGNED_BIAS } else { bias };
+    let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
+    for m in 0..M {
+        sums[m] = v.splat_int(-bias * i32::from_ne_bytes(x[m].sums[b]));
+    }
+    for j in 0..8 {
+        let w = quants.quad(v, j);
+        for m in 0..M {
+            let x = x[m].quants[b].as_chunks().0[j];
+            if Q::SIGNED {
+                sums[m] = v.dot_signed(sums[m], w, x);
+            } else {
+                runs[m] = v.dot(runs[m], w, x);
+                if (j + 1) % run_len == 0 {
+                    sums[m] = v.add_run(sums[m], runs[m]);
+                    runs[m] = v.splat_int(0);
+                }
+            }
+        }
+    }
+    sums
+}

@@ -1,0 +1,111 @@
+//! Tiles of unquantised weights: column by column, an element of each row, widened to `f32` and added in one chain per output.
+
+use super::formats::Format;
+use super::lanes::Lanes;
+use super::matmul::{Dot, Operands};
+use crate::kernels::block::{Block, F16Bytes, blocks, blocks_mut};
+use crate::kernels::reference::bf16_to_f32;
+use std::marker::PhantomData;
+
+/// An element type that widens to `f32` exactly.
+pub(super) trait Element {
+    /// As it is stored.
+    type Bytes: Block;
+
+    /// One element.
+    fn widen(x: Self::Bytes) -> f32;
+
+    /// One element per row.
+    fn widen_all<V: Lanes<R>, const R: usize>(v: V, x: &[Self::Bytes; R]) -> V::F;
+}
+
+/// IEEE single precision.
+pub(super) struct F32;
+/// IEEE half precision.
+pub(super) struct F16;
+/// The upper half of an IEEE single.
+pub(super) struct BF16;
+
+impl Element for F32 {
+    type Bytes = [u8; 4];
+
+    fn widen(x: [u8; 4]) -> f32 {
+        f32::from_le_bytes(x)
+    }
+
+    #[inline(always)]
+    fn widen_all<V: Lanes<R>, const R: usize>(v: V, x: &[[u8; 4]; R]) -> V::F {
+        v.f32(x)
+    }
+}
+
+impl Element for F16 {
+    type Bytes = [u8; 2];
+
+    fn widen(x: [u8; 2]) -> f32 {
+        F16Bytes(x).to_f32()
+    }
+
+    #[inline(always)]
+    fn widen_all<V: Lanes<R>, const R: usize>(v: V, x: &[[u8; 2]; R]) -> V::F {
+        v.f16(x)
+    }
+}
+
+impl Element for BF16 {
+    type Bytes = [u8; 2];
+
+    fn widen(x: [u8; 2]) -> f32 {
+        bf16_to_f32(x)
+    }
+
+    #[inline(always)]
+    fn widen_all<V: Lanes<R>, const R: usize>(v: V, x: &[[u8; 2]; R]) -> V::F {
+        v.bf16(x)
+    }
+}
+
+/// Elements `E`.
+pub(super) struct Floats<E>(PhantomData<E>);
+
+impl<E: Element, const R: usize> Format<R> for Floats<E> {
+    fn pack(rows: &[u8], tile: &mut [u8]) {
+        let columns = blocks_mut::<E::Bytes>(tile);
+        let n_cols = columns.len() / R;
+        for (r, row) in blocks::<E::Bytes>(rows).chunks_exact(n_cols.max(1)).enumerate() {
+            columns[r..].iter_mut().step_by(R).zip(row).for_each(|(to, x)| *to = *x);
+        }
+    }
+
+    fn dequantize(tile: &[u8], r: usize, out: &mut [f32]) {
+        let columns = blocks::<E::Bytes>(tile).as_chunks::<R>().0;
+        out.iter_mut().zip(columns).for_each(|(out, column)| *out = E::widen(column[r]));
+    }
+}
+
+impl<E: Element, const R: usize> Dot<R> for Floats<E> {
+    const IS_FLOAT: bool = true;
+
+    #[inline(always)]
+    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, out: &mut [[[f32; R]; M]; T]) {
+        let tiles = operands.weights.map(|w| blocks::<E::Bytes>(w).as_chunks::<R>().0);
+        let n_cols = tiles[0].len();
+        let tiles = tiles.map(|tile| &tile[..n_cols]);
+        let x = operands.x.map(|x| &blocks::<[u8; 4]>(x)[..n_cols]);
+        let mut acc = [[v.splat([0; 4]); M]; T];
+        // Loops, not closures: those that return vectors are not inlined.
+        for k in 0..n_cols {
+            for t in 0..T {
+                let w = E::widen_all(v, &tiles[t][k]);
+                for m in 0..M {
+                    acc[t][m] = v.mul_add(w, v.splat(x[m][k]), acc[t][m]);
+                }
+            }
+        }
+        for t in 0..T {
+            for m in 0..M {
+                v.store(acc[t][m], &mut out[t][m]);
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What the arithmetic of tiles asks of a set's vectors. A value is the proof that the CPU has the instructions, so the methods are safe.
+
+/// A vector of `R` words of four bytes: all that reading a tile needs.
+pub(in crate::kernels) trait Words<const R: usize>: Copy {
+    /// The vector.
+    type I: Copy;
+
+    /// One word per row.
+    fn words(self, x: &[[u8; 4]; R]) -> Self::I;
+
+    /// `(x >> n) & mask` in each byte, `n < 8`; the mask keeps no bit that came from another byte.
+    fn right(self, x: Self::I, n: usize, mask: u8) -> Self::I;
+
+    /// `(x << n) & mask` in each byte, likewise.
+    fn left(self, x: Self::I, n: usize, mask: u8) -> Self::I;
+
+    /// `a | b`
+    fn or(self, a: Self::I, b: Self::I) -> Self::I;
+
+    /// `x - n` in each byte.
+    fn sub_bytes(self, x: Self::I, n: u8) -> Self::I;
+}
+
+/// A set's vectors of `R` rows: words, `i32` and `f32` lanes, and the products of small integers.
+///
+/// A **run** is a sum of products of bytes that have one scale. Where [`Self::WIDE`], it has `i32` lanes; otherwise each lane is a pair of
+/// `i16`, and the caller ends the run before they overflow.
+pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
+    /// `R` floats.
+    type F: Copy;
+
+    /// Whether a run has `i32` lanes.
+    const WIDE: bool;
+
+    /// What [`Self::dot_signed`] adds to each weight.
+    const SIGNED_BIAS: i32;
+
+    /// Activation rows that share one pass over a tile of integers: their sums fit the registers.
+    const ROWS: usize;
+
+    /// Activation rows that share one pass over a tile of floats.
+    const FLOAT_ROWS: usize;
+
+    /// `x` in each `i32`.
+    fn splat_int(self, x: i32) -> Self::I;
+
+    /// `run + w . x`, four unsigned bytes of each row by four signed ones.
+    fn dot(self, run: Self::I, w: Self::I, x: [u8; 4]) -> Self::I;
+
+    /// `sum + (w + SIGNED_BIAS) . x` in `i32` lanes, four signed bytes of each row by four signed ones.
+    fn dot_signed(self, sum: Self::I, w: Self::I, x: [u8; 4]) -> Self::I;
+
+    /// `sum + run`
+    fn add_run(self, sum: Self::I, run: Self::I) -> Self::I;
+
+    /// Signed byte `t` of each word as the factor of a run.
+    fn scale(self, x: Self::I, t: usize) -> Self::I;
+
+    /// `sum + run * scale`
+    fn add_scaled(self, sum: Self::I, run: Self::I, scale: Self::I) -> Self::I;
+
+    /// Signed bytes `t` and `t + 1` of each word as a pair of `i16`.
+    fn pair(self, x: Self::I, t: usize) -> Self::I;
+
+    /// `sum + w . x`, two `i16` of each row by two of `x`.
+    fn dot_pairs(self, sum: Self::I, w: Self::I, x: [u8; 4]) -> Self::I;
+
+    /// `x * 2^n` in `i32` lanes.
+    fn times_power(self, x: Self::I, n: u32) -> Self::I;
+
+    /// `a - b` in `i32` lanes.
+    fn sub(self, a: Self::I, b: Self::I) -> Self::I;
+
+    /// `i32` lanes as floats, rounded.
+    fn to_float(self, x: Self::I) -> Self::F;
+
+    /// The `f32` with these bytes, in each lane.
+    fn splat(self, x: [u8; 4]) -> Self::F;
+
+    /// One `f16` per row.
+    fn f16(self, x: &[[u8; 2]; R]) -> Self::F;
+
+    /// One `bf16` per row.
+    fn bf16(self, x: &[[u8; 2]; R]) -> Self::F;
+
+    /// One `f32` per row.
+    fn f32(self, x: &[[u8; 4]; R]) -> Self::F;
+
+    /// `a * b`
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+
+    /// `a * b + c`, rounded once.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+
+    /// `c - a * b`, rounded once.
+    fn mul_sub(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+
+    /// Stores the floats.
+    fn store(self, x: Self::F, out: &mut [f32; R]);
+
+    /// Computes `operands` with all that this set's instructions allow.
+    fn run<D: super::Dot<R>, const T: usize, const M: usize>(self, operands: super::Operands<'_, T, M>, out: &mut [[[f32; R]; M]; T]);
+}
+
+/// Words on any machine, for reading single rows.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl<const R: usize> Words<R> for Portable {
+    type I = [[u8; 4]; R];
+
+    fn words(self, x: &[[u8; 4]; R]) -> Self::I {
+        *x
+    }
+
+    fn right(self, x: Self::I, n: usize, mask: u8) -> Self::I {
+        x.map(|word| word.map(|byte| (byte >> n) & mask))
+    }
+
+    fn left(self, x: Self::I, n: usize, mask: u8) -> Self::I {
+        x.map(|word| word.map(|byte| (byte << n) & mask))
+    }
+
+    fn or(self, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|r| std::array::from_fn(|i| a[r][i] | b[r][i]))
+    }
+
+    fn sub_bytes(self, x: Self::I, n: u8) -> Self::I {
+        x.map(|word| word.map(|byte| byte.wrapping_sub(n)))
+    }
+}

@@ -1,0 +1,18 @@
+//! Weights in tiles: the same bits as in the file, in an order that lets one vector hold four columns of each row of a tile.
+//!
+//! A tile is `R` rows, as many as a kernel set's vectors have 32-bit lanes. Lane `r` belongs to row `r` throughout, so a product needs no
+//! sum across lanes. Formats, arithmetic and the walk are written once over [`Lanes`]; a kernel set brings its vectors.
+//! The result has the bits of the reference: integer sums are exact and `f32` operations come in its order.
+
+mod blocks_256;
+mod blocks_32;
+mod floats;
+mod formats;
+mod lanes;
+mod matmul;
+mod quants;
+mod scales;
+
+pub(super) use formats::{dequantize, pack};
+pub(super) use lanes::{Lanes, Words};
+pub(super) use matmul::{Dot, Operands, matmul};

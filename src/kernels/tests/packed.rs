@@ -1,0 +1,78 @@
+//! Tiles: they hold what the rows held, and products with quantised ones are the reference's, bit for bit.
+
+use super::{Random, bits, packed, product, product_of_rows, sets};
+use crate::dtype::DType;
+use crate::kernels::{Kernels, Reference, WeightRows};
+
+/// Columns that a type can have: one block, and some.
+fn lengths(dtype: DType) -> Vec<usize> {
+    let block = dtype.block_len();
+    if block == 1 { (1..=20).chain([33, 128]).collect() } else { vec![block, 2 * block, 5 * block] }
+}
+
+fn row(set: &dyn Kernels, dtype: DType, tiles: &[u8], i: usize, n: usize) -> Vec<f32> {
+    let tile_bytes = set.tile_rows() * dtype.row_bytes(n).unwrap();
+    let bytes = &tiles[i / set.tile_rows() * tile_bytes..][..tile_bytes];
+    let mut out = vec![f32::NAN; n];
+    set.dequantize(WeightRows { dtype, n_cols: n, tile_rows: set.tile_rows(), skip: i % set.tile_rows(), bytes }, &mut out);
+    out
+}
+
+/// Every row can be read out of its tile, whatever its bits were.
+#[test]
+fn a_row_of_a_tile_is_the_row_of_the_file() {
+    let mut random = Random(1);
+    for dtype in DType::ALL {
+        for n in lengths(dtype) {
+            let weights = random.weights(dtype, 37, n, |r| r.float());
+            for set in sets() {
+                let tiles = packed(set, dtype, &weights, n);
+                for (i, stored) in weights.chunks(weights.len() / 37).enumerate() {
+                    let mut expected = vec![0.0; n];
+                    Reference.dequantize(WeightRows::stored(dtype, n, stored), &mut expected);
+                    assert_eq!(bits(&row(set, dtype, &tiles, i, n)), bits(&expected), "{} {} row {i}", set.name(), dtype.name());
+                }
+            }
+        }
+    }
+}
+
+/// Rows that fill up a tile are zeros.
+#[test]
+fn padding_is_zeros() {
+    for dtype in DType::ALL {
+        let n = 2 * dtype.block_len();
+        let weights = Random(2).weights(dtype, 3, n, |r| r.float());
+        for set in sets() {
+            let tiles = packed(set, dtype, &weights, n);
+            assert!((3..set.tile_rows()).all(|i| row(set, dtype, &tiles, i, n).iter().all(|x| *x == 0.0)), "{}", dtype.name());
+        }
+    }
+}
+
+/// Exact integer sums, and `f32` operations in the reference's order: not close, but equal.
+#[test]
+fn quantised_products_have_the_bits_of_the_reference() {
+    let mut random = Random(3);
+    for dtype in DType::ALL.into_iter().filter(|dtype| dtype.block_len() > 1) {
+        for n in lengths(dtype) {
+            let weights = random.weights(dtype, 37, n, |r| 0.1 * r.float());
+            for n_rows in [1, 2, 3, 4, 5, 7, 13] {
+                let x = random.floats(n_rows * n);
+                let expected = product_of_rows(&Reference, dtype, &weights, &x, n);
+                for set in sets() {
+                    let out = product(set, dtype, &weights, &x, n);
+                    assert_eq!(bits(&out), bits(&expected), "{} {} {n_rows} x {n}", set.name(), dtype.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a tile of")]
+fn a_tile_of_another_size_is_refused() {
+    let set = sets().next().unwrap();
+    let rows = vec![0; 18 * set.tile_rows()];
+    set.pack(DType::Q4_0, &rows, &mut vec![0; rows.len() + 1]);
+}
