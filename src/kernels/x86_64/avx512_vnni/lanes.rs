@@ -113,7 +113,7 @@ impl Lanes<16> for Avx512Vnni {
     #[inline(always)]
     fn pair(self, x: __m512i, t: usize) -> __m512i {
         // SAFETY: a pattern is 64 readable bytes; `self` proves the features.
-        unsafe { _mm512_srai_epi16::<16>(_mm512_shuffle_epi8(x, _mm512_loadu_si512(PAIR[t].as_ptr().cast()))) }
+        unsafe { _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(x, _mm512_loadu_si512(PAIR[t].as_ptr().cast()))) }
     }
 
     #[inline(always)]
