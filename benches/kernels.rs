@@ -14,8 +14,8 @@ use std::time::Instant;
 /// Rows and columns of the weights: a projection of a model of 3 to 8 billion parameters, larger than the caches.
 const SHAPE: (usize, usize) = (14_336, 4096);
 
-/// Batch sizes.
-const BATCHES: [usize; 5] = [1, 2, 4, 8, 64];
+/// Batch sizes: decoding one sequence and a few, a short prompt, a long one.
+const BATCHES: [usize; 5] = [1, 4, 8, 64, 512];
 
 /// Weight rows per measurement: short enough to pass between two interruptions by other work on the machine.
 const PIECE: usize = 64;
@@ -35,6 +35,8 @@ fn time(n: usize, mut piece: impl FnMut(usize)) -> f64 {
 
 /// Seconds of one product of all weights with `m` activation rows.
 fn product(set: &dyn Kernels, weights: WeightRows<'_>, m: usize) -> f64 {
+    // Few pieces of a large batch say as much as many of a small one.
+    let n_pieces = (SHAPE.0 / PIECE).min(SHAPE.0 / PIECE * 16 / m).max(16);
     let layout = Activation::of(weights.dtype);
     let row_bytes = set.activation_bytes(layout, weights.n_cols);
     let x: Vec<f32> = (0..weights.n_cols).map(|i| (i % 101) as f32 / 50.0 - 1.0).collect();
@@ -42,17 +44,18 @@ fn product(set: &dyn Kernels, weights: WeightRows<'_>, m: usize) -> f64 {
     bytes.chunks_exact_mut(row_bytes).for_each(|row| set.quantize(layout, &x, row));
     let mut out = vec![0.0; m * PIECE];
     let pieces: Vec<&[u8]> = weights.bytes.chunks_exact(weights.bytes.len() / SHAPE.0 * PIECE).collect();
-    time(pieces.len(), |i| {
+    let seconds = time(n_pieces, |i| {
         let weights = WeightRows { bytes: pieces[i], ..weights };
         set.matmul(weights, ActivationRows { bytes: &bytes, n_rows: m }, &mut ColumnsMut::new(&mut out, PIECE));
-    })
+    });
+    seconds * pieces.len() as f64 / n_pieces as f64
 }
 
 /// One line of the table.
 fn line(set: &dyn Kernels, dtype: DType) -> String {
-    // No kernel looks at values, as long as they are normal numbers.
+    // No kernel looks at values, as long as they are normal numbers; and so any bytes are tiles.
     let bytes = vec![0x11; dtype.row_bytes(SHAPE.1).unwrap_or(0) * SHAPE.0];
-    let weights = WeightRows { dtype, n_cols: SHAPE.1, bytes: &bytes };
+    let weights = WeightRows { dtype, n_cols: SHAPE.1, tile_rows: set.tile_rows(), skip: 0, bytes: &bytes };
     let mut line = format!("{:<7}{:<6}", set.name(), dtype.name());
     for m in BATCHES {
         let seconds = product(set, weights, m);

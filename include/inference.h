@@ -190,7 +190,8 @@ typedef void (*inf_thread_fn)(void *user, uint32_t starting);
 typedef struct inf_runtime_params {
   uint32_t struct_size;      /**< `sizeof(inf_runtime_params)` */
   uint32_t n_threads;        /**< Threads that compute, the calling one included. 0 = physical cores - 1. */
-  uint32_t reserved;         /**< 0. */
+  uint32_t host_driven;      /**< 1: the library makes no threads; `inf_runtime_pump` and calls that wait do the work
+                                  on yours, and n_threads must be 0 or 1. */
   int32_t thread_priority;   /**< Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system refuses
                                   is ignored. */
   uint64_t cpu_mask[4];      /**< CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero =
@@ -257,6 +258,23 @@ INF_API void inf_runtime_free(inf_runtime *rt);
  * Since 0.1.
  */
 INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf_error *err);
+
+/**
+ * Works for about budget_us microseconds on the calling thread: at loads, prompts and tokens, in slices that pause
+ * between the stages of a layer. Chunks are cut so that a stage takes at most half of the budget, by what stages took
+ * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included.
+ * One-off jobs are one slice: tokenising a prompt, building a model's tokenizer, taking in a tensor.
+ *
+ * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
+ * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
+ * the thread that pumps. Any thread. Blocks for about the budget.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: the runtime was not made with host_driven.
+ * - `INF_ERR_BUSY`: called from inside a hook.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_runtime_pump(inf_runtime *rt, uint32_t budget_us, uint32_t *more, inf_error *err);
 
 /**
  * Takes the oldest log line that waits, if log was not set. No line: `INF_OK` with `*len` 0 and `*level` 0. Asking for

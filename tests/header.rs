@@ -102,7 +102,7 @@ fn layouts() -> Vec<Layout> {
     layouts! {
         status::inf_error { detail, status, reserved, message }
         runtime::inf_runtime_params {
-            struct_size, n_threads, reserved, thread_priority, cpu_mask, spin_us, log_level, log, log_user, thread, thread_user, options_json, options_len
+            struct_size, n_threads, host_driven, thread_priority, cpu_mask, spin_us, log_level, log, log_user, thread, thread_user, options_json, options_len
         }
         runtime::inf_device_info { struct_size, kind, index, usable, memory_total, memory_free, id, name, reason }
         source::inf_source { struct_size, kind, name, path, data, native, size, offset, read_at, release, user, reserved_pointer }

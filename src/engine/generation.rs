@@ -2,7 +2,7 @@
 
 use super::Wait;
 use super::driver::Task;
-use super::events::{Event, EventQueue};
+use super::events::{Event, EventKind, EventQueue};
 use super::hooks::{WakeHook, in_hook};
 use super::sampler::Sampler;
 use super::session::{Borrower, Session};
@@ -11,6 +11,7 @@ use crate::fail;
 use crate::text::Token;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Events buffered before the worker pauses, when the host does not say.
 const DEFAULT_QUEUE: usize = 256;
@@ -80,11 +81,26 @@ impl Generation {
         if wait != Wait::Poll && in_hook() {
             fail!(Busy, "a hook must not wait for events; poll, or read them on another thread");
         }
-        let (event, made_room) = self.borrower.events.next(wait)?;
+        let (event, made_room) = self.next_of_queue(wait)?;
         if made_room {
             self.session.model().runtime().wake_driver();
         }
         Ok(event)
+    }
+
+    fn next_of_queue(&self, wait: Wait) -> Result<(Event, bool)> {
+        let runtime = self.session.model().runtime();
+        if !runtime.is_host_driven() {
+            return self.borrower.events.next(wait);
+        }
+        let deadline = wait.deadline();
+        loop {
+            let (event, made_room) = self.borrower.events.next(Wait::Poll)?;
+            if event.kind != EventKind::None || deadline.is_some_and(|at| Instant::now() >= at) {
+                return Ok((event, made_room));
+            }
+            runtime.drive(wait);
+        }
     }
 
     /// Ends it as soon as the stage in flight is done. Does not wait.

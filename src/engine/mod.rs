@@ -14,6 +14,7 @@ mod hooks;
 mod load;
 mod log;
 mod model;
+mod pace;
 mod runtime;
 mod sampler;
 mod sequence;

@@ -3,6 +3,7 @@
 use super::blocks::{BlockPool, KvUsage};
 use super::files;
 use super::log::LogLevel;
+use super::pace::Pace;
 use super::runtime::Runtime;
 use super::sampler::{Sampler, Stage};
 use crate::backend::BLOCK_TOKENS;
@@ -14,6 +15,7 @@ use crate::kernels::KvType;
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
 use crate::sys::budget::Budget;
 use crate::sys::file::ReadAt;
+use crate::sys::job;
 use crate::sys::progress::Progress;
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
@@ -93,6 +95,7 @@ struct Weights {
     forward: Arc<dyn Forward>,
     blocks: Arc<BlockPool>,
     passes: Mutex<Vec<Box<dyn Pass>>>,
+    pace: Pace,
 }
 
 /// A loaded model.
@@ -108,15 +111,17 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads and packs a model, as long as `progress` is not cancelled.
-    pub(super) fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Self>> {
+    /// Reads and packs a model in slices, as long as `progress` is not cancelled.
+    pub(super) async fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Self>> {
         check_device(&config.device)?;
         let started = Instant::now();
         let in_file = |e: Error| files::named(e, config);
         let opened = files::open(config, progress).map_err(in_file)?;
+        job::pause().await;
         let tokenizer = opened.tokenizer(config, progress).map_err(in_file)?;
         let gguf = opened.into_gguf();
-        let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).map_err(in_file)?;
+        job::pause().await;
+        let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
         let n_ctx = default_n_ctx(config, n_ctx_max);
@@ -190,6 +195,11 @@ impl Model {
         Ok(self.weights()?.blocks.clone())
     }
 
+    /// What its stages take.
+    pub(super) fn pace(&self) -> Result<&Pace> {
+        Ok(&self.weights()?.pace)
+    }
+
     /// A pass for `n_rows` rows; give it back with [`Self::keep_pass`].
     pub(super) fn take_pass(&self, n_rows: usize) -> Result<Box<dyn Pass>> {
         let weights = self.weights()?;
@@ -244,7 +254,7 @@ fn check_device(device: &str) -> Result<()> {
     }
 }
 
-fn load_weights(
+async fn load_weights(
     runtime: &Arc<Runtime>,
     config: &LoadConfig,
     gguf: Option<&Gguf>,
@@ -258,15 +268,18 @@ fn load_weights(
     }
     let placement = match config.backend {
         BackendKind::Cpu => Placement::Cpu { pool: runtime.pool().clone(), kernels: runtime.kernels() },
+        BackendKind::Candle if runtime.is_host_driven() => {
+            fail!(Unsupported, "candle starts threads of its own, which a host-driven runtime must not");
+        }
         BackendKind::Candle => Placement::Candle,
     };
     // All tensors are read, each once: one that nothing reads is an error.
     progress.plan(gguf.tensors().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
-    let forward = model::load(gguf, spec, placement, config.kv.unwrap_or(KvType::F16))?;
+    let forward = model::load_in_slices(gguf, spec, placement, config.kv.unwrap_or(KvType::F16)).await?;
     let budget = Budget::within("KV memory of the model", config.kv_bytes, Some(runtime.memory().clone()));
     let n_ctx = default_n_ctx(config, forward.spec().n_ctx_max);
     let blocks = BlockPool::new(forward.clone(), &budget, n_ctx.div_ceil(BLOCK_TOKENS))?;
-    Ok(Some(Weights { forward, blocks, passes: Mutex::default() }))
+    Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default() }))
 }
 
 fn describe(gguf: Option<&Gguf>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {

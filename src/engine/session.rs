@@ -1,5 +1,6 @@
 //! A session: one sequence that a host appends to and steps, or lends to a generation.
 
+use super::Wait;
 use super::events::EventQueue;
 use super::hooks::in_hook;
 use super::model::Model;
@@ -9,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::model::{Pass, Progress};
 use crate::text::Token;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Rows of one prefill pass when the host does not say: large enough that weights are reused, small enough to yield often.
 pub(super) const DEFAULT_CHUNK: usize = 128;
+/// A stage may take this part of a budget: smaller chunks read the weights more often, larger ones leave more of a budget unused at its end.
+pub(super) const STAGES_PER_BUDGET: u32 = 2;
 /// More rows only cost workspace memory.
 const MAX_CHUNK: u32 = 2048;
 
@@ -177,15 +180,16 @@ impl Session {
 
     /// Computes what is queued, for at most about `budget`, and lets `sampler` choose the next token, which joins the session.
     ///
-    /// The budget is checked between stages of the forward pass: a step overshoots by at most one stage. After an end-of-generation
+    /// The budget is checked between stages of the forward pass, which are cut so that some fit into it, by what they took before: a stage that would
+    /// end too late is left to the next step, but each step runs one. After an end-of-generation
     /// token nothing happens until something is appended, unless `ignore_end`.
     ///
     /// # Errors
     /// `Busy`, `InvalidArgument` on an empty session, `ContextFull` if the chosen token has no room, `Format` if the weights give no number to
     /// choose by, `OutOfMemory`, `Budget`, `Shutdown`. Nothing is chosen then.
     pub fn step(&self, sampler: Option<&mut Sampler>, budget: Option<Duration>, ignore_end: bool) -> Result<Step> {
-        let deadline = budget.and_then(|b| Instant::now().checked_add(b));
-        self.with_state(|state| state.step(&self.model, sampler, deadline, ignore_end))
+        let limit = budget.and_then(|b| Some((Instant::now().checked_add(b)?, b / STAGES_PER_BUDGET)));
+        self.with_state(|state| state.step(&self.model, sampler, limit, ignore_end))
     }
 
     /// Calls `f` with the logits of the last position, `(n_vocab,)`. They stay where they are until the next call that changes the session.
@@ -266,12 +270,24 @@ impl Session {
                 Slot::Lent(_) if in_hook() => {
                     return busy("a cancelled generation still holds the session, and a hook must not wait for it");
                 }
-                Slot::Lent(_) => self.returned.wait(&mut slot),
+                Slot::Lent(_) => self.wait_for_return(&mut slot),
             }
         }
         match std::mem::replace(&mut *slot, instead) {
             Slot::Here(state) => Ok(state),
             _ => fail!(Internal, "the session's state is missing"),
+        }
+    }
+}
+
+impl Session {
+    /// Waits until a cancelled generation may have brought the state back; where the host drives, by ending it here.
+    fn wait_for_return(&self, slot: &mut MutexGuard<'_, Slot>) {
+        let runtime = self.model.runtime();
+        if runtime.is_host_driven() {
+            MutexGuard::unlocked(slot, || runtime.drive(Wait::Forever));
+        } else {
+            self.returned.wait(slot);
         }
     }
 }
@@ -291,7 +307,7 @@ impl Drop for Taken<'_> {
 }
 
 impl State {
-    fn step(&mut self, model: &Arc<Model>, sampler: Option<&mut Sampler>, deadline: Option<Instant>, ignore_end: bool) -> Result<Step> {
+    fn step(&mut self, model: &Arc<Model>, sampler: Option<&mut Sampler>, limit: Limit, ignore_end: bool) -> Result<Step> {
         if self.sequence.len() == 0 {
             fail!(InvalidArgument, "the session is empty: append tokens before the first step");
         }
@@ -304,8 +320,8 @@ impl State {
             fail!(InvalidArgument, "the sampler is for {} tokens, the model has {}", s.n_vocab(), model.n_vocab());
         }
         while self.sequence.logits().is_none() {
-            let done = self.advance(model, deadline)?;
-            if !done || (self.sequence.logits().is_none() && is_past(deadline)) {
+            let done = self.advance(model, limit)?;
+            if !done || (self.sequence.logits().is_none() && is_past(limit, Duration::ZERO)) {
                 return Ok(self.report(StepState::Pending, None, 0.0));
             }
         }
@@ -316,14 +332,21 @@ impl State {
     }
 
     /// Runs the current pass, or the next one, to its end or to the deadline; false if the deadline came first.
-    fn advance(&mut self, model: &Arc<Model>, deadline: Option<Instant>) -> Result<bool> {
+    fn advance(&mut self, model: &Arc<Model>, limit: Limit) -> Result<bool> {
         let mut running = match self.running.take() {
             Some(running) => running,
-            None => self.begin(model)?,
+            None => self.begin(model, limit)?,
         };
-        while running.pass.advance()? == Progress::Running {
+        let pace = model.pace()?;
+        loop {
+            let (load, started) = (running.pass.next_stage(), Instant::now());
+            let progress = running.pass.advance()?;
+            pace.note(load, started.elapsed());
+            if progress == Progress::Done {
+                break;
+            }
             model.runtime().check_alive()?;
-            if is_past(deadline) {
+            if is_past(limit, pace.expect(running.pass.next_stage())) {
                 self.running = Some(running);
                 return Ok(false);
             }
@@ -339,9 +362,11 @@ impl State {
         Ok(true)
     }
 
-    fn begin(&mut self, model: &Arc<Model>) -> Result<Running> {
+    fn begin(&mut self, model: &Arc<Model>, limit: Limit) -> Result<Running> {
+        let pace = model.pace()?;
+        let chunk = limit.map_or(self.chunk, |(_, most)| self.chunk.min(pace.rows_within(most)));
         self.prefill.0 = (self.prefill.0 + self.sequence.adopt() as u32).min(self.prefill.1);
-        let rows = self.sequence.next_rows(self.chunk);
+        let rows = self.sequence.next_rows(chunk);
         self.sequence.reserve(&rows)?;
         let mut pass = model.take_pass(rows.len())?;
         let mut wants_logits = false;
@@ -367,8 +392,12 @@ impl State {
     }
 }
 
-fn is_past(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|at| Instant::now() >= at)
+/// When a step should end, and the longest that a stage of it may take.
+type Limit = Option<(Instant, Duration)>;
+
+/// True if what takes `next` would not end in time.
+fn is_past(limit: Limit, next: Duration) -> bool {
+    limit.is_some_and(|(at, _)| Instant::now() + next >= at)
 }
 
 /// `ln(softmax(logits)[token])`

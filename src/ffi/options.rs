@@ -258,6 +258,17 @@ pub(super) fn must_be_zero(field: &str, value: impl Into<u64>) -> Result<()> {
     Ok(())
 }
 
+/// A field that is 0 or 1.
+///
+/// # Errors
+/// `InvalidArgument`, naming the field.
+pub(super) fn switch(field: &str, value: u32) -> Result<bool> {
+    if value > 1 {
+        fail!(InvalidArgument, "{field} {value}: expected 0 or 1");
+    }
+    Ok(value == 1)
+}
+
 /// Refuses flags that this build does not know.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use crate::sys::pool::PoolConfig;
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Threads, devices and log. Any number may exist; nothing is global. Any thread.
 pub struct inf_runtime {
@@ -43,8 +44,8 @@ pub struct inf_runtime_params {
     pub struct_size: u32,
     /// Threads that compute, the calling one included. 0 = physical cores - 1.
     pub n_threads: u32,
-    /// 0.
-    pub reserved: u32,
+    /// 1: the library makes no threads; `inf_runtime_pump` and calls that wait do the work on yours, and n_threads must be 0 or 1.
+    pub host_driven: u32,
     /// Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system refuses is ignored.
     pub thread_priority: i32,
     /// CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero = unrestricted.
@@ -153,6 +154,30 @@ pub unsafe extern "C" fn inf_runtime_shutdown(rt: *mut inf_runtime, timeout_ms: 
     unsafe { boundary::status(err, || handle::get(rt.cast_const())?.shutdown(options::wait(timeout_ms)?)) }
 }
 
+/// Works for about budget_us microseconds on the calling thread: at loads, prompts and tokens, in slices that pause between the stages of a layer.
+/// Chunks are cut so that a stage takes at most half of the budget, by what stages took before, and one that would end too late is left to the next
+/// call; but one slice is always run, budget 0 included. One-off jobs are one slice: tokenising a prompt, building a model's tokenizer, taking in a tensor.
+///
+/// `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode every call that waits (a load, the next
+/// event, a shutdown) pumps until it has what it waits for; hooks are called on the thread that pumps. Any thread. Blocks for about the budget.
+///
+/// - `INF_ERR_INVALID_ARGUMENT`: the runtime was not made with host_driven.
+/// - `INF_ERR_BUSY`: called from inside a hook.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_runtime_pump(rt: *mut inf_runtime, budget_us: u32, more: *mut u32, err: *mut inf_error) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let runtime = handle::get(rt.cast_const())?;
+            let out = Out::new("more", more)?;
+            out.set(u32::from(runtime.pump(Duration::from_micros(u64::from(budget_us)))?));
+            Ok(())
+        })
+    }
+}
+
 /// Takes the oldest log line that waits, if log was not set. No line: `INF_OK` with `*len` 0 and `*level` 0. Asking for the size
 /// (buf NULL) takes nothing. The newest 256 lines are kept.
 ///
@@ -211,7 +236,6 @@ pub unsafe extern "C" fn inf_device_get(rt: *const inf_runtime, i: u32, out: *mu
 /// # Safety
 /// The pointers in `params` are as the header demands.
 unsafe fn config(params: &inf_runtime_params) -> Result<RuntimeConfig> {
-    options::must_be_zero("inf_runtime_params.reserved", params.reserved)?;
     // SAFETY: passed on from the caller.
     let mut json = unsafe { JsonOptions::parse(params.options_json, params.options_len) }?;
     let kernels = json.text("kernels")?;
@@ -224,6 +248,7 @@ unsafe fn config(params: &inf_runtime_params) -> Result<RuntimeConfig> {
             priority: params.thread_priority,
             hook: hooks::thread_hook(params.thread, params.thread_user),
         },
+        host_driven: options::switch("host_driven", params.host_driven)?,
         memory_limit: 0,
         log_level: params.log_level,
         log: hooks::log_sink(params.log, params.log_user),

@@ -22,4 +22,4 @@ pub use contract::{
 pub use reference::Reference;
 pub use select::{available, select};
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::Avx2;
+pub use x86_64::{Avx2, Avx512Vnni};

@@ -1,6 +1,6 @@
 //! The one decoder: every text family is data over these stages.
 
-use super::forward::{Forward, Pass, Progress};
+use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 use super::spec::ModelSpec;
 use super::weights::Weights;
 use crate::backend::{Backend, Batch, BlockId, Slot};
@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// Weights that one slice of the vocabulary head multiplies: about a quarter of a millisecond of memory traffic, so that a deadline can fall between.
 const HEAD_SLICE_WEIGHTS: usize = 4 << 20;
 
+/// Outputs that a slice of the head multiplies in the time its weights take to arrive.
+const HEAD_OUTPUTS: usize = 4;
+
 /// A model on the backend `B`, with the keys and values of all its sequences.
 pub struct Decoder<B: Backend> {
     backend: B,
@@ -24,12 +27,12 @@ pub struct Decoder<B: Backend> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Reads the weights of `gguf`.
+    /// Reads the weights of `gguf`, in slices.
     ///
     /// # Errors
     /// As [`super::load`].
-    pub fn load(gguf: &Gguf, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
-        let weights = Weights::load(gguf, &spec, &backend)?;
+    pub async fn load(gguf: &Gguf, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
+        let weights = Weights::load(gguf, &spec, &backend).await?;
         let kv = Mutex::new(backend.kv(&spec.shape, kv)?);
         Ok(Self { backend, spec, weights, kv })
     }
@@ -54,7 +57,8 @@ impl<B: Backend> Decoder<B> {
             }
             Stage::Head(start) => {
                 let n_vocab = self.spec.n_vocab;
-                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / self.spec.shape.n_embd).max(1));
+                let row_cost = self.spec.shape.n_embd * batch.outputs.len().div_ceil(HEAD_OUTPUTS);
+                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / row_cost).max(1));
                 self.backend.head(ws, batch, &w.output_norm, w.head(), start..end)?;
                 Ok(if end == n_vocab { Stage::Done } else { Stage::Head(end) })
             }
@@ -180,6 +184,14 @@ impl<B: Backend> Pass for DecoderPass<B> {
         self.fit()?;
         self.at = if self.batch.tokens.is_empty() { Stage::Done } else { Stage::Embed };
         Ok(())
+    }
+
+    fn next_stage(&self) -> StageLoad {
+        match self.at {
+            Stage::Embed | Stage::Done => StageLoad { kind: 0, rows: self.batch.n_rows() },
+            Stage::Layer(_, stage) => StageLoad { kind: 1 + stage as usize, rows: self.batch.n_rows() },
+            Stage::Head(_) => StageLoad { kind: STAGE_KINDS - 1, rows: self.batch.outputs.len() },
+        }
     }
 
     fn advance(&mut self) -> Result<Progress> {

@@ -47,6 +47,18 @@ pub enum Progress {
     Done,
 }
 
+/// Kinds of stages that a pass distinguishes, for those who measure them; the last one is the head.
+pub const STAGE_KINDS: usize = 8;
+
+/// What a stage computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageLoad {
+    /// `0..STAGE_KINDS`
+    pub kind: usize,
+    /// Rows; in the head, outputs.
+    pub rows: usize,
+}
+
 /// One forward pass as a value: begun with a batch, advanced stage by stage, dropped or begun again at any point.
 ///
 /// A pass that is not finished leaves nothing but KV rows at positions which no sequence counts as computed.
@@ -56,6 +68,9 @@ pub trait Pass: Send {
     /// # Errors
     /// `InvalidArgument` if a token is not in the vocabulary; the pass is then empty.
     fn begin(&mut self, fill: &mut dyn FnMut(&mut Batch)) -> Result<()>;
+
+    /// The stage that [`Self::advance`] will run.
+    fn next_stage(&self) -> StageLoad;
 
     /// Runs one stage.
     ///

@@ -8,6 +8,7 @@ use crate::backend::cpu::Cpu;
 use crate::error::Result;
 use crate::formats::gguf::Gguf;
 use crate::kernels::{Kernels, KvType};
+use crate::sys::job;
 use crate::sys::pool::Pool;
 use std::sync::Arc;
 
@@ -29,8 +30,16 @@ pub enum Placement {
 /// # Errors
 /// `Format`, `Unsupported`, `Io`, `OutOfMemory`: naming the tensor.
 pub fn load(gguf: &Gguf, spec: ModelSpec, placement: Placement, kv: KvType) -> Result<Arc<dyn Forward>> {
+    job::run(load_in_slices(gguf, spec, placement, kv))
+}
+
+/// As [`load`], with pauses.
+///
+/// # Errors
+/// As [`load`].
+pub async fn load_in_slices(gguf: &Gguf, spec: ModelSpec, placement: Placement, kv: KvType) -> Result<Arc<dyn Forward>> {
     match placement {
-        Placement::Cpu { pool, kernels } => Ok(Arc::new(Decoder::load(gguf, spec, Cpu::new(pool, kernels), kv)?)),
-        Placement::Candle => Ok(Arc::new(Decoder::load(gguf, spec, Candle::cpu(Precision::Float), kv)?)),
+        Placement::Cpu { pool, kernels } => Ok(Arc::new(Decoder::load(gguf, spec, Cpu::new(pool, kernels), kv).await?)),
+        Placement::Candle => Ok(Arc::new(Decoder::load(gguf, spec, Candle::cpu(Precision::Float), kv).await?)),
     }
 }

@@ -8,6 +8,7 @@ pub mod cores;
 pub mod cpu;
 pub mod file;
 pub mod fpenv;
+pub mod job;
 pub mod machine;
 pub mod memory;
 pub mod panic;

@@ -16,6 +16,7 @@ static void runtime_functions(inf_runtime *rt) {
   inf_model *m = NULL;
   inf_load *ld = NULL;
   BAD(inf_runtime_shutdown(rt, 0, &err));
+  BAD(inf_runtime_pump(rt, 0, &level, &err));
   BAD(inf_runtime_next_log(rt, buf, sizeof buf, &len, &level, &err));
   CHECK(inf_device_count(rt) == 0);
   BAD(inf_device_get(rt, 0, &device, &err));

@@ -40,6 +40,7 @@ table! {
     inf_runtime_create: runtime_create,
     inf_runtime_free: |w| if w.once_in(4) { inf_runtime_free(w.handle(Kind::Runtime)) },
     inf_runtime_shutdown: runtime_shutdown,
+    inf_runtime_pump: runtime_pump,
     inf_runtime_next_log: runtime_next_log,
     inf_device_count: |w| assert!(inf_device_count(w.handle(Kind::Runtime)) < 2),
     inf_device_get: device_get,
@@ -140,6 +141,15 @@ fn read(text: *const c_char) {
     assert!(!text.is_null() && unsafe { CStr::from_ptr(text) }.to_str().is_ok());
 }
 
+fn runtime_pump(w: &mut World) {
+    let (mut more, rt, budget) = (7, w.handle(Kind::Runtime), w.one_of(&[0, 1, 100, 2000]));
+    let place = w.place(&mut more);
+    match call!(w, inf_runtime_pump(rt, budget, place)).0 {
+        true => assert!(more <= 1),
+        false => assert_eq!(more, 7),
+    }
+}
+
 fn runtime_create(w: &mut World) {
     let mut params: Roomy<inf_runtime_params> = Roomy::zeroed();
     params.value.n_threads = w.one_of(&[0, 1, 1, 1, 2, 3, 1025, u32::MAX]);
@@ -147,7 +157,7 @@ fn runtime_create(w: &mut World) {
     params.value.cpu_mask[0] = w.one_of(&[0, 0, 1, 3, u64::MAX, 1 << 63]);
     params.value.spin_us = w.one_of(&[0, 0, 10]);
     params.value.log_level = w.one_of(&[0, 3, 4, 5, u32::MAX]);
-    params.value.reserved = u32::from(w.once_in(20));
+    params.value.host_driven = w.one_of(&[0, 0, 0, 1, 1, 2]);
     if w.once_in(3) {
         (params.value.options_json, params.value.options_len) = w.text();
     }

@@ -78,7 +78,12 @@ impl Task {
 
     /// True if it can be given rows now: a reader that is behind pauses it.
     pub(super) fn is_ready(&self) -> bool {
-        self.state.is_some() && self.borrower.events.has_room()
+        self.state.is_some() && self.prompt.is_none() && self.borrower.events.has_room()
+    }
+
+    /// True if its prompt was not appended yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.prompt.is_some() && self.state.is_some()
     }
 
     /// Appends the prompt, once.

@@ -31,7 +31,8 @@ const TILE_ROWS: usize = 8;
 /// The set named `"avx2"`. A value exists only where the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2 {
-    _proof: (),
+    /// Only made where the features have been looked for: here, and by sets that have them too.
+    pub(super) _proof: (),
 }
 
 impl Avx2 {
