@@ -68,8 +68,9 @@ fn line(set: &dyn Kernels, dtype: DType) -> String {
 /// Attention of `n_queries` queries of one KV head over 4096 tokens, in GMAC/s (keys and values each count).
 fn attention(set: &dyn Kernels, kind: KvType, n_queries: usize) -> f64 {
     const HEAD_DIM: usize = 64;
-    let cache = vec![0x11; 4096 * HEAD_DIM * kind.bytes()];
-    let tiles: Vec<&[u8]> = cache.chunks(TILE_TOKENS * HEAD_DIM * kind.bytes()).collect();
+    let row_bytes = kind.row_bytes(HEAD_DIM).unwrap_or(0);
+    let cache = vec![0x11; 4096 * row_bytes];
+    let tiles: Vec<&[u8]> = cache.chunks(TILE_TOKENS * row_bytes).collect();
     let (q, visible) = (vec![0.1; n_queries * HEAD_DIM], vec![(0, TILE_TOKENS as u32); n_queries]);
     let (mut max, mut sum, mut acc) = (vec![0.0; n_queries], vec![0.0; n_queries], vec![0.0; n_queries * HEAD_DIM]);
     let params = AttendParams { head_dim: HEAD_DIM, scale: 0.1, softcap: None };
@@ -89,7 +90,7 @@ fn per_element(mut operation: impl FnMut(&mut [f32])) -> f64 {
 
 /// The lines below the table.
 fn print_others(set: &dyn Kernels) {
-    for kind in [KvType::F32, KvType::F16] {
+    for kind in [KvType::F32, KvType::F16, KvType::Q8_0] {
         let speeds = [1, 4, 32].map(|n| format!("{n} queries {:.1}", attention(set, kind, n))).join(", ");
         println!("{:<7}attend {kind:?}, GMAC/s: {speeds}", set.name());
     }

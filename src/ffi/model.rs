@@ -36,6 +36,8 @@ pub const INF_KV_AUTO: u32 = 0u32;
 pub const INF_KV_F32: u32 = 1u32;
 /// Half the memory, no difference that a reader sees.
 pub const INF_KV_F16: u32 = 2u32;
+/// A quarter of the memory: int8, with a scale per 32 elements of a head. For heads of whole 32s.
+pub const INF_KV_Q8_0: u32 = 3u32;
 
 /// `inf_model_info.capabilities`: it generates text. A file that holds only a vocabulary does not.
 pub const INF_CAN_GENERATE: u32 = 1u32;
@@ -284,7 +286,8 @@ fn kv_type(number: u32) -> Result<Option<KvType>> {
         INF_KV_AUTO => None,
         INF_KV_F32 => Some(KvType::F32),
         INF_KV_F16 => Some(KvType::F16),
-        other => fail!(InvalidArgument, "kv_type {other}: expected INF_KV_AUTO, INF_KV_F32 or INF_KV_F16"),
+        INF_KV_Q8_0 => Some(KvType::Q8_0),
+        other => fail!(InvalidArgument, "kv_type {other}: expected INF_KV_AUTO, INF_KV_F32, INF_KV_F16 or INF_KV_Q8_0"),
     })
 }
 
@@ -297,7 +300,8 @@ pub(super) fn kv_type_by_name(name: Option<&str>) -> Result<Option<KvType>> {
         None | Some("auto") => Ok(None),
         Some("f32") => Ok(Some(KvType::F32)),
         Some("f16") => Ok(Some(KvType::F16)),
-        Some(other) => fail!(InvalidArgument, "options_json: kv_type {other:?}: expected \"auto\", \"f16\" or \"f32\""),
+        Some("q8_0") => Ok(Some(KvType::Q8_0)),
+        Some(other) => fail!(InvalidArgument, "options_json: kv_type {other:?}: expected \"auto\", \"f32\", \"f16\" or \"q8_0\""),
     }
 }
 

@@ -81,14 +81,21 @@ pub enum KvType {
     F32,
     /// The default.
     F16,
+    /// int8 with a scale per [`KV_GROUP`] elements of a head: half of `F16`.
+    Q8_0,
 }
 
+/// Elements of a head that share a scale in a quantised cache: Q8_0's block.
+pub const KV_GROUP: usize = 32;
+
 impl KvType {
-    /// Bytes per element.
-    pub const fn bytes(self) -> usize {
+    /// Bytes of one key, or one value; `None` if so many elements cannot be stored as this type, or nobody can count them.
+    pub const fn row_bytes(self, head_dim: usize) -> Option<usize> {
         match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F32 => head_dim.checked_mul(4),
+            Self::F16 => head_dim.checked_mul(2),
+            Self::Q8_0 if head_dim.is_multiple_of(KV_GROUP) => head_dim.checked_add(head_dim / KV_GROUP * 2),
+            Self::Q8_0 => None,
         }
     }
 }
@@ -101,9 +108,9 @@ pub const TILE_TOKENS: usize = 32;
 /// vectors; values lie token by token, so that an output grows the same way.
 #[derive(Clone, Copy)]
 pub struct KvTile<'a> {
-    /// `(head_dim, TILE_TOKENS)` in `kind`
+    /// `(head_dim, TILE_TOKENS)` in `kind`; for a quantised one behind it the scales, f16, `(head_dim / KV_GROUP, TILE_TOKENS)`.
     pub keys: &'a [u8],
-    /// `(TILE_TOKENS, head_dim)` in `kind`
+    /// `(TILE_TOKENS, head_dim)` in `kind`; for a quantised one behind it the scales, f16, `(head_dim / KV_GROUP, TILE_TOKENS)`.
     pub values: &'a [u8],
     /// Storage type of both.
     pub kind: KvType,

@@ -17,7 +17,7 @@ mod tests;
 mod x86_64;
 
 pub use contract::{
-    Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows,
+    Activation, ActivationRows, AttendParams, GateFn, KV_GROUP, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows,
 };
 pub use reference::Reference;
 pub use select::{available, select};

@@ -206,7 +206,7 @@ fn with_load(w: &mut World, f: impl FnOnce(&mut World, *const inf_model_params))
     params.value.sources = if w.once_in(12) { null() } else { sources.as_ptr() };
     params.value.device = w.one_of(&[null(), null(), c"cpu".as_ptr(), c"auto".as_ptr(), c"tpu".as_ptr(), c"\xff".as_ptr()]);
     params.value.n_ctx_hint = w.number();
-    params.value.kv_type = w.one_of(&[0, 0, 1, 2, 3, u32::MAX]);
+    params.value.kv_type = w.one_of(&[0, 0, 1, 2, 3, 4, u32::MAX]);
     if w.once_in(3) {
         let options = w.one_of(&[c"{\"vocab_only\":true}", c"{\"backend\":\"candle\"}", c"{\"backend\":1}", c"{\"y\":{}}", c"[", c""]);
         (params.value.options_json, params.value.options_len) = (options.as_ptr(), usize::MAX);

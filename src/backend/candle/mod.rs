@@ -86,7 +86,7 @@ impl Backend for Candle {
 
     fn kv(&self, shape: &Shape, kind: KvType) -> Result<Kv> {
         shape.check()?;
-        Ok(Kv::new(shape, kind))
+        Kv::new(shape, kind)
     }
 
     fn grow_kv(&self, kv: &mut Kv, n_blocks: usize) -> Result<()> {

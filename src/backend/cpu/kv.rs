@@ -3,7 +3,7 @@
 use crate::backend::{BLOCK_TOKENS, BlockId, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::kernels::{KvTile, KvType};
+use crate::kernels::{KV_GROUP, KvTile, KvType};
 use crate::sys::memory::AlignedBytes;
 use std::ops::Range;
 
@@ -35,11 +35,14 @@ impl BlockLayout {
     fn new(shape: &Shape, kind: KvType) -> Result<Self> {
         shape.check()?;
         let Shape { n_layers, n_kv_heads, head_dim, .. } = *shape;
-        let factors = [n_layers, 2, n_kv_heads, BLOCK_TOKENS, head_dim, kind.bytes()];
+        let Some(row_bytes) = kind.row_bytes(head_dim) else {
+            fail!(Unsupported, "kv_type q8_0 needs heads of whole {KV_GROUP}s of elements; this model's have {head_dim}");
+        };
+        let factors = [n_layers, 2, n_kv_heads, BLOCK_TOKENS, row_bytes];
         if factors.into_iter().try_fold(1_usize, usize::checked_mul).is_none() {
             fail!(InvalidArgument, "cpu: a KV block of {shape:?} has more bytes than memory can have");
         }
-        Ok(Self { kind, n_layers, n_kv_heads, tile_bytes: BLOCK_TOKENS * head_dim * kind.bytes() })
+        Ok(Self { kind, n_layers, n_kv_heads, tile_bytes: BLOCK_TOKENS * row_bytes })
     }
 
     fn block_bytes(&self) -> usize {

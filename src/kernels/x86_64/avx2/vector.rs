@@ -85,6 +85,14 @@ pub(super) fn broadcast(x: &[u8; 4]) -> __m256 {
     _mm256_set1_ps(f32::from_ne_bytes(*x))
 }
 
+/// Eight `f16`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn load_f16(x: &[F16Bytes; 8]) -> __m256 {
+    // SAFETY: `x` is 16 readable bytes, and the instruction needs no alignment.
+    unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
+}
+
 /// The value of an `f16`, in all lanes.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
