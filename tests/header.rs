@@ -112,7 +112,7 @@ fn layouts() -> Vec<Layout> {
         model::inf_model_info {
             struct_size, n_vocab, n_ctx_max, n_embd, n_layers, capabilities, bos, eos, n_params, architecture, quantization, device
         }
-        session::inf_session_params { struct_size, n_ctx, prefill_chunk, flags }
+        session::inf_session_params { struct_size, n_ctx, prefill_chunk, flags, overflow, n_keep }
         session::inf_step { struct_size, state, token, prefill_done, prefill_total, logprob }
         generation::inf_generate_params {
             struct_size, max_tokens, text, text_len, stop_json, stop_len, sampler, reserved_pointer, reserved, queue_capacity, wake, wake_user, wake_tag

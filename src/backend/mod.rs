@@ -12,6 +12,7 @@ mod naive;
 
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::fail;
 use crate::kernels::{GateFn, KvType, RopeStyle, TILE_TOKENS};
 use crate::sys::memory::AlignedBytes;
 use std::ops::Range;
@@ -207,6 +208,30 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Copies block `from` to block `to`, of all layers.
     fn copy_block(&self, kv: &mut Self::Kv, from: BlockId, to: BlockId) -> Result<()>;
+
+    /// Rotates the keys of `blocks` back by `n_positions`, in all layers: `R(p) k` becomes `R(p - n_positions) k`.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Internal`.
+    fn turn_back(&self, _kv: &mut Self::Kv, _blocks: &[BlockId], _n_positions: usize, _rope: &Rope) -> Result<()> {
+        fail!(Unsupported, "the {} backend cannot shift a context", self.name());
+    }
+
+    /// Copies block `id` into `out`, `kv_block_bytes` long, in a layout of the backend's own.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Internal`.
+    fn read_block(&self, _kv: &Self::Kv, _id: BlockId, _out: &mut [u8]) -> Result<()> {
+        fail!(Unsupported, "the {} backend cannot save keys and values", self.name());
+    }
+
+    /// The reverse of [`Self::read_block`].
+    ///
+    /// # Errors
+    /// As there.
+    fn write_block(&self, _kv: &mut Self::Kv, _id: BlockId, _bytes: &[u8]) -> Result<()> {
+        fail!(Unsupported, "the {} backend cannot restore keys and values", self.name());
+    }
 
     /// A workspace for passes of up to `max_rows` rows, `max_outputs` of them with logits.
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Self::Workspace>;

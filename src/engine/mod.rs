@@ -30,6 +30,7 @@ pub use log::{LogLevel, LogSink};
 pub use model::{BackendKind, LoadConfig, Model, ModelInfo};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use sampler::{Sampler, Stage};
+pub use sequence::Overflow;
 pub use session::{Session, SessionConfig, Step, StepState};
 
 /// How long a call may wait.

@@ -195,6 +195,11 @@ impl Model {
         Ok(self.weights()?.blocks.clone())
     }
 
+    /// What keys and values of it are bound to.
+    pub(super) fn fingerprint(&self) -> Result<u128> {
+        Ok(self.weights()?.forward.fingerprint())
+    }
+
     /// What its stages take.
     pub(super) fn pace(&self) -> Result<&Pace> {
         Ok(&self.weights()?.pace)

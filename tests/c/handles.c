@@ -75,6 +75,10 @@ static void session_functions(inf_session *s) {
   inf_generation *g = NULL;
   inf_session *fork = NULL;
   BAD(inf_session_fork(s, &fork, &err));
+  BAD(inf_session_save(s, buf, sizeof buf, &len, &err));
+  BAD(inf_session_restore(s, buf, sizeof buf, &err));
+  BAD(inf_session_save_file(s, "/nonexistent/state", &err));
+  BAD(inf_session_restore_file(s, "/nonexistent/state", &err));
   BAD(inf_session_append(s, &token, 1, &err));
   BAD(inf_session_step(s, NULL, 0, 0, &step, &err));
   BAD(inf_session_logits(s, &logits, &len, &err));

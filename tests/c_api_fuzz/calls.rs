@@ -9,6 +9,7 @@ use inference::ffi::runtime::*;
 use inference::ffi::sampler::*;
 use inference::ffi::session::*;
 use inference::ffi::source::*;
+use inference::ffi::state::*;
 use inference::ffi::status::*;
 use inference::ffi::tokenizer::*;
 use std::ffi::{CStr, c_char, c_void};
@@ -75,6 +76,16 @@ table! {
     inf_sampler_accept: |w| { let (s, t) = (w.handle(Kind::Sampler), w.token()); call!(w, inf_sampler_accept(s, t)); },
     inf_session_create: session_create,
     inf_session_fork: session_fork,
+    inf_session_save: session_save,
+    inf_session_restore: session_restore,
+    inf_session_save_file: |w| {
+        let s = w.handle(Kind::Session);
+        call!(w, inf_session_save_file(s, c"/nonexistent/state".as_ptr()));
+    },
+    inf_session_restore_file: |w| {
+        let s = w.handle(Kind::Session);
+        call!(w, inf_session_restore_file(s, c"/nonexistent/state".as_ptr()));
+    },
     inf_session_free: |w| if w.once_in(4) { inf_session_free(w.handle(Kind::Session)) },
     inf_session_truncate: |w| { let (s, n) = (w.handle(Kind::Session), w.number()); call!(w, inf_session_truncate(s, n)); },
     inf_session_n_tokens: |w| assert!(inf_session_n_tokens(w.handle(Kind::Session)) <= 512),
@@ -353,6 +364,7 @@ fn session_create(w: &mut World) {
     let mut params: Roomy<inf_session_params> = Roomy::zeroed();
     (params.value.n_ctx, params.value.prefill_chunk) = (w.number(), w.number());
     params.value.flags = w.one_of(&[0, 0, 0, INF_SESSION_NO_SHARED_PREFIX, 1 << 31]);
+    (params.value.overflow, params.value.n_keep) = (w.one_of(&[0, 0, 1, 1, 2, 3]), w.one_of(&[0, 0, 0, 5, 64, u32::MAX]));
     let (mut out, m, pointer) = (null_mut(), w.handle(Kind::Model), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_session_create(m, pointer, place)).0 {
@@ -368,6 +380,23 @@ fn session_fork(w: &mut World) {
         true => w.keep(Kind::Session, out),
         false => assert!(out.is_null()),
     }
+}
+
+fn session_save(w: &mut World) {
+    let (s, mut len) = (w.handle(Kind::Session), 77);
+    let mut buf = [0_u8; 256];
+    let cap = w.one_of(&[0, 1, 255, 256]);
+    let (start, place) = (if cap == 0 { null_mut() } else { buf.as_mut_ptr() }, w.place(&mut len));
+    call!(w, inf_session_save(s, start.cast(), cap, place));
+}
+
+fn session_restore(w: &mut World) {
+    let s = w.handle(Kind::Session);
+    let mut buf = *b"INFSTATE\x01\0\0\0\0\0\0\0________________\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0________";
+    let at = w.random.below(buf.len()) as usize;
+    buf[at] = w.number() as u8;
+    let len = w.one_of(&[0, 1, 8, 40, buf.len()]);
+    assert!(!call!(w, inf_session_restore(s, buf.as_ptr().cast(), len)).0);
 }
 
 fn session_append(w: &mut World) {

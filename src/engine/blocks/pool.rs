@@ -160,6 +160,26 @@ impl BlockPool {
         Ok(copy)
     }
 
+    /// Rotates the keys of `ids` back.
+    pub(super) fn turn_back(&self, ids: &[BlockId], n_positions: usize) -> Result<()> {
+        self.model.turn_back(ids, n_positions)
+    }
+
+    /// Copies block `id` into `out`.
+    pub(super) fn read(&self, id: BlockId, out: &mut [u8]) -> Result<()> {
+        self.model.read_block(id, out)
+    }
+
+    /// The reverse of [`Self::read`].
+    pub(super) fn write(&self, id: BlockId, bytes: &[u8]) -> Result<()> {
+        self.model.write_block(id, bytes)
+    }
+
+    /// Bytes of a block.
+    pub(in crate::engine) fn block_bytes(&self) -> u64 {
+        self.block_bytes
+    }
+
     /// What they are used for.
     pub(in crate::engine) fn usage(&self) -> KvUsage {
         let state = self.state.lock();

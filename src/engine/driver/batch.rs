@@ -233,7 +233,7 @@ impl ModelBatch {
     /// Nothing can run, because task `i` and perhaps others lack memory: the newest other task that holds some gives it back, to be computed again
     /// when there is room. Where there is none, task `i` fails.
     fn make_room(&mut self, i: usize, error: Error) {
-        match (0..self.tasks.len()).rfind(|&j| j != i && self.tasks[j].n_computed() > 0) {
+        match (0..self.tasks.len()).rfind(|&j| j != i && self.tasks[j].can_be_evicted()) {
             Some(victim) => self.tasks[victim].evict(),
             None => self.tasks[i].fail(error),
         }

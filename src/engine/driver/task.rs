@@ -128,6 +128,11 @@ impl Task {
         }
     }
 
+    /// True if it has keys and values that could be computed again.
+    pub(super) fn can_be_evicted(&self) -> bool {
+        self.n_computed() > 0 && self.state.as_ref().is_some_and(|state| state.sequence.is_pure())
+    }
+
     /// Gives its keys and values back, to be computed again later.
     pub(super) fn evict(&mut self) {
         if let Some(state) = &mut self.state {
@@ -182,9 +187,10 @@ impl Task {
     /// Chooses the next token from the sequence's logits and tells its text.
     pub(super) fn choose(&mut self) -> Result<()> {
         let state = self.state.as_mut().ok_or_else(lost_state)?;
-        if state.sequence.len() == state.sequence.n_ctx() {
+        if !state.sequence.can_grow() {
             return self.finish_with_tail(Finish::ContextFull);
         }
+        state.sequence.make_room(1)?;
         let token = state.sequence.pick(&mut self.sampler)?;
         let model = self.session.model().clone();
         let ends = model.is_end_of_generation(token);
