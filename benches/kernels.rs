@@ -14,8 +14,8 @@ use std::time::Instant;
 /// Rows and columns of the weights: a projection of a model of 3 to 8 billion parameters, larger than the caches.
 const SHAPE: (usize, usize) = (14_336, 4096);
 
-/// Batch sizes.
-const BATCHES: [usize; 5] = [1, 2, 4, 8, 64];
+/// Batch sizes: decoding one sequence and a few, a short prompt, a long one.
+const BATCHES: [usize; 5] = [1, 4, 8, 64, 512];
 
 /// Weight rows per measurement: short enough to pass between two interruptions by other work on the machine.
 const PIECE: usize = 64;
@@ -35,6 +35,8 @@ fn time(n: usize, mut piece: impl FnMut(usize)) -> f64 {
 
 /// Seconds of one product of all weights with `m` activation rows.
 fn product(set: &dyn Kernels, weights: WeightRows<'_>, m: usize) -> f64 {
+    // Few pieces of a large batch say as much as many of a small one.
+    let n_pieces = (SHAPE.0 / PIECE).min(SHAPE.0 / PIECE * 16 / m).max(16);
     let layout = Activation::of(weights.dtype);
     let row_bytes = set.activation_bytes(layout, weights.n_cols);
     let x: Vec<f32> = (0..weights.n_cols).map(|i| (i % 101) as f32 / 50.0 - 1.0).collect();
@@ -42,17 +44,18 @@ fn product(set: &dyn Kernels, weights: WeightRows<'_>, m: usize) -> f64 {
     bytes.chunks_exact_mut(row_bytes).for_each(|row| set.quantize(layout, &x, row));
     let mut out = vec![0.0; m * PIECE];
     let pieces: Vec<&[u8]> = weights.bytes.chunks_exact(weights.bytes.len() / SHAPE.0 * PIECE).collect();
-    time(pieces.len(), |i| {
+    let seconds = time(n_pieces, |i| {
         let weights = WeightRows { bytes: pieces[i], ..weights };
         set.matmul(weights, ActivationRows { bytes: &bytes, n_rows: m }, &mut ColumnsMut::new(&mut out, PIECE));
-    })
+    });
+    seconds * pieces.len() as f64 / n_pieces as f64
 }
 
 /// One line of the table.
 fn line(set: &dyn Kernels, dtype: DType) -> String {
-    // No kernel looks at values, as long as they are normal numbers.
+    // No kernel looks at values, as long as they are normal numbers; and so any bytes are tiles.
     let bytes = vec![0x11; dtype.row_bytes(SHAPE.1).unwrap_or(0) * SHAPE.0];
-    let weights = WeightRows { dtype, n_cols: SHAPE.1, bytes: &bytes };
+    let weights = WeightRows { dtype, n_cols: SHAPE.1, tile_rows: set.tile_rows(), skip: 0, bytes: &bytes };
     let mut line = format!("{:<7}{:<6}", set.name(), dtype.name());
     for m in BATCHES {
         let seconds = product(set, weights, m);
@@ -65,14 +68,15 @@ fn line(set: &dyn Kernels, dtype: DType) -> String {
 /// Attention of `n_queries` queries of one KV head over 4096 tokens, in GMAC/s (keys and values each count).
 fn attention(set: &dyn Kernels, kind: KvType, n_queries: usize) -> f64 {
     const HEAD_DIM: usize = 64;
-    let cache = vec![0x11; 4096 * HEAD_DIM * kind.bytes()];
-    let tiles: Vec<&[u8]> = cache.chunks(TILE_TOKENS * HEAD_DIM * kind.bytes()).collect();
+    let row_bytes = kind.row_bytes(HEAD_DIM).unwrap_or(0);
+    let cache = vec![0x11; 4096 * row_bytes];
+    let tiles: Vec<&[u8]> = cache.chunks(TILE_TOKENS * row_bytes).collect();
     let (q, visible) = (vec![0.1; n_queries * HEAD_DIM], vec![(0, TILE_TOKENS as u32); n_queries]);
     let (mut max, mut sum, mut acc) = (vec![0.0; n_queries], vec![0.0; n_queries], vec![0.0; n_queries * HEAD_DIM]);
     let params = AttendParams { head_dim: HEAD_DIM, scale: 0.1, softcap: None };
     let seconds = time(tiles.len(), |i| {
         let mut state = SoftmaxState { max: &mut max, sum: &mut sum, acc: &mut acc };
-        set.attend(&params, &q, KvTile { keys: tiles[i], values: tiles[i], kind }, &visible, &mut state);
+        set.attend(&params, &q, KvTile { keys: tiles[i], values: tiles[i], kind }, None, &visible, &mut state);
     });
     (2 * n_queries * 4096 * HEAD_DIM) as f64 / 1e9 / seconds
 }
@@ -86,7 +90,7 @@ fn per_element(mut operation: impl FnMut(&mut [f32])) -> f64 {
 
 /// The lines below the table.
 fn print_others(set: &dyn Kernels) {
-    for kind in [KvType::F32, KvType::F16] {
+    for kind in [KvType::F32, KvType::F16, KvType::Q8_0] {
         let speeds = [1, 4, 32].map(|n| format!("{n} queries {:.1}", attention(set, kind, n))).join(", ");
         println!("{:<7}attend {kind:?}, GMAC/s: {speeds}", set.name());
     }

@@ -19,7 +19,7 @@ import numpy as np
 
 TEXT = """Once upon a time, in a town by the sea, a baker named Ada sold 12 kinds of bread. "Which one is best?" asked the
 stranger; she laughed: "The one you can't afford!" He'd walked for 3 days - through snow, naïve as ever - and paid in gold."""
-KV_TYPES = {"f32": 0, "f16": 1}  # ggml's numbers
+KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml's numbers
 ADD_SPECIAL = 1
 IGNORE_END = 1
 WAIT_FOREVER = -1

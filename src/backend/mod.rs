@@ -157,14 +157,18 @@ impl Batch {
 
     /// Adds `tokens` of a sequence from position `start`; the logits of the last one are wanted if `wants_logits`.
     pub fn push(&mut self, tokens: &[u32], start: usize, blocks: &[BlockId], wants_logits: bool) {
+        self.push_rows(tokens, start, blocks, usize::from(wants_logits));
+    }
+
+    /// As [`Self::push`]; the logits of the last `n_outputs` tokens are wanted.
+    pub fn push_rows(&mut self, tokens: &[u32], start: usize, blocks: &[BlockId], n_outputs: usize) {
         let (first, first_block) = (self.tokens.len(), self.blocks.len());
         self.blocks.extend_from_slice(blocks);
         self.tokens.extend_from_slice(tokens);
         self.positions.extend((start..start + tokens.len()).map(|p| p as u32));
         self.sequences.push(SequenceRows { rows: first..self.tokens.len(), start, blocks: first_block..self.blocks.len() });
-        if wants_logits {
-            self.outputs.push(self.tokens.len() - 1);
-        }
+        let end = self.tokens.len();
+        self.outputs.extend(end - n_outputs.min(tokens.len())..end);
     }
 }
 
@@ -196,6 +200,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Bytes that a matrix occupies.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
+
+    /// Bytes that a matrix `(n_rows, n_cols)` of a file will occupy.
+    fn planned_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64;
+
+    /// Bytes of a workspace, without what grows with the context.
+    fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64;
 
     /// KV storage without blocks.
     fn kv(&self, shape: &Shape, kind: KvType) -> Result<Self::Kv>;

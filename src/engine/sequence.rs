@@ -6,6 +6,7 @@ use crate::backend::{BLOCK_TOKENS, Batch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::state::StateHeader;
+use crate::sys::budget::Charge;
 use crate::sys::memory::{try_vec, try_with_capacity};
 use crate::text::Token;
 use std::ops::Range;
@@ -23,6 +24,13 @@ pub(super) struct Sequence {
     ended: bool,
     n_ctx: usize,
     overflow: Overflow,
+    /// Of the logits.
+    memory: Charge,
+}
+
+/// Bytes of a sequence's logits.
+fn logits_bytes(n_vocab: usize) -> u64 {
+    n_vocab as u64 * size_of::<f32>() as u64
 }
 
 /// What happens when the context is full.
@@ -43,6 +51,7 @@ pub enum Overflow {
 impl Sequence {
     /// An empty sequence; if `shares`, it takes blocks of others that begin with the same tokens, and others take its own.
     pub(super) fn new(pool: Arc<BlockPool>, n_vocab: usize, n_ctx: usize, shares: bool, overflow: Overflow) -> Result<Self> {
+        let memory = pool.budget().charge(logits_bytes(n_vocab))?;
         Ok(Self {
             tokens: Vec::new(),
             n_computed: 0,
@@ -52,6 +61,7 @@ impl Sequence {
             ended: false,
             n_ctx,
             overflow,
+            memory,
         })
     }
 
@@ -64,7 +74,8 @@ impl Sequence {
         tokens.extend_from_slice(&self.tokens);
         let mut logits = try_vec(self.logits.len())?;
         logits.copy_from_slice(&self.logits);
-        Ok(Self { tokens, logits, table: self.table.fork(), ..*self })
+        let memory = self.memory.another()?;
+        Ok(Self { tokens, logits, memory, table: self.table.fork(), ..*self })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -298,6 +309,14 @@ impl Sequence {
         let blocks = &self.table.ids()[..rows.end.div_ceil(BLOCK_TOKENS)];
         batch.push(&self.tokens[rows.clone()], rows.start, blocks, wants_logits);
         wants_logits
+    }
+
+    /// As [`Self::fill`] for the last token, with guesses behind it: all of them will have logits. `rows` covers both.
+    pub(super) fn fill_with_guess(&self, batch: &mut Batch, rows: &Range<usize>, guess: &[Token]) {
+        let blocks = &self.table.ids()[..rows.end.div_ceil(BLOCK_TOKENS)];
+        let mut tokens = self.tokens[rows.start..].to_vec();
+        tokens.extend_from_slice(guess);
+        batch.push_rows(&tokens, rows.start, blocks, tokens.len());
     }
 
     /// Notes that `rows` were computed, without logits.

@@ -1,6 +1,7 @@
 //! The shapes of products, checked once at the entry of every set, so that what follows may slice without doubt.
 
 use super::activation::row_bytes;
+use super::block::{F16Bytes, blocks};
 use super::contract::{Activation, ActivationRows, AttendParams, KvTile, KvType, SoftmaxState, TILE_TOKENS, WeightRows};
 use crate::sys::columns::ColumnsMut;
 
@@ -62,6 +63,22 @@ impl AttendShape {
 }
 
 /// Bytes of the keys of a tile; the values take as many.
-pub(crate) const fn tile_bytes(kind: KvType, head_dim: usize) -> usize {
-    TILE_TOKENS * head_dim * kind.bytes()
+///
+/// # Panics
+/// If such heads cannot be stored as `kind`: whoever makes the cache refuses them.
+pub(crate) fn tile_bytes(kind: KvType, head_dim: usize) -> usize {
+    let row_bytes = kind.row_bytes(head_dim);
+    assert!(row_bytes.is_some(), "heads of {head_dim} elements cannot be stored as {kind:?}");
+    TILE_TOKENS * row_bytes.unwrap_or(0)
+}
+
+/// The elements of the keys or the values of a tile, and their scales: none for a type that is not quantised.
+pub(crate) fn elements_and_scales(kind: KvType, head_dim: usize, half: &[u8]) -> (&[u8], &[F16Bytes]) {
+    match kind {
+        KvType::F32 | KvType::F16 => (half, &[]),
+        KvType::Q8_0 => {
+            let (quants, scales) = half.split_at(TILE_TOKENS * head_dim);
+            (quants, blocks(scales))
+        }
+    }
 }

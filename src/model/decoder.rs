@@ -218,6 +218,10 @@ impl<B: Backend> Pass for DecoderPass<B> {
         Ok(if self.at == Stage::Done { Progress::Done } else { Progress::Running })
     }
 
+    fn n_bytes(&self) -> u64 {
+        self.decoder.backend.workspace_bytes(&self.decoder.spec.shape, self.max_rows, self.max_outputs)
+    }
+
     fn logits(&self, i: usize, out: &mut [f32]) -> Result<()> {
         if self.at != Stage::Done || i >= self.batch.outputs.len() {
             fail!(Internal, "logits {i} of a pass with {} outputs at {:?}", self.batch.outputs.len(), self.at);

@@ -99,6 +99,9 @@ pub trait Pass: Send {
     /// Whatever the backend meets; the pass must be begun again.
     fn advance(&mut self) -> Result<Progress>;
 
+    /// Bytes of its activations.
+    fn n_bytes(&self) -> u64;
+
     /// Copies the logits of output `i` of the batch into `out`, `(n_vocab,)`.
     ///
     /// # Errors

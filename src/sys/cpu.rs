@@ -9,6 +9,12 @@ pub struct CpuFeatures {
     pub fma: bool,
     /// x86-64: conversion between `f16` and `f32`.
     pub f16c: bool,
+    /// x86-64: 512-bit vectors.
+    pub avx512f: bool,
+    /// x86-64: 512-bit vectors of bytes and words.
+    pub avx512bw: bool,
+    /// x86-64: 512-bit sums of products of bytes.
+    pub avx512vnni: bool,
 }
 
 impl CpuFeatures {
@@ -19,6 +25,9 @@ impl CpuFeatures {
             avx2: std::arch::is_x86_feature_detected!("avx2"),
             fma: std::arch::is_x86_feature_detected!("fma"),
             f16c: std::arch::is_x86_feature_detected!("f16c"),
+            avx512f: std::arch::is_x86_feature_detected!("avx512f"),
+            avx512bw: std::arch::is_x86_feature_detected!("avx512bw"),
+            avx512vnni: std::arch::is_x86_feature_detected!("avx512vnni"),
         }
     }
 

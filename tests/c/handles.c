@@ -17,6 +17,10 @@ static void runtime_functions(inf_runtime *rt) {
   inf_load *ld = NULL;
   BAD(inf_runtime_shutdown(rt, 0, &err));
   BAD(inf_runtime_pump(rt, 0, &level, &err));
+  inf_memory memory = { .struct_size = sizeof memory };
+  inf_plan plan = { .struct_size = sizeof plan };
+  BAD(inf_runtime_memory(rt, &memory, &err));
+  BAD(inf_model_estimate(rt, &params, &plan, &err));
   BAD(inf_runtime_next_log(rt, buf, sizeof buf, &len, &level, &err));
   CHECK(inf_device_count(rt) == 0);
   BAD(inf_device_get(rt, 0, &device, &err));

@@ -46,6 +46,8 @@ table! {
     inf_device_count: |w| assert!(inf_device_count(w.handle(Kind::Runtime)) < 2),
     inf_device_get: device_get,
     inf_model_load: model_load,
+    inf_model_estimate: model_estimate,
+    inf_runtime_memory: runtime_memory,
     inf_load_start: load_start,
     inf_load_start_path: load_start_path,
     inf_load_wait: load_wait,
@@ -169,6 +171,7 @@ fn runtime_create(w: &mut World) {
     params.value.spin_us = w.one_of(&[0, 0, 10]);
     params.value.log_level = w.one_of(&[0, 3, 4, 5, u32::MAX]);
     params.value.host_driven = w.one_of(&[0, 0, 0, 1, 1, 2]);
+    params.value.host_memory_limit = w.one_of(&[0, 0, 0, 1 << 16, 1 << 30]);
     if w.once_in(3) {
         (params.value.options_json, params.value.options_len) = w.text();
     }
@@ -217,7 +220,7 @@ fn with_load(w: &mut World, f: impl FnOnce(&mut World, *const inf_model_params))
     params.value.sources = if w.once_in(12) { null() } else { sources.as_ptr() };
     params.value.device = w.one_of(&[null(), null(), c"cpu".as_ptr(), c"auto".as_ptr(), c"tpu".as_ptr(), c"\xff".as_ptr()]);
     params.value.n_ctx_hint = w.number();
-    params.value.kv_type = w.one_of(&[0, 0, 1, 2, 3, u32::MAX]);
+    params.value.kv_type = w.one_of(&[0, 0, 1, 2, 3, 4, u32::MAX]);
     if w.once_in(3) {
         let options = w.one_of(&[c"{\"vocab_only\":true}", c"{\"backend\":\"candle\"}", c"{\"backend\":1}", c"{\"y\":{}}", c"[", c""]);
         (params.value.options_json, params.value.options_len) = (options.as_ptr(), usize::MAX);
@@ -235,6 +238,22 @@ fn model_load(w: &mut World) {
             false => assert!(out.is_null()),
         }
     });
+}
+
+fn model_estimate(w: &mut World) {
+    with_load(w, |w, params| {
+        let rt = w.handle(Kind::Runtime);
+        let mut plan: Roomy<inf_plan> = Roomy::zeroed();
+        let out = plan.sized(w);
+        call!(w, inf_model_estimate(rt, params, out));
+    });
+}
+
+fn runtime_memory(w: &mut World) {
+    let rt = w.handle(Kind::Runtime);
+    let mut memory: Roomy<inf_memory> = Roomy::zeroed();
+    let out = memory.sized(w);
+    call!(w, inf_runtime_memory(rt, out));
 }
 
 fn load_start(w: &mut World) {
@@ -445,7 +464,7 @@ fn generate_start(w: &mut World) {
     }
     params.value.queue_capacity = w.one_of(&[0, 1, 2, u32::MAX]);
     params.value.wake = if w.once_in(2) { Some(wake) } else { None };
-    params.value.reserved = u32::from(w.once_in(20));
+    params.value.n_draft = w.one_of(&[0, 0, 1, 8, 16, 17]);
     let (mut out, s, pointer) = (null_mut(), w.handle(Kind::Session), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_generate_start(s, pointer, place)).0 {

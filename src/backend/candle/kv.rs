@@ -30,12 +30,16 @@ struct Layer {
 
 impl Kv {
     /// Storage without blocks.
-    pub(super) fn new(shape: &Shape, kind: KvType) -> Self {
+    ///
+    /// # Errors
+    /// `Unsupported` for a quantised cache: candle's tensors have no such elements.
+    pub(super) fn new(shape: &Shape, kind: KvType) -> Result<Self> {
         let dtype = match kind {
             KvType::F32 => DType::F32,
             KvType::F16 => DType::F16,
+            KvType::Q8_0 => fail!(Unsupported, "kv_type q8_0: backend \"candle\" stores keys and values as f32 or f16"),
         };
-        Self { layers: Vec::new(), n_blocks: 0, shape: *shape, dtype }
+        Ok(Self { layers: Vec::new(), n_blocks: 0, shape: *shape, dtype })
     }
 
     /// Makes blocks `0..n_blocks` exist. The old ones are copied, so old and new exist side by side for a moment; whoever grows often

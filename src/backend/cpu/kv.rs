@@ -3,7 +3,7 @@
 use crate::backend::{BLOCK_TOKENS, BlockId, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::kernels::{KvTile, KvType};
+use crate::kernels::{KV_GROUP, KvTile, KvType};
 use crate::sys::memory::AlignedBytes;
 use std::ops::Range;
 
@@ -14,12 +14,13 @@ pub struct Kv {
     pub(super) blocks: Vec<AlignedBytes>,
 }
 
-/// What lies where in a block: `(n_layers, K | V, n_kv_heads)` halves of a [`KvTile`].
+/// What lies where in a block: `(n_layers, n_kv_heads, K | V)`, each half a [`KvTile`].
 #[derive(Clone, Copy)]
 pub(super) struct BlockLayout {
     pub(super) kind: KvType,
     n_layers: usize,
     n_kv_heads: usize,
+    pub(super) head_dim: usize,
     /// Bytes of the keys, or of the values, of one head.
     tile_bytes: usize,
 }
@@ -35,11 +36,14 @@ impl BlockLayout {
     fn new(shape: &Shape, kind: KvType) -> Result<Self> {
         shape.check()?;
         let Shape { n_layers, n_kv_heads, head_dim, .. } = *shape;
-        let factors = [n_layers, 2, n_kv_heads, BLOCK_TOKENS, head_dim, kind.bytes()];
+        let Some(row_bytes) = kind.row_bytes(head_dim) else {
+            fail!(Unsupported, "kv_type q8_0 needs heads of whole {KV_GROUP}s of elements; this model's have {head_dim}");
+        };
+        let factors = [n_layers, 2, n_kv_heads, BLOCK_TOKENS, row_bytes];
         if factors.into_iter().try_fold(1_usize, usize::checked_mul).is_none() {
             fail!(InvalidArgument, "cpu: a KV block of {shape:?} has more bytes than memory can have");
         }
-        Ok(Self { kind, n_layers, n_kv_heads, tile_bytes: BLOCK_TOKENS * head_dim * kind.bytes() })
+        Ok(Self { kind, n_layers, n_kv_heads, head_dim, tile_bytes: BLOCK_TOKENS * row_bytes })
     }
 
     fn block_bytes(&self) -> usize {
@@ -48,7 +52,7 @@ impl BlockLayout {
 
     /// The bytes of all tokens of one head.
     pub(super) fn tile(&self, layer: usize, half: Half, head: usize) -> Range<usize> {
-        let start = ((layer * 2 + usize::from(half == Half::Values)) * self.n_kv_heads + head) * self.tile_bytes;
+        let start = ((layer * self.n_kv_heads + head) * 2 + usize::from(half == Half::Values)) * self.tile_bytes;
         start..start + self.tile_bytes
     }
 }

@@ -21,6 +21,7 @@ pub use weights::{Matrix, Vector};
 pub use workspace::Workspace;
 
 use super::{Attention, Backend, Batch, BlockId, HostTensor, Linear, Norm, Rope, Shape, Slot};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{GateFn, Kernels, KvType};
@@ -74,6 +75,15 @@ impl Backend for Cpu {
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
         matrix.n_bytes()
+    }
+
+    fn planned_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64 {
+        let rows = n_rows.div_ceil(self.kernels.tile_rows()).saturating_mul(self.kernels.tile_rows());
+        dtype.row_bytes(n_cols).unwrap_or(0).saturating_mul(rows) as u64
+    }
+
+    fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64 {
+        workspace::n_bytes(shape, max_rows, max_outputs)
     }
 
     fn kv(&self, shape: &Shape, kind: KvType) -> Result<Kv> {

@@ -22,15 +22,16 @@ pub(super) fn turn_back(cpu: &Cpu, kv: &mut Kv, blocks: &[BlockId], n_positions:
         (*cos, *sin) = (angle.cos() as f32, angle.sin() as f32);
     }
     let (layout, n_blocks) = (kv.layout, kv.blocks.len());
-    let layer_bytes = layout.tile(1, Half::Keys, 0).start;
-    let head_bytes = layout.tile(0, Half::Keys, 1).start;
+    let mut scratch = try_vec::<Vec<f32>>(cpu.pool.n_threads())?;
+    for key in &mut scratch {
+        *key = try_vec(layout.head_dim)?;
+    }
+    let head_bytes = layout.tile(0, Half::Keys, 1).start; // keys and values of a head
     let keys_bytes = layout.tile(0, Half::Values, 0).start;
     for &id in blocks {
         let Some(block) = kv.blocks.get_mut(id as usize) else { fail!(Internal, "cpu, turn_back: block {id} of {n_blocks}") };
-        cpu.pool.for_chunks(block.as_mut_slice(), layer_bytes, &|_, layer| {
-            for keys in layer[..keys_bytes].chunks_exact_mut(head_bytes) {
-                turn_keys(layout.kind, rope.style, keys, &cos, &sin);
-            }
+        cpu.pool.for_chunks_with(block.as_mut_slice(), head_bytes, &mut scratch, &|_, head, key| {
+            turn_keys(layout.kind, rope.style, &mut head[..keys_bytes], (&cos, &sin), key);
         })?;
     }
     Ok(())

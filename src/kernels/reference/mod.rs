@@ -66,7 +66,15 @@ impl Kernels for Reference {
         kv::store_value(kind, value, values, token);
     }
 
-    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+    fn attend(
+        &self,
+        params: &AttendParams,
+        q: &[f32],
+        tile: KvTile<'_>,
+        _: Option<KvTile<'_>>,
+        visible: &[(u32, u32)],
+        state: &mut SoftmaxState<'_>,
+    ) {
         attention::attend(params, q, tile, visible, state);
     }
 }

@@ -1,7 +1,7 @@
 //! Attention: folded tiles against a naive softmax in f64; what a query may not see is never read; queries do not feel each other.
 
 use super::{Random, bits, sets};
-use crate::kernels::{AttendParams, Kernels, KvTile, KvType, SoftmaxState, TILE_TOKENS};
+use crate::kernels::{AttendParams, KV_GROUP, Kernels, KvTile, KvType, SoftmaxState, TILE_TOKENS};
 
 /// Keys and values of a sequence, and queries that each see a range of it.
 struct Case {
@@ -19,11 +19,15 @@ struct Case {
 
 impl Case {
     fn random(random: &mut Random, head_dim: usize, n_tokens: usize, visible: Vec<(usize, usize)>) -> Self {
-        let kind = [KvType::F32, KvType::F16][random.below(2)];
+        let kinds = [KvType::F32, KvType::F16, KvType::Q8_0];
+        let kind = kinds[random.below(if head_dim.is_multiple_of(KV_GROUP) { 3 } else { 2 })];
         let softcap = [None, Some(5.0)][random.below(2)];
         let scale = 4.0 / (head_dim as f32).sqrt();
-        // Values that an f16 holds exactly, so that both kinds have one truth.
-        let rounded = |x: Vec<f32>| x.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect();
+        // Values that the cache holds exactly, so that all kinds have one truth.
+        let rounded = |x: Vec<f32>| match kind {
+            KvType::Q8_0 => x.chunks(KV_GROUP).flat_map(as_q8_0).collect(),
+            _ => x.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect(),
+        };
         Self {
             params: AttendParams { head_dim, scale, softcap },
             kind,
@@ -46,7 +50,7 @@ impl Case {
             let (keys, values) = stored(set, self.kind, n, keys, values);
             let tile = KvTile { keys: &keys, values: &values, kind: self.kind };
             let mut state = SoftmaxState { acc: &mut state.0, max: &mut state.1, sum: &mut state.2 };
-            set.attend(&self.params, q, tile, &visible, &mut state);
+            set.attend(&self.params, q, tile, Some(tile), &visible, &mut state);
         }
         state
     }
@@ -85,9 +89,16 @@ impl Case {
     }
 }
 
+/// A group of elements as Q8_0 holds it.
+fn as_q8_0(group: &[f32]) -> Vec<f32> {
+    let largest = group.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    let scale = half::f16::from_f32(largest / 127.0).to_f32();
+    group.iter().map(|x| (x / scale).round_ties_even().clamp(-127.0, 127.0) * scale).collect()
+}
+
 /// A tile with these keys and values, `(tokens, head_dim)`; NaN where it has none.
 fn stored(set: &dyn Kernels, kind: KvType, head_dim: usize, keys: &[f32], values: &[f32]) -> (Vec<u8>, Vec<u8>) {
-    let empty = vec![0xff; TILE_TOKENS * head_dim * kind.bytes()];
+    let empty = vec![0xff; TILE_TOKENS * kind.row_bytes(head_dim).unwrap()];
     let (mut key_bytes, mut value_bytes) = (empty.clone(), empty);
     for (token, (key, value)) in keys.chunks(head_dim).zip(values.chunks(head_dim)).enumerate() {
         set.store_key(kind, key, &mut key_bytes, token);
@@ -175,5 +186,5 @@ fn tokens_outside_the_tile_are_refused() {
     let params = AttendParams { head_dim: 8, scale: 1.0, softcap: None };
     let (mut acc, mut max, mut sum) = ([0.0; 8], [0.0], [0.0]);
     let mut state = SoftmaxState { max: &mut max, sum: &mut sum, acc: &mut acc };
-    super::select(None).unwrap().attend(&params, &[0.0; 8], tile, &[(0, 33)], &mut state);
+    super::select(None).unwrap().attend(&params, &[0.0; 8], tile, None, &[(0, 33)], &mut state);
 }

@@ -120,11 +120,11 @@ fn add_gives_the_bits_of_the_reference() {
 #[test]
 fn keys_and_values_are_stored_as_the_reference_stores_them() {
     let mut random = Random(5);
-    for kind in [KvType::F32, KvType::F16] {
-        for n in lengths() {
+    for kind in [KvType::F32, KvType::F16, KvType::Q8_0] {
+        for n in lengths().filter(|n| kind.row_bytes(*n).is_some()) {
             let mut x: Vec<f32> = (0..n).map(|_| random.float() * [1e-7, 1.0, 1e5][random.below(3)]).collect();
             x[n - 1] = [f32::INFINITY, 65520.0, -65519.0, 6e-8, 0.000_060_9, -0.0][n % 6];
-            let (token, zeros) = (random.below(TILE_TOKENS), vec![0; TILE_TOKENS * n * kind.bytes()]);
+            let (token, zeros) = (random.below(TILE_TOKENS), vec![0; TILE_TOKENS * kind.row_bytes(n).unwrap()]);
             let store = |set: &dyn Kernels| {
                 let (mut keys, mut values) = (zeros.clone(), zeros.clone());
                 set.store_key(kind, &x, &mut keys, token);

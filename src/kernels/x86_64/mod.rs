@@ -1,12 +1,16 @@
 //! Kernel sets of x86-64, best first.
 
 mod avx2;
+mod avx512_vnni;
 
 pub use avx2::Avx2;
+pub use avx512_vnni::Avx512Vnni;
 
 use super::contract::Kernels;
 
 /// The sets of this architecture that this CPU can run, best first.
 pub(super) fn sets() -> impl Iterator<Item = &'static dyn Kernels> {
-    Avx2::get().map(|set| set as &dyn Kernels).into_iter()
+    let avx512_vnni = Avx512Vnni::get().map(|set| set as &dyn Kernels);
+    let avx2 = Avx2::get().map(|set| set as &dyn Kernels);
+    avx512_vnni.into_iter().chain(avx2)
 }

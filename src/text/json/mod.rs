@@ -7,16 +7,16 @@ mod base64;
 mod config;
 mod document;
 mod pipeline;
+mod table;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::formats::names::{Quoted, QuotedBytes};
+use crate::formats::names::Quoted;
 use crate::sys::memory::try_with_capacity;
-use crate::text::limits::{MAX_ID_HOLES, MAX_JSON_BYTES, MAX_TOKENS};
-use crate::text::vocabulary::{SPACE_MARK, out_of_memory, parse_byte};
-use crate::text::{Alphabet, MatchRules, Model as WordModel, Token, TokenType, Tokenizer, VocabularyData};
+use crate::text::limits::MAX_JSON_BYTES;
+use crate::text::{Model as WordModel, Token, Tokenizer, VocabularyData};
 use config::Config;
-use document::{AddedToken, Document, Model, Text, VocabularyMap};
+use document::{Document, Model, VocabularyMap};
 use pipeline::Pipeline;
 use std::borrow::Cow;
 
@@ -60,7 +60,7 @@ fn vocabulary_data<'a>(document: Document<'a>, config: &Config) -> Result<Vocabu
         suffix: pipeline.suffix,
         ..VocabularyData::empty(pipeline.alphabet)
     };
-    add_tokens(&mut data, &document.model, &added_tokens.0)?;
+    table::fill(&mut data, model, &added_tokens.0)?;
     name_tokens(&mut data, &document, config)?;
     data.model = word_model(document.model, data.tokens.len())?;
     Ok(data)
@@ -108,86 +108,6 @@ fn check_model(model: &Model<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Fills in the table of tokens: the model's, then the added ones, each at its id.
-fn add_tokens<'a>(data: &mut VocabularyData<'a>, model: &Model<'a>, added: &[AddedToken<'a>]) -> Result<()> {
-    let added_ids = added.iter().map(|token| token.id);
-    let n = match &model.vocab {
-        VocabularyMap::Ids(ids) => table_len(ids.iter().map(|(_, id)| *id).chain(added_ids), ids.len() + added.len())?,
-        VocabularyMap::Scores(scores) => table_len(added_ids, scores.len() + added.len())?.max(scores.len()),
-    };
-    data.tokens.try_reserve_exact(n).map_err(|_| out_of_memory())?;
-    data.tokens.resize(n, Cow::Borrowed(b""));
-    data.types.try_reserve_exact(n).map_err(|_| out_of_memory())?;
-    data.types.resize(n, TokenType::Unused);
-    let byte_fallback = model.byte_fallback.unwrap_or(false);
-    let is_word_piece = data.alphabet == Alphabet::Words;
-    let mut sorted = try_with_capacity(added.len())?;
-    sorted.extend(added.iter().map(|token| token.id));
-    sorted.sort_unstable();
-    let mut put_text = |id, text: &Text<'a>| {
-        let is_byte = byte_fallback && parse_byte(text.0.as_bytes()).is_some();
-        let kind = if is_byte { TokenType::Byte } else { TokenType::Normal };
-        let is_added = || sorted.binary_search(&id).is_ok();
-        let text = if is_word_piece && !is_added() { marked(&text.0) } else { text.0.clone() };
-        put(data, id, text, if model.unk_id == Some(id) { TokenType::Unknown } else { kind })
-    };
-    match &model.vocab {
-        VocabularyMap::Ids(ids) => ids.iter().try_for_each(|(text, id)| put_text(*id, text))?,
-        VocabularyMap::Scores(scores) => (0..).zip(scores).try_for_each(|(id, (text, _))| put_text(id, text))?,
-    }
-    for token in added {
-        let is_named = model.unk_token.as_deref() == Some(token.content.0.as_ref()) || model.unk_id == Some(token.id);
-        let unknown = data.alphabet != Alphabet::Bytes && is_named;
-        let kind = match token.special {
-            true if unknown => TokenType::Unknown,
-            true => TokenType::Control,
-            false => TokenType::UserDefined,
-        };
-        put(data, token.id, token.content.0.clone(), kind)?;
-        let rules = MatchRules { lstrip: token.lstrip, rstrip: token.rstrip, single_word: token.single_word };
-        if rules != MatchRules::default() {
-            data.match_rules.push((token.id, rules));
-        }
-    }
-    Ok(())
-}
-
-/// A token of WordPiece as the converter to GGUF writes it: a mark in front of what begins a word, not of what continues one.
-fn marked<'a>(text: &str) -> Cow<'a, str> {
-    Cow::Owned(text.strip_prefix(CONTINUATION).map_or_else(|| format!("{SPACE_MARK}{text}"), str::to_owned))
-}
-
-/// Length of the table that holds all `ids`, `n_tokens` of them.
-fn table_len(ids: impl Iterator<Item = Token>, n_tokens: usize) -> Result<usize> {
-    let n = ids.max().map_or(0, |last| last as usize + 1);
-    let most = n_tokens.saturating_mul(2).saturating_add(MAX_ID_HOLES).min(MAX_TOKENS);
-    if n > most {
-        fail!(Format, "token id {} among {n_tokens} tokens, expected less than {most}", n - 1);
-    }
-    Ok(n)
-}
-
-/// Sets token `id`, which may be there already if it is the same.
-fn put<'a>(data: &mut VocabularyData<'a>, id: Token, text: Cow<'a, str>, kind: TokenType) -> Result<()> {
-    let at = id as usize;
-    let (Some(slot), Some(slot_kind)) = (data.tokens.get_mut(at), data.types.get_mut(at)) else {
-        fail!(Internal, "token id {id} is beyond the table");
-    };
-    if !slot.is_empty() && slot.as_ref() != text.as_bytes() {
-        fail!(Format, "token {id} is both {} and {}", QuotedBytes(slot), Quoted(&text));
-    }
-    *slot = into_bytes(text);
-    *slot_kind = kind;
-    Ok(())
-}
-
-fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-    }
-}
-
 /// Fills in the tokens that are known by name: BOS, EOS, unknown.
 fn name_tokens(data: &mut VocabularyData<'_>, document: &Document<'_>, config: &Config) -> Result<()> {
     let find = |name: &str, text: Option<&str>| {
@@ -218,6 +138,13 @@ fn require(tokens: &mut Vec<Token>, token: Token, present: bool) {
         tokens.retain(|&t| t != token);
     } else if !tokens.contains(&token) {
         tokens.insert(0, token);
+    }
+}
+
+fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Small files in the published forms, and broken ones. The published files themselves are in `tests/tokenizer_vectors.rs`.
 
 use super::*;
+use crate::text::limits::MAX_TOKENS;
 use crate::text::{DecodeOptions, EncodeOptions};
 use serde_json::{Value, json};
 

@@ -5,34 +5,63 @@
 
 #![expect(clippy::needless_range_loop, reason = "tiles of registers are indexed in step with each other")]
 
-use super::element::{Element, F16, F32, eights, widen_part};
+use super::element::{Element, F16, F32, Q8, eights, widen_part};
 use super::exp::{exp, tanh};
-use super::vector::{load, load_part, max, store, store_part, sum};
-use crate::kernels::block::blocks;
-use crate::kernels::contract::{AttendParams, KvTile, KvType, SoftmaxState, TILE_TOKENS};
-use crate::kernels::shape::AttendShape;
+use super::vector::{load, load_f16, load_part, max, prefetch, store, store_part, sum};
+use crate::kernels::block::{F16Bytes, blocks};
+use crate::kernels::contract::{AttendParams, KV_GROUP, KvTile, KvType, SoftmaxState, TILE_TOKENS};
+use crate::kernels::shape::{AttendShape, elements_and_scales};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 /// Queries that share the reads: eight accumulators with two vectors of tokens or values each, which hides the latency of the addition.
 const QUERIES: usize = 4;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Vectors of scores of a tile.
 const EIGHTS: usize = TILE_TOKENS / 8;
 
 /// See [`Kernels::attend`](crate::kernels::Kernels::attend).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn attend(params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+pub(super) fn attend(
+    params: &AttendParams,
+    q: &[f32],
+    tile: KvTile<'_>,
+    next: Option<KvTile<'_>>,
+    visible: &[(u32, u32)],
+    state: &mut SoftmaxState<'_>,
+) {
     AttendShape::check(params, q, &tile, visible, state);
+    let (keys, key_scales) = elements_and_scales(tile.kind, params.head_dim, tile.keys);
+    let (values, value_scales) = elements_and_scales(tile.kind, params.head_dim, tile.values);
+    let next = next.unwrap_or(KvTile { keys: &[], values: &[], ..tile });
+    let tiles = Tiles { keys, key_scales, values, value_scales, next };
     match tile.kind {
-        KvType::F32 => runs::<F32>(params, q, &tile, visible, state),
-        KvType::F16 => runs::<F16>(params, q, &tile, visible, state),
+        KvType::Q8_0 => runs::<Q8>(params, q, tiles, visible, state),
+        KvType::F32 => runs::<F32>(params, q, tiles, visible, state),
+        KvType::F16 => runs::<F16>(params, q, tiles, visible, state),
     }
+}
+
+/// The tile that is read, and the one to ask memory for meanwhile (empty if there is none).
+#[derive(Clone, Copy)]
+struct Tiles<'a> {
+    /// `(head_dim, TILE_TOKENS)`
+    keys: &'a [u8],
+    /// `(head_dim / KV_GROUP, TILE_TOKENS)`, or empty
+    key_scales: &'a [F16Bytes],
+    /// `(TILE_TOKENS, head_dim)`
+    values: &'a [u8],
+    /// As those of the keys.
+    value_scales: &'a [F16Bytes],
+    next: KvTile<'a>,
 }
 
 /// Splits the queries into runs that see the same tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn runs<E: Element>(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+fn runs<E: Element>(params: &AttendParams, q: &[f32], mut tiles: Tiles<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
     let n = params.head_dim;
     let mut first = 0;
     while let Some(&(start, end)) = visible.get(first) {
@@ -51,11 +80,12 @@ fn runs<E: Element>(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible
         };
         let tokens = start as usize..end as usize;
         match len {
-            1 => run.fold::<E, 1>(tile, tokens),
-            2 => run.fold::<E, 2>(tile, tokens),
-            3 => run.fold::<E, 3>(tile, tokens),
-            _ => run.fold::<E, QUERIES>(tile, tokens),
+            1 => run.fold::<E, 1>(&tiles, tokens),
+            2 => run.fold::<E, 2>(&tiles, tokens),
+            3 => run.fold::<E, 3>(&tiles, tokens),
+            _ => run.fold::<E, QUERIES>(&tiles, tokens),
         }
+        (tiles.next.keys, tiles.next.values) = (&[], &[]); // asked for once
     }
 }
 
@@ -77,24 +107,31 @@ type Scores<const R: usize> = [[[f32; 8]; EIGHTS]; R];
 
 impl Run<'_> {
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn fold<E: Element, const R: usize>(&mut self, tile: &KvTile<'_>, tokens: Range<usize>) {
-        let mut weights = self.scores::<E, R>(tile.keys);
+    fn fold<E: Element, const R: usize>(&mut self, tiles: &Tiles<'_>, tokens: Range<usize>) {
+        let mut weights = self.scores::<E, R>(tiles);
         for row in &mut weights {
             let row = row.as_flattened_mut();
             row[..tokens.start].fill(f32::NEG_INFINITY);
             row[tokens.end..].fill(f32::NEG_INFINITY);
         }
         let shrink = self.softmax::<R>(&mut weights);
-        let row_bytes = self.params.head_dim * tile.kind.bytes();
-        self.add_values::<E, R>(&Values { bytes: tile.values, row_bytes, tokens, weights: &weights, shrink });
+        let row_bytes = tiles.values.len() / TILE_TOKENS;
+        let values = Values { bytes: tiles.values, row_bytes, tokens, weights: &weights, shrink };
+        if !E::SCALED {
+            return self.add_values::<E, R>(&values, 0..self.params.head_dim);
+        }
+        for (g, scales) in tiles.value_scales.as_chunks::<TILE_TOKENS>().0.iter().enumerate() {
+            let weights = scaled_weights(&weights, scales);
+            self.add_values::<E, R>(&Values { weights: &weights, ..values.clone() }, g * KV_GROUP..(g + 1) * KV_GROUP);
+        }
     }
 
-    /// `q . key` for all tokens of a tile, `keys`: `(head_dim, TILE_TOKENS)`. Each is one chain over the elements of the head.
+    /// `q . key` for all tokens of a tile. Each is one chain over the elements of the head.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn scores<E: Element, const R: usize>(&self, keys: &[u8]) -> Scores<R> {
+    fn scores<E: Element, const R: usize>(&self, tiles: &Tiles<'_>) -> Scores<R> {
         let n = self.params.head_dim;
-        let rows = blocks::<E::Eight>(keys).as_chunks::<EIGHTS>().0;
+        let rows = blocks::<E::Eight>(tiles.keys).as_chunks::<EIGHTS>().0;
         let mut queries = [&self.q[..n]; R];
         for r in 0..R {
             queries[r] = &self.q[r * n..(r + 1) * n];
@@ -102,7 +139,11 @@ impl Run<'_> {
         let mut scores = [[[0.0; 8]; EIGHTS]; R];
         for half in [0, EIGHTS / 2] {
             let mut acc = [[_mm256_setzero_ps(); EIGHTS / 2]; R];
+            // One half asks for the next keys, the other one for the values: few lines at a time.
+            let next = if half == 0 { tiles.next.keys } else { tiles.next.values };
+            let mut total = acc;
             for (j, row) in rows.iter().enumerate().take(n) {
+                (0..size_of_val(row)).step_by(LINE).for_each(|at| prefetch(next, j * size_of_val(row) + at));
                 for i in 0..EIGHTS / 2 {
                     // SAFETY: this function has the same features.
                     let key = unsafe { E::widen(&row[half + i]) };
@@ -110,10 +151,21 @@ impl Run<'_> {
                         acc[r][i] = _mm256_fmadd_ps(_mm256_set1_ps(queries[r][j]), key, acc[r][i]);
                     }
                 }
+                if E::SCALED && (j + 1).is_multiple_of(KV_GROUP) {
+                    let scales = &tiles.key_scales[j / KV_GROUP * TILE_TOKENS..][..TILE_TOKENS].as_chunks::<8>().0[half..];
+                    for i in 0..EIGHTS / 2 {
+                        let scale = load_f16(&scales[i]);
+                        for r in 0..R {
+                            total[r][i] = _mm256_fmadd_ps(acc[r][i], scale, total[r][i]);
+                            acc[r][i] = _mm256_setzero_ps();
+                        }
+                    }
+                }
             }
+            let dots = if E::SCALED { &total } else { &acc };
             for r in 0..R {
                 for i in 0..EIGHTS / 2 {
-                    store(&mut scores[r][half + i], self.scaled(acc[r][i]));
+                    store(&mut scores[r][half + i], self.scaled(dots[r][i]));
                 }
             }
         }
@@ -156,20 +208,20 @@ impl Run<'_> {
         shrink
     }
 
-    /// `acc = acc * shrink + weights . values` over the tokens of a tile.
+    /// `acc = acc * shrink + weights . values` over the tokens of a tile, for some elements of each head, from a multiple of eight on.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn add_values<E: Element, const R: usize>(&mut self, values: &Values<'_, R>) {
-        let n_eights = self.params.head_dim / 8;
-        let pairs = n_eights - n_eights % 2;
-        for first in (0..pairs).step_by(2) {
+    fn add_values<E: Element, const R: usize>(&mut self, values: &Values<'_, R>, elements: Range<usize>) {
+        let whole = elements.start / 8..elements.end / 8;
+        let pairs = whole.end - whole.len() % 2;
+        for first in (whole.start..pairs).step_by(2) {
             self.add_eights::<E, R, 2>(values, first);
         }
-        if pairs < n_eights {
+        if pairs < whole.end {
             self.add_eights::<E, R, 1>(values, pairs);
         }
-        if !self.params.head_dim.is_multiple_of(8) {
-            self.add_rest::<E, R>(values, 8 * n_eights);
+        if !elements.end.is_multiple_of(8) {
+            self.add_rest::<E, R>(values, 8 * whole.end);
         }
     }
 
@@ -219,7 +271,23 @@ impl Run<'_> {
     }
 }
 
+/// Weights of quants: those of the values, times the scale of a group of each token.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn scaled_weights<const R: usize>(weights: &Scores<R>, scales: &[F16Bytes; TILE_TOKENS]) -> Scores<R> {
+    let mut scaled = *weights;
+    for (i, scales) in scales.as_chunks::<8>().0.iter().enumerate() {
+        let scale = load_f16(scales);
+        for row in &mut scaled {
+            let weight = _mm256_mul_ps(load(&row[i]), scale);
+            store(&mut row[i], weight);
+        }
+    }
+    scaled
+}
+
 /// The values of a tile and what each query makes of them.
+#[derive(Clone)]
 struct Values<'a, const R: usize> {
     /// `(TILE_TOKENS, head_dim)`
     bytes: &'a [u8],

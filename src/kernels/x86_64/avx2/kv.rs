@@ -18,8 +18,8 @@ fn narrow(x: __m256) -> [u8; 16] {
 /// See [`Kernels::store_key`](crate::kernels::Kernels::store_key).
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store_key(kind: KvType, key: &[f32], keys: &mut [u8], token: usize) {
-    if kind == KvType::F32 {
-        return Reference.store_key(kind, key, keys, token); // a copy
+    if kind != KvType::F16 {
+        return Reference.store_key(kind, key, keys, token); // a copy, or rare
     }
     assert!(keys.len() == tile_bytes(kind, key.len()) && token < TILE_TOKENS, "token {token} of a tile of {} bytes", keys.len());
     let rows = keys.as_chunks_mut::<{ 2 * TILE_TOKENS }>().0;
@@ -34,8 +34,8 @@ pub(super) fn store_key(kind: KvType, key: &[f32], keys: &mut [u8], token: usize
 /// See [`Kernels::store_value`](crate::kernels::Kernels::store_value).
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store_value(kind: KvType, value: &[f32], values: &mut [u8], token: usize) {
-    if kind == KvType::F32 {
-        return Reference.store_value(kind, value, values, token); // a copy
+    if kind != KvType::F16 {
+        return Reference.store_value(kind, value, values, token); // a copy, or rare
     }
     assert!(values.len() == tile_bytes(kind, value.len()) && token < TILE_TOKENS, "token {token} of a tile of {} bytes", values.len());
     let (eights, rest) = value.as_chunks::<8>();

@@ -31,7 +31,8 @@ const TILE_ROWS: usize = 8;
 /// The set named `"avx2"`. A value exists only where the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2 {
-    _proof: (),
+    /// Only made where the features have been looked for: here, and by sets that have them too.
+    pub(super) _proof: (),
 }
 
 impl Avx2 {
@@ -115,8 +116,16 @@ impl Kernels for Avx2 {
         unsafe { kv::store_value(kind, value, values, token) }
     }
 
-    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+    fn attend(
+        &self,
+        params: &AttendParams,
+        q: &[f32],
+        tile: KvTile<'_>,
+        next: Option<KvTile<'_>>,
+        visible: &[(u32, u32)],
+        state: &mut SoftmaxState<'_>,
+    ) {
         // SAFETY: `self` proves the features.
-        unsafe { attention::attend(params, q, tile, visible, state) }
+        unsafe { attention::attend(params, q, tile, next, visible, state) }
     }
 }

@@ -1,0 +1,202 @@
+//! Vectors of 512 bits for tiles of sixteen rows. One instruction multiplies bytes and adds four products to an `i32`.
+
+use super::Avx512Vnni;
+use crate::kernels::packed::{Dot, Lanes, Operands, Words};
+use std::arch::x86_64::*;
+
+/// Shuffle patterns: byte `t` of each word in its highest byte.
+const LAST: [[u8; 64]; 4] = patterns(4);
+
+/// Shuffle patterns: bytes `t` and `t + 1` of each word in the high bytes of its halves. (There is no pair of the last byte.)
+const PAIR: [[u8; 64]; 4] = patterns(2);
+
+/// For each `t`: consecutive bytes of each word from `t` on in the last one of every `step` bytes, zeros elsewhere.
+const fn patterns(step: usize) -> [[u8; 64]; 4] {
+    let mut patterns = [[0x80; 64]; 4]; // the high bit asks for a zero
+    let mut i = 0;
+    while i < 4 * 64 {
+        let (t, byte) = (i / 64, i % 64);
+        if byte % step == step - 1 {
+            patterns[t][byte] = (byte % 16 / 4 * 4 + (t + byte % 4 / step) % 4) as u8;
+        }
+        i += 1;
+    }
+    patterns
+}
+
+impl Words<16> for Avx512Vnni {
+    type I = __m512i;
+
+    #[inline(always)]
+    fn words(self, x: &[[u8; 4]; 16]) -> __m512i {
+        // SAFETY: `x` is 64 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn right(self, x: __m512i, n: usize, mask: u8) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_and_si512(_mm512_srl_epi16(x, _mm_cvtsi32_si128(n as i32)), _mm512_set1_epi8(mask.cast_signed())) }
+    }
+
+    #[inline(always)]
+    fn left(self, x: __m512i, n: usize, mask: u8) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_and_si512(_mm512_sll_epi16(x, _mm_cvtsi32_si128(n as i32)), _mm512_set1_epi8(mask.cast_signed())) }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_or_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub_bytes(self, x: __m512i, n: u8) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_sub_epi8(x, _mm512_set1_epi8(n.cast_signed())) }
+    }
+}
+
+/// Four bytes, or a pair of `i16`, in every word.
+#[inline(always)]
+fn splat_word(_proof: Avx512Vnni, x: [u8; 4]) -> __m512i {
+    // SAFETY: `_proof` proves the features.
+    unsafe { _mm512_set1_epi32(i32::from_ne_bytes(x)) }
+}
+
+impl Lanes<16> for Avx512Vnni {
+    type F = __m512;
+
+    const WIDE: bool = true;
+    const SIGNED_BIAS: i32 = 128;
+    const ROWS: usize = 8;
+    const FLOAT_ROWS: usize = 12;
+
+    #[inline(always)]
+    fn splat_int(self, x: i32) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_set1_epi32(x) }
+    }
+
+    #[inline(always)]
+    fn dot(self, run: __m512i, w: __m512i, x: [u8; 4]) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_dpbusd_epi32(run, w, splat_word(self, x)) }
+    }
+
+    /// The instruction takes unsigned by signed bytes; flipping the sign bit adds 128.
+    #[inline(always)]
+    fn dot_signed(self, sum: __m512i, w: __m512i, x: [u8; 4]) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { self.dot(sum, _mm512_xor_si512(w, _mm512_set1_epi8(i8::MIN)), x) }
+    }
+
+    #[inline(always)]
+    fn add_run(self, sum: __m512i, run: __m512i) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_add_epi32(sum, run) }
+    }
+
+    #[inline(always)]
+    fn scale(self, x: __m512i, t: usize) -> __m512i {
+        // SAFETY: a pattern is 64 readable bytes; `self` proves the features.
+        unsafe { _mm512_srai_epi32::<24>(_mm512_shuffle_epi8(x, _mm512_loadu_si512(LAST[t].as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn add_scaled(self, sum: __m512i, run: __m512i, scale: __m512i) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_add_epi32(sum, _mm512_mullo_epi32(run, scale)) }
+    }
+
+    #[inline(always)]
+    fn pair(self, x: __m512i, t: usize) -> __m512i {
+        // SAFETY: a pattern is 64 readable bytes; `self` proves the features.
+        unsafe { _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(x, _mm512_loadu_si512(PAIR[t].as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, sum: __m512i, w: __m512i, x: [u8; 4]) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_dpwssd_epi32(sum, w, splat_word(self, x)) }
+    }
+
+    #[inline(always)]
+    fn times_power(self, x: __m512i, n: u32) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_sll_epi32(x, _mm_cvtsi32_si128(n.cast_signed())) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_sub_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn to_float(self, x: __m512i) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_cvtepi32_ps(x) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: [u8; 4]) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_set1_ps(f32::from_ne_bytes(x)) }
+    }
+
+    #[inline(always)]
+    fn f16(self, x: &[[u8; 2]; 16]) -> __m512 {
+        // SAFETY: `x` is 32 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn bf16(self, x: &[[u8; 2]; 16]) -> __m512 {
+        // SAFETY: `x` is 32 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast())))) }
+    }
+
+    #[inline(always)]
+    fn f32(self, x: &[[u8; 4]; 16]) -> __m512 {
+        // SAFETY: `x` is 64 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_loadu_ps(x.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn mul_sub(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_fnmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn store(self, x: __m512, out: &mut [f32; 16]) {
+        // SAFETY: `out` is 16 writable floats, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn run<D: Dot<16>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, out: &mut [[[f32; 16]; M]; T]) {
+        // SAFETY: `self` proves the features.
+        unsafe { run::<D, T, M>(self, operands, out) }
+    }
+}
+
+/// All of the above with the features of the set, so that it can be inlined.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vnni")]
+fn run<D: Dot<16>, const T: usize, const M: usize>(v: Avx512Vnni, operands: Operands<'_, T, M>, out: &mut [[[f32; 16]; M]; T]) {
+    D::dot(v, operands, out);
+}
