@@ -722,6 +722,15 @@ INF_API inf_status inf_sampler_accept(inf_sampler *s, inf_token t, inf_error *er
 
 /* ---- Sessions: append, then step; for hosts that own the loop ------------------------------------------------------ */
 
+#define INF_OVERFLOW_ERROR 0u            /**< A full session: calls that need room answer `INF_ERR_CONTEXT_FULL`, a
+                                              generation ends with `INF_FINISH_CONTEXT_FULL`. */
+#define INF_OVERFLOW_SHIFT 1u            /**< A full session: half of the tokens behind the first n_keep are dropped,
+                                              the others move up, and it goes on. It forgets the middle of its text;
+                                              what comes then is not what a session with the remaining tokens alone
+                                              would say, as the others were computed with those that are gone. */
+#define INF_OVERFLOW_STOP 2u             /**< A full session: as `INF_OVERFLOW_ERROR`, but a step that would choose a
+                                              token answers `INF_STEP_END`. */
+
 #define INF_SESSION_NO_SHARED_PREFIX 1u  /**< Flag of a session: it takes no keys and values that others computed for
                                               the same first tokens, and gives them none. Memory and time for
                                               privacy: without it, the time to the first token tells whether another
@@ -742,6 +751,9 @@ typedef struct inf_session_params {
   uint32_t prefill_chunk;  /**< Most tokens of one indivisible prefill step; smaller = finer deadlines. 0 =
                                 automatic. */
   uint32_t flags;          /**< Bits: `INF_SESSION_NO_SHARED_PREFIX`. */
+  uint32_t overflow;       /**< `INF_OVERFLOW_*`: what happens when it is full. */
+  uint32_t n_keep;         /**< With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of
+                                32; 64 tokens more must fit. */
 } inf_session_params;
 
 /** What a step did. */

@@ -9,7 +9,7 @@ use super::runtime::{inf_runtime, inf_wake_fn};
 use super::source::{Opened, Sources, inf_source};
 use super::status::{inf_error, inf_status};
 use super::tokenizer;
-use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo, WakeHook};
+use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo, Plan, WakeHook};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
@@ -117,6 +117,66 @@ unsafe impl Versioned for inf_model_info {
     const FIRST_SIZE: usize = offset_of!(Self, device) + 32;
 }
 
+/// What a model will need.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inf_plan {
+    /// `sizeof(inf_plan)`
+    pub struct_size: u32,
+    /// 1 if host_bytes fit the runtime's limit and the memory that the machine has free now.
+    pub fits: u32,
+    /// Layers.
+    pub n_layers: u32,
+    /// Context of the session that is planned for.
+    pub n_ctx: u32,
+    /// Weights, as they will be held.
+    pub weights_bytes: u64,
+    /// Keys and values of a token of one session.
+    pub kv_bytes_per_token: u64,
+    /// Keys and values of the whole context of one session.
+    pub kv_bytes: u64,
+    /// Activations, and the logits of one session.
+    pub scratch_bytes: u64,
+    /// All of it.
+    pub host_bytes: u64,
+}
+
+// SAFETY: repr(C), begins with struct_size; integers only.
+unsafe impl Versioned for inf_plan {
+    const NAME: &'static str = "inf_plan";
+    const FIRST_SIZE: usize = offset_of!(Self, host_bytes) + size_of::<u64>();
+}
+
+/// Tells what a model with one session of n_ctx_hint tokens will need, from the header of its file alone. `inf_runtime_memory` accounts for the same
+/// bytes once it is loaded and the session is full, within 3 %.
+///
+/// The sources of p are released before it returns. out is the caller's, with struct_size set. Any thread. Blocks while the header is read.
+///
+/// - `INF_ERR_INVALID_ARGUMENT`, `INF_ERR_IO`, `INF_ERR_FORMAT`, `INF_ERR_UNSUPPORTED`: as `inf_model_load`, as far as the header tells.
+/// - `INF_ERR_BUSY`: called from inside a hook.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_model_estimate(
+    rt: *mut inf_runtime,
+    p: *const inf_model_params,
+    out: *mut inf_plan,
+    err: *mut inf_error,
+) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let request = Request::take(p);
+            let runtime = handle::get(rt.cast_const())?;
+            let out = OutStruct::new(out)?;
+            hooks::refuse_inside()?;
+            let (config, _) = request.config()?;
+            out.set(&describe_plan(&Model::estimate(&runtime, &config)?));
+            Ok(())
+        })
+    }
+}
+
 /// Loads a model; `inf_load_start` does so in the background. Everything in p is read during the call and may go afterwards.
 ///
 /// The caller owns `*out` and gives it back with `inf_model_free`. Any thread, any number at once. Blocks until the model is loaded.
@@ -127,6 +187,7 @@ unsafe impl Versioned for inf_model_info {
 /// - `INF_ERR_UNSUPPORTED`: an architecture, type or tokenizer that this build does not have; the message names it.
 /// - `INF_ERR_NO_DEVICE`: no such device.
 /// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+/// - `INF_ERR_BUDGET`: its weights exceed host_memory_limit; `detail` = bytes wanted, bytes left.
 /// - `INF_ERR_CANCELLED`: `inf_runtime_shutdown` ended it.
 /// - `INF_ERR_BUSY`: called from inside a hook.
 ///
@@ -311,6 +372,12 @@ fn backend_kind(name: Option<&str>) -> Result<BackendKind> {
         Some("candle") => Ok(BackendKind::Candle),
         Some(other) => fail!(InvalidArgument, "options_json: backend {other:?}: expected \"cpu\" or \"candle\""),
     }
+}
+
+fn describe_plan(plan: &Plan) -> inf_plan {
+    let Plan { fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes } = *plan;
+    let fits = u32::from(fits);
+    inf_plan { struct_size: 0, fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes }
 }
 
 fn describe(info: &ModelInfo) -> inf_model_info {

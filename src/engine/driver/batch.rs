@@ -20,7 +20,7 @@ const PREPARED_PER_PASS: usize = 16;
 struct Scheduled {
     task: usize,
     rows: Range<usize>,
-    /// Index of its logits in the pass, if it has some.
+    /// Index of its first logits in the pass, if it has some.
     output: Option<usize>,
 }
 
@@ -111,8 +111,9 @@ impl ModelBatch {
         pass.begin(&mut |batch| {
             let mut n_outputs = 0;
             for s in scheduled.iter_mut() {
-                s.output = tasks[s.task].fill(batch, &s.rows).then_some(n_outputs);
-                n_outputs += usize::from(s.output.is_some());
+                let wanted = tasks[s.task].fill(batch, &s.rows);
+                s.output = (wanted > 0).then_some(n_outputs);
+                n_outputs += wanted;
             }
         })?;
         self.running = Some(pass);
@@ -233,7 +234,7 @@ impl ModelBatch {
     /// Nothing can run, because task `i` and perhaps others lack memory: the newest other task that holds some gives it back, to be computed again
     /// when there is room. Where there is none, task `i` fails.
     fn make_room(&mut self, i: usize, error: Error) {
-        match (0..self.tasks.len()).rfind(|&j| j != i && self.tasks[j].n_computed() > 0) {
+        match (0..self.tasks.len()).rfind(|&j| j != i && self.tasks[j].can_be_evicted()) {
             Some(victim) => self.tasks[victim].evict(),
             None => self.tasks[i].fail(error),
         }
