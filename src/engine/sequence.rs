@@ -59,20 +59,34 @@ impl Sequence {
 
     /// Adds tokens to the queue: all or, with `ContextFull` or `InvalidArgument`, none.
     pub(super) fn append(&mut self, tokens: &[Token]) -> Result<()> {
-        let room = self.n_ctx - self.tokens.len();
+        self.check_fits(self.tokens.len(), tokens)?;
+        self.tokens.try_reserve(tokens.len()).map_err(|_| Error::new(ErrorKind::OutOfMemory, "no memory for the token queue"))?;
+        self.tokens.extend_from_slice(tokens);
+        self.ended = self.ended && tokens.is_empty();
+        Ok(())
+    }
+
+    /// Makes `tokens` all that it holds: all of it or, with an error, no change. What it begins with already is kept, with its keys and values.
+    pub(super) fn become_tokens(&mut self, tokens: &[Token]) -> Result<()> {
+        let kept = self.tokens.iter().zip(tokens).take_while(|(held, wanted)| held == wanted).count();
+        self.check_fits(kept, &tokens[kept..])?;
+        self.truncate(kept)?;
+        self.append(&tokens[kept..])
+    }
+
+    /// That `tokens` may follow the first `held` tokens.
+    fn check_fits(&self, held: usize, tokens: &[Token]) -> Result<()> {
+        let room = self.n_ctx - held;
         if tokens.len() > room {
             let detail = [tokens.len() as i64, room as i64];
             let message = format!("{} tokens do not fit: the context holds {} and has room for {room}", tokens.len(), self.n_ctx);
             return Err(Error::new(ErrorKind::ContextFull, message).with_detail(detail));
         }
         let n_vocab = self.logits.len();
-        if let Some((i, t)) = tokens.iter().enumerate().find(|(_, t)| **t as usize >= n_vocab) {
-            fail!(InvalidArgument, "token {t} at index {i}: expected 0..{n_vocab}");
+        match tokens.iter().enumerate().find(|(_, t)| **t as usize >= n_vocab) {
+            Some((i, t)) => fail!(InvalidArgument, "token {t} at index {i}: expected 0..{n_vocab}"),
+            None => Ok(()),
         }
-        self.tokens.try_reserve(tokens.len()).map_err(|_| Error::new(ErrorKind::OutOfMemory, "no memory for the token queue"))?;
-        self.tokens.extend_from_slice(tokens);
-        self.ended = self.ended && tokens.is_empty();
-        Ok(())
     }
 
     /// Adds a token that a sampler chose; `ends` if it is an end-of-generation token.
