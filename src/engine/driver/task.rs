@@ -97,17 +97,18 @@ impl Task {
         let Some(prompt) = self.prompt.take() else { return Ok(()) };
         let state = self.state.as_mut().ok_or_else(lost_state)?;
         let held = state.sequence.len();
-        let tokens = match prompt {
-            Prompt::Tokens(tokens) => tokens,
+        let model = self.session.model();
+        match prompt {
+            Prompt::Tokens(tokens) => state.sequence.append(&tokens)?,
             Prompt::Text(text) => {
                 let options = EncodeOptions { add_special: held == 0, parse_special: false };
-                self.session.model().tokenizer().encode(text.as_bytes(), options)?
+                state.sequence.append(&model.tokenizer().encode(text.as_bytes(), options)?)?;
             }
-        };
-        if held == 0 && tokens.is_empty() {
+            Prompt::Chat(request) => state.sequence.become_tokens(&model.tokenizer().encode_chat(&model.render_chat(&request)?)?)?,
+        }
+        if state.sequence.len() == 0 {
             fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
         }
-        state.sequence.append(&tokens)?;
         self.session.publish(state);
         self.usage.cached_tokens = (state.sequence.len() - state.sequence.n_queued()) as u32;
         self.n_prompt = state.sequence.n_queued() as u32;
