@@ -42,12 +42,15 @@ endif
 
 LIBRARY  := $(BUILD)/$(SONAME)
 CFLAGS   := -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror -Iinclude
+CXXFLAGS := -std=c++17 -O1 -g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -Iinclude
 LINK     := -L$(BUILD) -linference $(RPATH) $(SYSTEM_LIBS)
 TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
-EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/*.c))
+EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/*.c)) \
+            $(patsubst examples-cpp/%.cpp,$(BUILD)/examples/%-cpp,$(wildcard examples-cpp/*.cpp))
+CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-examples test-install header lint valgrind torture bench bench-quick clean
+.PHONY: all help demo chat install test test-rust test-c test-cpp test-examples test-install header lint valgrind torture bench bench-quick clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -68,17 +71,21 @@ demo: $(BUILD)/examples/hello ## let the shipped model speak
 chat: $(BUILD)/examples/chat ## talk with the shipped model
 	@$< $(MODEL)
 
-install: $(LIBRARY) ## library, header, static library and pkg-config file below PREFIX
-	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+FILL = -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@SONAME@|$(SONAME)|' -e 's|@LIBS@|$(SYSTEM_LIBS)|' \
+        -e 's|@CMAKE_LIBS@|$(subst $() ,;,$(SYSTEM_LIBS))|'
+
+install: $(LIBRARY) ## libraries, headers, pkg-config file and CMake package below PREFIX
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/lib/cmake/inference $(DESTDIR)$(PREFIX)/include
 	@# install replaces files; cp would write into a library that running programs have mapped
 	install -m 755 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 $(BUILD)/libinference.a $(DESTDIR)$(PREFIX)/lib/
 	@[ $(SONAME) = $(LINKNAME) ] || ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/$(LINKNAME)
-	install -m 644 include/inference.h $(DESTDIR)$(PREFIX)/include/
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(SYSTEM_LIBS)|' inference.pc.in \
-	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/inference.pc
+	install -m 644 include/inference.h include/inference.hpp $(DESTDIR)$(PREFIX)/include/
+	sed $(FILL) inference.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/inference.pc
+	sed $(FILL) inferenceConfig.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfig.cmake
+	sed $(FILL) inferenceConfigVersion.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfigVersion.cmake
 
-test: test-rust test-c test-examples test-install ## everything
+test: test-rust test-c test-cpp test-examples test-install ## everything
 	@echo "make test: all passed"
 
 # One library is tested by all: the release build, whose exports are looked at here.
@@ -88,6 +95,9 @@ test-rust: $(LIBRARY) ## Rust tests; header, layers, exports
 test-c: $(TESTS) $(BUILD)/tests/library-static ## C tests on the release library, $(MODEL) and $(KERNELS)
 	@for test in $(TESTS); do echo "  $$test"; timeout 300 $$test $(MODEL) $(KERNELS) || exit 1; done
 	@$(BUILD)/tests/library-static
+
+test-cpp: $(CPPTESTS) ## C++ tests on the same
+	@for test in $(CPPTESTS); do echo "  $$test"; timeout 300 $$test $(MODEL) $(KERNELS) || exit 1; done
 
 test-examples: $(EXAMPLES) ## build and run the examples
 	@for example in $(EXAMPLES); do echo "  $$example"; echo "Hello!" | timeout 120 $$example $(MODEL) || exit 1; done
@@ -105,6 +115,16 @@ $(BUILD)/examples/%: examples-c/%.c include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $< -o $@ $(LINK)
 
+$(BUILD)/tests/cpp-%: tests/cpp/%.cpp tests/cpp/check.hpp include/inference.hpp include/inference.h $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $< -o $@ $(LINK)
+
+$(BUILD)/tests/cpp-results: CXXFLAGS += -fno-exceptions
+
+$(BUILD)/examples/%-cpp: examples-cpp/%.cpp include/inference.hpp include/inference.h $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $< -o $@ $(LINK)
+
 # The archive links, too.
 $(BUILD)/tests/library-static: tests/c/library.c tests/c/check.h include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)
@@ -121,8 +141,8 @@ lint: ## formatting and clippy, warnings are errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 # valgrind knows no AVX-512. "Still reachable" is the handle table, which lives as long as the process.
-valgrind: $(TESTS) ## C tests under valgrind: no errors, no leaks
-	@for test in $(TESTS); do echo "  $$test"; \
+valgrind: $(TESTS) $(CPPTESTS) ## C and C++ tests under valgrind: no errors, no leaks
+	@for test in $(TESTS) $(CPPTESTS); do echo "  $$test"; \
 	  valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible --track-origins=yes \
 	    $$test $(MODEL) avx2 || exit 1; done
 
