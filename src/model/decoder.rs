@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// Weights that one slice of the vocabulary head multiplies: about a quarter of a millisecond of memory traffic, so that a deadline can fall between.
 const HEAD_SLICE_WEIGHTS: usize = 4 << 20;
 
+/// Rows of a slice are a multiple of this, so that no tile of any kernel set is cut (and computed twice): two of the largest.
+const HEAD_SLICE_ROWS: usize = 32;
+
 /// A model on the backend `B`, with the keys and values of all its sequences.
 pub struct Decoder<B: Backend> {
     backend: B,
@@ -54,7 +57,7 @@ impl<B: Backend> Decoder<B> {
             }
             Stage::Head(start) => {
                 let n_vocab = self.spec.n_vocab;
-                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / self.spec.shape.n_embd).max(1));
+                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / self.spec.shape.n_embd).max(1).next_multiple_of(HEAD_SLICE_ROWS));
                 self.backend.head(ws, batch, &w.output_norm, w.head(), start..end)?;
                 Ok(if end == n_vocab { Stage::Done } else { Stage::Head(end) })
             }
