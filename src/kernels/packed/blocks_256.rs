@@ -78,8 +78,9 @@ impl<B, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize> Dot<R> for B
             for m in 0..M {
                 acc[m] = v.load(&sums[m]);
             }
-            for b in operands.columns.start / 256..operands.columns.end / 256 {
-                add_block(v, &tiles[b], &x, b, &mut acc);
+            let b = operands.columns.start / 256..operands.columns.end / 256;
+            for (tile, b) in tiles[b.clone()].iter().zip(b) {
+                add_block(v, tile, &x, b, &mut acc);
             }
             for m in 0..M {
                 v.store(acc[m], &mut sums[m]);
@@ -127,13 +128,13 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
     let group_len = S::GROUP / 4;
     let run_len = if V::WIDE || Q::NARROW_RUN > group_len { group_len } else { Q::NARROW_RUN };
     let mut words = [v.splat_int(0); 4];
-    for i in 0..64 / S::GROUP {
-        words[i] = scales.scales(v, i);
+    for (i, word) in words.iter_mut().enumerate().take(64 / S::GROUP) {
+        *word = scales.scales(v, i);
     }
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
-    for s in 0..8 {
+    for (s, quants) in quants.iter().enumerate() {
         for j in 0..8 {
-            let w = quants[s].quad(v, j);
+            let w = quants.quad(v, j);
             for m in 0..M {
                 runs[m] = v.dot(runs[m], w, x[m].quants[b][s].as_chunks().0[j]);
             }

@@ -63,8 +63,9 @@ impl<B, Q: Quants<R>, const R: usize, const N: usize> Dot<R> for Blocks32<B, Q, 
             for m in 0..M {
                 acc[m] = v.load(&sums[m]);
             }
-            for b in operands.columns.start / 32..operands.columns.end / 32 {
-                add_block(v, &tiles[b], &x, b, &mut acc);
+            let b = operands.columns.start / 32..operands.columns.end / 32;
+            for (tile, b) in tiles[b.clone()].iter().zip(b) {
+                add_block(v, tile, &x, b, &mut acc);
             }
             for m in 0..M {
                 v.store(acc[m], &mut sums[m]);
