@@ -188,25 +188,36 @@ typedef void (*inf_thread_fn)(void *user, uint32_t starting);
 
 /** What a host asks of a runtime. Zero means default. */
 typedef struct inf_runtime_params {
-  uint32_t struct_size;      /**< `sizeof(inf_runtime_params)` */
-  uint32_t n_threads;        /**< Threads that compute, the calling one included. 0 = physical cores - 1. */
-  uint32_t host_driven;      /**< 1: the library makes no threads; `inf_runtime_pump` and calls that wait do the work
-                                  on yours, and n_threads must be 0 or 1. */
-  int32_t thread_priority;   /**< Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system refuses
-                                  is ignored. */
-  uint64_t cpu_mask[4];      /**< CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero =
-                                  unrestricted. */
-  uint32_t spin_us;          /**< Busy-wait of a worker before it parks, in microseconds. 0 = park at once: best for
-                                  a game, spin for throughput. */
-  uint32_t log_level;        /**< Lines up to this level are kept; 0 = none. */
-  inf_log_fn log;            /**< Optional; without it lines wait for `inf_runtime_next_log`. */
-  void *log_user;            /**< Handed to log. */
-  inf_thread_fn thread;      /**< Optional. */
-  void *thread_user;         /**< Handed to thread. */
-  const char *options_json;  /**< `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). NULL = none.
-                                  An unknown key is an error that names it. */
-  size_t options_len;        /**< Bytes of options_json, or `INF_NUL`. */
+  uint32_t struct_size;        /**< `sizeof(inf_runtime_params)` */
+  uint32_t n_threads;          /**< Threads that compute, the calling one included. 0 = physical cores - 1. */
+  uint32_t host_driven;        /**< 1: the library makes no threads; `inf_runtime_pump` and calls that wait do the
+                                    work on yours, and n_threads must be 0 or 1. */
+  int32_t thread_priority;     /**< Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system
+                                    refuses is ignored. */
+  uint64_t cpu_mask[4];        /**< CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero =
+                                    unrestricted. */
+  uint64_t host_memory_limit;  /**< Most bytes for weights, keys and values, activations and logits of all models
+                                    together; 0 = unlimited. What would exceed it is `INF_ERR_BUDGET`. */
+  uint32_t spin_us;            /**< Busy-wait of a worker before it parks, in microseconds. 0 = park at once: best
+                                    for a game, spin for throughput. */
+  uint32_t log_level;          /**< Lines up to this level are kept; 0 = none. */
+  inf_log_fn log;              /**< Optional; without it lines wait for `inf_runtime_next_log`. */
+  void *log_user;              /**< Handed to log. */
+  inf_thread_fn thread;        /**< Optional. */
+  void *thread_user;           /**< Handed to thread. */
+  const char *options_json;    /**< `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). NULL =
+                                    none. An unknown key is an error that names it. */
+  size_t options_len;          /**< Bytes of options_json, or `INF_NUL`. */
 } inf_runtime_params;
+
+/** Bytes that a runtime holds. */
+typedef struct inf_memory {
+  uint32_t struct_size;  /**< `sizeof(inf_memory)` */
+  uint32_t reserved;     /**< 0. */
+  uint64_t host;         /**< Bytes of host memory held now. */
+  uint64_t host_peak;    /**< The most that were ever held. */
+  uint64_t host_left;    /**< Bytes that may still be held; `UINT64_MAX` minus host without a limit. */
+} inf_memory;
 
 /** One device of this machine, usable or not. */
 typedef struct inf_device_info {
@@ -290,6 +301,14 @@ INF_API inf_status inf_runtime_next_log(inf_runtime *rt, char *buf, size_t cap, 
     inf_error *err);
 
 /**
+ * Accounts for memory: weights, keys and values (also those that no session uses and that are kept for the next one),
+ * activations, logits. Tokenizers, queues and other small things are not counted.
+ *
+ * out is the caller's, with struct_size set. Any thread. Never blocks. Since 0.1.
+ */
+INF_API inf_status inf_runtime_memory(const inf_runtime *rt, inf_memory *out, inf_error *err);
+
+/**
  * How many devices this machine has; 0 for a dead handle.
  *
  * Any thread. Never blocks. Since 0.1.
@@ -351,6 +370,8 @@ typedef struct inf_source {
 #define INF_KV_AUTO 0u       /**< Keys and values of the context: the default, which is f16. */
 #define INF_KV_F32 1u        /**< Exact: for tests and short contexts. */
 #define INF_KV_F16 2u        /**< Half the memory, no difference that a reader sees. */
+#define INF_KV_Q8_0 3u       /**< A quarter of the memory: int8, with a scale per 32 elements of a head. For heads of
+                                  whole 32s. */
 
 #define INF_CAN_GENERATE 1u  /**< `inf_model_info.capabilities`: it generates text. A file that holds only a
                                   vocabulary does not. */
@@ -386,6 +407,20 @@ typedef struct inf_model_params {
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
+/** What a model will need. */
+typedef struct inf_plan {
+  uint32_t struct_size;         /**< `sizeof(inf_plan)` */
+  uint32_t fits;                /**< 1 if host_bytes fit the runtime's limit and the memory that the machine has free
+                                     now. */
+  uint32_t n_layers;            /**< Layers. */
+  uint32_t n_ctx;               /**< Context of the session that is planned for. */
+  uint64_t weights_bytes;       /**< Weights, as they will be held. */
+  uint64_t kv_bytes_per_token;  /**< Keys and values of a token of one session. */
+  uint64_t kv_bytes;            /**< Keys and values of the whole context of one session. */
+  uint64_t scratch_bytes;       /**< Activations, and the logits of one session. */
+  uint64_t host_bytes;          /**< All of it. */
+} inf_plan;
+
 /** A token of a model's vocabulary; -1 = none. */
 typedef int32_t inf_token;
 
@@ -406,6 +441,21 @@ typedef struct inf_model_info {
 } inf_model_info;
 
 /**
+ * Tells what a model with one session of n_ctx_hint tokens will need, from the header of its file alone.
+ * `inf_runtime_memory` accounts for the same bytes once it is loaded and the session is full, within 3 %.
+ *
+ * The sources of p are released before it returns. out is the caller's, with struct_size set. Any thread. Blocks while
+ * the header is read.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`, `INF_ERR_IO`, `INF_ERR_FORMAT`, `INF_ERR_UNSUPPORTED`: as `inf_model_load`, as far as
+ *   the header tells.
+ * - `INF_ERR_BUSY`: called from inside a hook.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_model_estimate(inf_runtime *rt, const inf_model_params *p, inf_plan *out, inf_error *err);
+
+/**
  * Loads a model; `inf_load_start` does so in the background. Everything in p is read during the call and may go
  * afterwards.
  *
@@ -418,6 +468,7 @@ typedef struct inf_model_info {
  * - `INF_ERR_UNSUPPORTED`: an architecture, type or tokenizer that this build does not have; the message names it.
  * - `INF_ERR_NO_DEVICE`: no such device.
  * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_BUDGET`: its weights exceed host_memory_limit; `detail` = bytes wanted, bytes left.
  * - `INF_ERR_CANCELLED`: `inf_runtime_shutdown` ended it.
  * - `INF_ERR_BUSY`: called from inside a hook.
  *
@@ -495,8 +546,8 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  * languages.
  *
  * options_json: `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false}`, all
- * optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f16" or "f32". NULL =
- * none. An unknown key is an error that names it.
+ * optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0".
+ * NULL = none. An unknown key is an error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
  *
@@ -523,6 +574,7 @@ INF_API inf_status inf_load_start_path(inf_runtime *rt, const char *path, size_t
  *   names it.
  * - `INF_ERR_NO_DEVICE`: no such device.
  * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_BUDGET`: its weights exceed host_memory_limit; `detail` = bytes wanted, bytes left.
  * - `INF_ERR_CANCELLED`: it was cancelled, by you or by `inf_runtime_shutdown`; its memory is back and its sources are
  *   released.
  * - `INF_ERR_INVALID_ARGUMENT`: an earlier call handed out the model.
@@ -774,9 +826,9 @@ typedef struct inf_step {
  *
  * The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
  *
- * - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for.
+ * - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for; overflow and n_keep do not fit it.
  * - `INF_ERR_UNSUPPORTED`: the model has no weights.
- * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
  *
  * Since 0.1.
  */
@@ -797,7 +849,7 @@ INF_API void inf_session_free(inf_session *s);
  * time. Never blocks.
  *
  * - `INF_ERR_BUSY`: in use by another thread or a generation; nothing was made.
- * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
  *
  * Since 0.1.
  */
@@ -899,7 +951,9 @@ typedef struct inf_generate_params {
   size_t stop_len;               /**< Bytes of stop_json, or `INF_NUL`. */
   const inf_sampler *sampler;    /**< Copied. NULL = the chain that the model recommends. */
   const void *reserved_pointer;  /**< NULL. */
-  uint32_t reserved;             /**< 0. */
+  uint32_t n_draft;              /**< Most tokens to guess ahead, 16 at most, from repetitions in the session's own
+                                      text: fast where an answer quotes or edits it. Guesses are verified in one
+                                      pass, so the same is said without them. 0 = none. */
   uint32_t queue_capacity;       /**< Events that are buffered before the worker pauses. 0 = 256. */
   inf_wake_fn wake;              /**< Optional: called when an empty queue gets an event. */
   void *wake_user;               /**< Handed to wake. */

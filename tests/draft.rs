@@ -68,10 +68,13 @@ fn guesses_stop_at_the_end_of_the_context_and_beside_others() {
     let config = SessionConfig { n_ctx: 64, ..SessionConfig::default() };
     let run = |n_draft| {
         let running: Vec<_> = (0..5).map(|_| start(&model, config, params(&model, text, n_draft, None, 0))).collect();
-        running.iter().map(|(s, g)| {
-            while g.next(Wait::Forever).unwrap().kind != EventKind::Done {}
-            s.tokens().unwrap()
-        }).collect::<Vec<_>>()
+        running
+            .iter()
+            .map(|(s, g)| {
+                while g.next(Wait::Forever).unwrap().kind != EventKind::Done {}
+                s.tokens().unwrap()
+            })
+            .collect::<Vec<_>>()
     };
     assert_eq!(run(16), run(0));
     let session = Session::new(&model, config).unwrap();

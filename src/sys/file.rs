@@ -350,7 +350,7 @@ mod tests {
 
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.0);
+            let _ = fs::remove_file(&self.0);
         }
     }
 
@@ -358,7 +358,7 @@ mod tests {
     fn a_file_and_memory_read_alike() {
         let scratch = Scratch::new("alike");
         let bytes: Vec<u8> = (0..=255).collect();
-        std::fs::write(&scratch.0, &bytes).unwrap();
+        fs::write(&scratch.0, &bytes).unwrap();
         let file = FileSource::open(&scratch.0).unwrap();
         let memory = MemorySource::new(bytes);
         for source in [&file as &dyn ReadAt, &memory] {
@@ -390,7 +390,7 @@ mod tests {
     fn a_stretch_of_an_open_file_is_read_and_the_host_may_close_its_own() {
         use std::os::fd::AsRawFd;
         let scratch = Scratch::new("native");
-        std::fs::write(&scratch.0, (0..=255).collect::<Vec<u8>>()).unwrap();
+        fs::write(&scratch.0, (0..=255).collect::<Vec<u8>>()).unwrap();
         let open = |file: &File, start, len| {
             let handle = file.as_raw_fd().try_into().unwrap();
             // SAFETY: the file is open.
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn a_file_that_shrinks_is_an_error() {
         let scratch = Scratch::new("shrinks");
-        std::fs::write(&scratch.0, [7; 100]).unwrap();
+        fs::write(&scratch.0, [7; 100]).unwrap();
         let file = FileSource::open(&scratch.0).unwrap();
         OpenOptions::new().write(true).open(&scratch.0).unwrap().set_len(10).unwrap();
         let error = file.read_exact_at(5, &mut [0; 10]).unwrap_err();
