@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sections in reading order: a file of `src/ffi`, and what the header calls it.
-const SECTIONS: [(&str, &str); 10] = [
+const SECTIONS: [(&str, &str); 11] = [
     ("status", "Status codes and errors"),
     ("library", "The library"),
     ("runtime", "Runtimes: threads, devices, log"),
@@ -20,6 +20,7 @@ const SECTIONS: [(&str, &str); 10] = [
     ("tokenizer", "Tokenizer"),
     ("sampler", "Samplers"),
     ("session", "Sessions: append, then step; for hosts that own the loop"),
+    ("state", "Saved sessions: as bytes and in files"),
     ("generation", "Generations: in the background; pull their events"),
 ];
 
