@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_prompt_beside_streams_gets_the_rows_that_delay_them_little() {
         let pace = Pace::default();
-        assert_eq!(pace.rows_beside(1, 3), usize::MAX, "nothing is known");
+        assert!(pace.rows_beside(1, 3) >= 1 << 15, "nothing is known");
         let note = |rows, us| pace.note(StageLoad { kind: 1, rows }, Duration::from_micros(us));
         note(1, 100);
         assert_eq!(pace.rows_beside(1, 3), 2, "the next class is tried at its lower end");
