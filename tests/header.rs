@@ -21,6 +21,7 @@ const SECTIONS: [(&str, &str); 11] = [
     ("chat", "Chats: messages become a prompt"),
     ("sampler", "Samplers"),
     ("session", "Sessions: append, then step; for hosts that own the loop"),
+    ("state", "Saved sessions: as bytes and in files"),
     ("generation", "Generations: in the background; pull their events"),
 ];
 

@@ -127,6 +127,7 @@ fn freed_in_the_middle_and_never_pumped_again_nothing_is_left() {
         for _ in 0..n_slices {
             runtime.pump(Duration::ZERO).unwrap();
         }
+        a.release();
         drop((runtime, a, model));
         drop(first);
         drop((b, second));

@@ -66,6 +66,29 @@ impl Pace {
         let most = kinds[..STAGE_KINDS - 1].iter().filter_map(rows).min();
         most.map_or(FIRST_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX).max(1))
     }
+
+    /// The most rows of a pass that takes at most `times` as long as one of `rows` rows, as far as that is known; at least `rows`.
+    pub(super) fn rows_beside(&self, rows: usize, times: u32) -> usize {
+        let mut kinds = self.kinds.lock();
+        let mut class = class(rows);
+        let Some(limit) = total(&kinds, class).map(|alone| alone.saturating_mul(times.into())) else { return usize::MAX };
+        while total(&kinds, class).is_some() && class + 1 < CLASSES {
+            if total(&kinds, class + 1).is_some_and(|ns| ns > limit) {
+                // What is not tried any more is slowly forgotten: it may have been slow by accident.
+                kinds.iter_mut().filter_map(|kind| kind[class + 1].as_mut()).for_each(|known| known.ns -= known.ns / 64);
+                return rows.max((2 << class) - 1);
+            }
+            class += 1;
+        }
+        // A class that was not measured yet is entered at its lower end.
+        rows.max(1 << class)
+    }
+}
+
+/// What a pass with rows of `class` takes without its head, if all its stages were measured.
+fn total(kinds: &[Kind; STAGE_KINDS], class: usize) -> Option<u64> {
+    let kinds = kinds[..STAGE_KINDS - 1].iter().filter(|kind| kind.iter().any(Option::is_some));
+    kinds.map(|kind| kind[class].map(|known| known.ns)).try_fold(0_u64, |sum, ns| Some(sum.saturating_add(ns?)))
 }
 
 impl Measured {
@@ -89,6 +112,20 @@ mod tests {
         assert_eq!((pace.rows_within(us(1000)), pace.rows_within(us(10))), (20, 1));
         let expect = |rows| pace.expect(StageLoad { kind: 2, rows });
         assert_eq!((expect(16), expect(15), expect(1)), (us(800), us(400), us(400)));
+    }
+
+    #[test]
+    fn a_prompt_beside_streams_gets_the_rows_that_delay_them_little() {
+        let pace = Pace::default();
+        assert!(pace.rows_beside(1, 3) >= 1 << 15, "nothing is known");
+        let note = |rows, us| pace.note(StageLoad { kind: 1, rows }, Duration::from_micros(us));
+        note(1, 100);
+        assert_eq!(pace.rows_beside(1, 3), 2, "the next class is tried at its lower end");
+        note(2, 120);
+        note(4, 150);
+        note(8, 280);
+        note(16, 500);
+        assert_eq!((pace.rows_beside(1, 3), pace.rows_beside(1, 2), pace.rows_beside(20, 2)), (15, 7, 32));
     }
 
     #[test]

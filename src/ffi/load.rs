@@ -112,6 +112,7 @@ pub unsafe extern "C" fn inf_load_start_path(
 /// - `INF_ERR_UNSUPPORTED`: an architecture, type, tokenizer or kind of file that this build does not have; the message names it.
 /// - `INF_ERR_NO_DEVICE`: no such device.
 /// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+/// - `INF_ERR_BUDGET`: its weights exceed host_memory_limit; `detail` = bytes wanted, bytes left.
 /// - `INF_ERR_CANCELLED`: it was cancelled, by you or by `inf_runtime_shutdown`; its memory is back and its sources are released.
 /// - `INF_ERR_INVALID_ARGUMENT`: an earlier call handed out the model.
 /// - `INF_ERR_BUSY`: a wait inside a hook.

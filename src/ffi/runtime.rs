@@ -44,13 +44,13 @@ pub struct inf_runtime_params {
     pub struct_size: u32,
     /// Threads that compute, the calling one included. 0 = physical cores - 1.
     pub n_threads: u32,
-    /// 1: the library makes no threads; `inf_runtime_pump` and calls that wait do the work on yours, and n_threads must be 0 or 1.
+    /// 1: the library makes no threads, `inf_runtime_pump` and calls that wait do the work on yours, and n_threads must be 0 or 1.
     pub host_driven: u32,
     /// Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system refuses is ignored.
     pub thread_priority: i32,
     /// CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero = unrestricted.
     pub cpu_mask: [u64; 4],
-    /// Most bytes for weights, keys and values, activations and logits of all models together; 0 = unlimited. What would exceed it is
+    /// Most bytes for weights, keys and values, activations and logits of all models together. 0 = unlimited. What would exceed it is
     /// `INF_ERR_BUDGET`.
     pub host_memory_limit: u64,
     /// Busy-wait of a worker before it parks, in microseconds. 0 = park at once: best for a game, spin for throughput.
@@ -89,7 +89,7 @@ pub struct inf_memory {
     pub host: u64,
     /// The most that were ever held.
     pub host_peak: u64,
-    /// Bytes that may still be held; `UINT64_MAX` minus host without a limit.
+    /// Bytes that may still be held: `UINT64_MAX` minus host without a limit.
     pub host_left: u64,
 }
 
@@ -184,7 +184,8 @@ pub unsafe extern "C" fn inf_runtime_shutdown(rt: *mut inf_runtime, timeout_ms: 
 /// call; but one slice is always run, budget 0 included. One-off jobs are one slice: tokenising a prompt, building a model's tokenizer, taking in a tensor.
 ///
 /// `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode every call that waits (a load, the next
-/// event, a shutdown) pumps until it has what it waits for; hooks are called on the thread that pumps. Any thread. Blocks for about the budget.
+/// event, a shutdown) pumps until it has what it waits for; hooks are called on the thread
+/// that pumps or cancels. Any thread. Blocks for about the budget.
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: the runtime was not made with host_driven.
 /// - `INF_ERR_BUSY`: called from inside a hook.

@@ -59,7 +59,7 @@ pub struct inf_session_params {
     pub flags: u32,
     /// `INF_OVERFLOW_*`: what happens when it is full.
     pub overflow: u32,
-    /// With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of 32; 64 tokens more must fit.
+    /// With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of 32. 64 more must fit.
     pub n_keep: u32,
 }
 
@@ -98,9 +98,9 @@ unsafe impl Versioned for inf_step {
 ///
 /// The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
 ///
-/// - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for.
+/// - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for; overflow and n_keep do not fit it.
 /// - `INF_ERR_UNSUPPORTED`: the model has no weights.
-/// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+/// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -145,7 +145,7 @@ pub extern "C" fn inf_session_free(s: *mut inf_session) {
 /// The caller owns `*out` and gives it back with `inf_session_free`; the two live on independently. One thread at a time. Never blocks.
 ///
 /// - `INF_ERR_BUSY`: in use by another thread or a generation; nothing was made.
-/// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
+/// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -190,6 +190,8 @@ pub extern "C" fn inf_session_n_tokens(s: *const inf_session) -> u32 {
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: a number that is no token of the model; unchanged.
 /// - `INF_ERR_CONTEXT_FULL`: no room for all of them; unchanged.
+/// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory to shift shared keys and values; unchanged.
+/// - `INF_ERR_UNSUPPORTED`: it has to shift, and the model computes with candle; unchanged.
 /// - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
 ///
 /// Since 0.1.

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Rows of one pass: decoding sequences take one each, prefill gets the rest. Bounds how long a prompt delays the others.
 const MAX_ROWS: usize = 128;
 
+/// How much longer a pass may take for the prompts beside it than the streams alone would need.
+const MOST_DELAY: u32 = 2;
+
 /// New tasks that get their prompt tokenised before a pass: the streams that run must not wait for all of a crowd.
 const PREPARED_PER_PASS: usize = 16;
 
@@ -100,7 +103,9 @@ impl ModelBatch {
     fn begin_pass(&mut self, most: Option<Duration>) -> Result<bool> {
         let prepared = self.prepare(if most.is_some() { 1 } else { PREPARED_PER_PASS });
         let pace = self.model.pace()?;
-        let room = most.map_or(MAX_ROWS, |most| pace.rows_within(most).min(MAX_ROWS));
+        let n_streams = self.tasks.iter().filter(|task| task.is_ready() && task.is_decoding()).count();
+        let beside = if n_streams > 0 { pace.rows_beside(n_streams, MOST_DELAY) } else { MAX_ROWS };
+        let room = most.map_or(beside, |most| pace.rows_within(most)).min(MAX_ROWS);
         let made_room = self.schedule(room);
         if self.scheduled.is_empty() {
             return Ok(prepared || made_room);

@@ -231,10 +231,13 @@ impl Session {
     /// The host let go of it: cancels the generation that holds it, if any, and lets no other begin.
     pub fn release(&self) {
         self.released.store(true, Ordering::Release);
-        if let Slot::Lent(borrower) = &*self.slot.lock() {
-            borrower.cancelled.store(true, Ordering::Release);
-            self.model.runtime().wake_driver();
-        }
+        let borrower = match &*self.slot.lock() {
+            Slot::Lent(borrower) => borrower.clone(),
+            Slot::Here(_) | Slot::InUse => return,
+        };
+        // Not under the lock: where the host drives, the generation ends here and brings the state back.
+        borrower.cancelled.store(true, Ordering::Release);
+        self.model.runtime().wake_driver();
     }
 
     /// Moves the state into a generation.
