@@ -50,7 +50,7 @@ EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/
 CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-cpp test-examples test-install header lint valgrind torture bench bench-quick clean
+.PHONY: all help demo chat install test test-rust test-c test-cpp test-go test-examples test-install header lint valgrind torture bench bench-quick clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -85,7 +85,7 @@ install: $(LIBRARY) ## libraries, headers, pkg-config file and CMake package bel
 	sed $(FILL) inferenceConfig.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfig.cmake
 	sed $(FILL) inferenceConfigVersion.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfigVersion.cmake
 
-test: test-rust test-c test-cpp test-examples test-install ## everything
+test: test-rust test-c test-cpp test-go test-examples test-install ## everything
 	@echo "make test: all passed"
 
 # One library is tested by all: the release build, whose exports are looked at here.
@@ -98,6 +98,17 @@ test-c: $(TESTS) $(BUILD)/tests/library-static ## C tests on the release library
 
 test-cpp: $(CPPTESTS) ## C++ tests on the same
 	@for test in $(CPPTESTS); do echo "  $$test"; timeout 300 $$test $(MODEL) $(KERNELS) || exit 1; done
+
+# The Go compiler takes the library from build/, not from where it is installed.
+GO     ?= go
+GOTEST := cd bindings/go && CGO_CFLAGS="-I$(abspath include)" CGO_LDFLAGS="-L$(abspath $(BUILD)) -linference -Wl,-rpath,$(abspath $(BUILD))" \
+          INF_MODEL="$(abspath $(MODEL))" GOFLAGS="-tags=inference_noconfig -buildvcs=false"
+
+test-go: $(LIBRARY) ## Go: vet, the race detector, cgocheck2; INF_ROUNDS=50 for a long run
+	@if command -v $(GO) >/dev/null; then \
+	  $(GOTEST) && export CGO_CFLAGS CGO_LDFLAGS INF_MODEL GOFLAGS && test -z "$$(gofmt -l .)" && $(GO) vet ./... && \
+	  $(GO) test -count=1 -race ./... && GOEXPERIMENT=cgocheck2 $(GO) test -count=1 ./...; \
+	else echo "  go is not installed: skipped its tests"; fi
 
 test-examples: $(EXAMPLES) ## build and run the examples
 	@for example in $(EXAMPLES); do echo "  $$example"; echo "Hello!" | timeout 120 $$example $(MODEL) || exit 1; done

@@ -401,8 +401,8 @@ class Session : public detail::Handle<inf_session> {
  public:
   using Handle::Handle;
 
-  // inf_generate_start.
-  Returned<Generation> generate(const GenerateParams &params) {
+  // inf_generate_start. Not on a temporary: a session that is destroyed cancels its generation.
+  Returned<Generation> generate(const GenerateParams &params) & {
     return detail::make<Generation, inf_generation>([&](auto... a) { return inf_generate_start(get(), &params, a...); });
   }
   Returned<Session> fork() { return detail::make<Session, inf_session>([this](auto... a) { return inf_session_fork(get(), a...); }); }
@@ -416,7 +416,7 @@ class Session : public detail::Handle<inf_session> {
   // inf_session_step that chooses nothing.
   Returned<Step> step(uint32_t budget_us = 0) { return step(nullptr, budget_us, 0); }
   // inf_session_logits: of the last position, until the next call on this session.
-  Returned<View<float>> logits() {
+  Returned<View<float>> logits() & {
     const float *data = nullptr;
     size_t n = 0;
     Error error;

@@ -70,7 +70,8 @@ static void generations(const inf::Model &model) {
   // What fails inside arrives as the last event.
   inf::SessionParams small;
   small.n_ctx = 4;
-  CHECK(read_all(model.new_session(small).generate("The smith went to the forge and found no iron there")).second == inf::Finish::error);
+  inf::Session tiny = model.new_session(small);
+  CHECK(read_all(tiny.generate("The smith went to the forge and found no iron there")).second == inf::Finish::error);
 }
 
 static void cancel_and_order(const inf::Model &model) {
@@ -126,7 +127,8 @@ static void own_loop(const inf::Model &model) {
 static void sources(inf::Runtime &rt, const char *path) {
   std::ifstream file(path, std::ios::binary);
   std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  CHECK(read_all(rt.load(inf::Source::path(path)).new_session().generate({ "The", 2 })).second != inf::Finish::error);
+  inf::Session session = rt.load(inf::Source::path(path)).new_session();
+  CHECK(read_all(session.generate({ "The", 2 })).second != inf::Finish::error);
   CHECK(rt.load(inf::Source::memory(bytes, "kept.gguf")).info().n_vocab > 0);
   inf::View<unsigned char> view(reinterpret_cast<const unsigned char *>(bytes.data()), bytes.size());
   CHECK(rt.load(inf::Source::borrowed(view)).info().n_vocab > 0);
