@@ -447,7 +447,7 @@ class Model : public detail::Handle<inf_model> {
 
   // flags: INF_TOK_*.
   Returned<std::vector<Token>> tokenize(std::string_view text, uint32_t flags = INF_TOK_ADD_SPECIAL) const {
-    size_t guess = text.size() / 3 + 8;
+    size_t guess = text.size() / 2 + 8;
     return detail::buffered<std::vector<Token>>(guess, [&](auto... a) { return inf_tokenize(get(), text.data(), text.size(), flags, a...); });
   }
   Returned<std::string> detokenize(View<Token> tokens, uint32_t flags = 0) const {

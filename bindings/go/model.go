@@ -160,7 +160,7 @@ const (
 func (m *Model) Tokenize(s string, flags TokenFlags) ([]Token, error) {
 	defer runtime.KeepAlive(m)
 	chars, length := cstring(s)
-	tokens := make([]Token, len(s)/3+8)
+	tokens := make([]Token, len(s)/2+8)
 	for {
 		var n C.size_t
 		var e C.inf_error
