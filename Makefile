@@ -125,6 +125,7 @@ test-examples: $(EXAMPLES) ## build and run the examples
 test-install: $(LIBRARY) ## install below build/prefix and use it from there
 	@$(MAKE) --no-print-directory install PREFIX=$(abspath $(BUILD)/prefix) DESTDIR= >/dev/null
 	tests/installed.sh $(abspath $(BUILD)/prefix) $(abspath $(MODEL))
+	tests/readme.sh $(abspath $(BUILD)/prefix) $(abspath $(MODEL))
 
 $(BUILD)/tests/%: tests/c/%.c tests/c/check.h include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)

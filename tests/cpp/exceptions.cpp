@@ -67,11 +67,15 @@ static void generations(const inf::Model &model) {
   throws(inf::Status::invalid_argument, [&] { session.generate(inf::GenerateParams("The smith").stop("[1]")); });
   throws(inf::Status::invalid_argument, [&] { session.generate("\xFF"); });
 
-  // What fails inside arrives as the last event.
+  // What fails inside is thrown by the loop, and is the last event for those who poll.
   inf::SessionParams small;
   small.n_ctx = 4;
   inf::Session tiny = model.new_session(small);
-  CHECK(read_all(tiny.generate("The smith went to the forge and found no iron there")).second == inf::Finish::error);
+  throws(inf::Status::context_full, [&] { read_all(tiny.generate("The smith went to the forge and found no iron there")); });
+  g = tiny.generate("The smith went to the forge and found no iron there");
+  inf::Event event = g.next();
+  while (event.type() != inf::EventType::done) event = g.next();
+  CHECK(event.finish() == inf::Finish::error && event.status() == inf::Status::context_full && !event.error_text().empty());
 }
 
 static void cancel_and_order(const inf::Model &model) {
