@@ -50,7 +50,7 @@ EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/
 CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-cpp test-examples test-install header lint valgrind torture bench bench-quick clean
+.PHONY: all help demo chat install test test-rust test-c test-cpp test-go test-python test-surface test-examples test-install header lint valgrind torture bench bench-quick clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -85,7 +85,7 @@ install: $(LIBRARY) ## libraries, headers, pkg-config file and CMake package bel
 	sed $(FILL) inferenceConfig.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfig.cmake
 	sed $(FILL) inferenceConfigVersion.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfigVersion.cmake
 
-test: test-rust test-c test-cpp test-examples test-install ## everything
+test: test-rust test-c test-cpp test-go test-python test-surface test-examples test-install ## everything
 	@echo "make test: all passed"
 
 # One library is tested by all: the release build, whose exports are looked at here.
@@ -99,6 +99,25 @@ test-c: $(TESTS) $(BUILD)/tests/library-static ## C tests on the release library
 test-cpp: $(CPPTESTS) ## C++ tests on the same
 	@for test in $(CPPTESTS); do echo "  $$test"; timeout 300 $$test $(MODEL) $(KERNELS) || exit 1; done
 
+# The Go compiler takes the library from build/, not from where it is installed.
+GO     ?= go
+GOTEST := cd bindings/go && CGO_CFLAGS="-I$(abspath include)" CGO_LDFLAGS="-L$(abspath $(BUILD)) -linference -Wl,-rpath,$(abspath $(BUILD))" \
+          INF_MODEL="$(abspath $(MODEL))" GOFLAGS="-tags=inference_noconfig -buildvcs=false"
+
+test-go: $(LIBRARY) ## Go: vet, the race detector, cgocheck2; INF_ROUNDS=50 for a long run
+	@if command -v $(GO) >/dev/null; then \
+	  $(GOTEST) && export CGO_CFLAGS CGO_LDFLAGS INF_MODEL GOFLAGS && test -z "$$(gofmt -l .)" && $(GO) vet ./... && \
+	  $(GO) test -count=1 -race ./... && GOEXPERIMENT=cgocheck2 $(GO) test -count=1 ./...; \
+	else echo "  go is not installed: skipped its tests"; fi
+
+test-python: $(LIBRARY) ## Python: signatures and structs against the header, then the model
+	@if command -v python3 >/dev/null; then \
+	  INF_LIBRARY=$(abspath $(LIBRARY)) INF_MODEL=$(abspath $(MODEL)) CC="$(CC)" python3 bindings/python/test_inference.py -q; \
+	else echo "  python3 is not installed: skipped its tests"; fi
+
+test-surface: ## every function is called from C, and known to every wrapper
+	@tests/surface.sh
+
 test-examples: $(EXAMPLES) ## build and run the examples
 	@for example in $(EXAMPLES); do echo "  $$example"; echo "Hello!" | timeout 120 $$example $(MODEL) || exit 1; done
 
@@ -106,6 +125,7 @@ test-examples: $(EXAMPLES) ## build and run the examples
 test-install: $(LIBRARY) ## install below build/prefix and use it from there
 	@$(MAKE) --no-print-directory install PREFIX=$(abspath $(BUILD)/prefix) DESTDIR= >/dev/null
 	tests/installed.sh $(abspath $(BUILD)/prefix) $(abspath $(MODEL))
+	tests/readme.sh $(abspath $(BUILD)/prefix) $(abspath $(MODEL))
 
 $(BUILD)/tests/%: tests/c/%.c tests/c/check.h include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)

@@ -12,7 +12,6 @@ int main(int argc, char **argv) try {
   std::cout << prompt;
   for (const inf::Event &event : session.generate({ prompt, 80 })) {
     std::cout << event.text() << std::flush;
-    if (event.finish() == inf::Finish::error) throw std::runtime_error(std::string(event.error_text()));
     if (event.type() == inf::EventType::done) std::cout << "\n[" << event.raw().output_tokens << " tokens]\n";
   }
 } catch (const std::exception &error) {

@@ -63,6 +63,11 @@ inline const char *name_of(Status status) noexcept { return inf_status_name(stat
 class Error : public std::exception {
  public:
   Error() noexcept { raw_.status = INF_OK, raw_.message[0] = 0; }
+  // What an INF_EV_DONE with INF_FINISH_ERROR says.
+  explicit Error(const inf_event &event) noexcept : raw_{} {
+    raw_.status = event.status;
+    std::memcpy(raw_.message, event.error_text, event.error_len < sizeof raw_.message ? event.error_len : sizeof raw_.message - 1);
+  }
   const char *what() const noexcept override { return raw_.message; }
   Status status() const noexcept { return static_cast<Status>(raw_.status); }
   int64_t detail(unsigned i) const noexcept { return raw_.detail[i & 1]; }
@@ -306,8 +311,8 @@ class Event {
   Sized<inf_event> raw_;
 };
 
-// One running request. Range-for waits for its events, the last of which is EventType::done. What fails in the generation arrives
-// there, with Finish::error; with results instead of exceptions also what fails in waiting for it.
+// One running request. Range-for waits for its events, the last of which is EventType::done, and throws what fails. With results instead
+// of exceptions, what fails is in the last event, with Finish::error; as it is, always, for those who call next.
 class Generation : public detail::Handle<inf_generation> {
  public:
   using Handle::Handle;
@@ -342,14 +347,16 @@ class Generation : public detail::Handle<inf_generation> {
 
    private:
     void wait() {
-      if (!inf_generation_next(g_, INF_WAIT_FOREVER, &event_.raw(), error_.raw())) return;
-#ifdef INFERENCE_RESULTS
-      event_ = Event();
       inf_event &raw = event_.raw();
-      raw.type = INF_EV_DONE, raw.finish = INF_FINISH_ERROR, raw.status = error_.raw()->status;
+      inf_status status = inf_generation_next(g_, INF_WAIT_FOREVER, &raw, error_.raw());
+#ifdef INFERENCE_RESULTS
+      if (!status) return;
+      raw = Sized<inf_event>();
+      raw.type = INF_EV_DONE, raw.finish = INF_FINISH_ERROR, raw.status = status;
       raw.error_text = error_.what(), raw.error_len = std::strlen(error_.what());
 #else
-      throw error_;
+      if (status) throw error_;
+      if (raw.finish == INF_FINISH_ERROR) throw Error(raw);
 #endif
     }
 
@@ -401,8 +408,8 @@ class Session : public detail::Handle<inf_session> {
  public:
   using Handle::Handle;
 
-  // inf_generate_start.
-  Returned<Generation> generate(const GenerateParams &params) {
+  // inf_generate_start. Not on a temporary: a session that is destroyed cancels its generation.
+  Returned<Generation> generate(const GenerateParams &params) & {
     return detail::make<Generation, inf_generation>([&](auto... a) { return inf_generate_start(get(), &params, a...); });
   }
   Returned<Session> fork() { return detail::make<Session, inf_session>([this](auto... a) { return inf_session_fork(get(), a...); }); }
@@ -416,7 +423,7 @@ class Session : public detail::Handle<inf_session> {
   // inf_session_step that chooses nothing.
   Returned<Step> step(uint32_t budget_us = 0) { return step(nullptr, budget_us, 0); }
   // inf_session_logits: of the last position, until the next call on this session.
-  Returned<View<float>> logits() {
+  Returned<View<float>> logits() & {
     const float *data = nullptr;
     size_t n = 0;
     Error error;
@@ -447,7 +454,7 @@ class Model : public detail::Handle<inf_model> {
 
   // flags: INF_TOK_*.
   Returned<std::vector<Token>> tokenize(std::string_view text, uint32_t flags = INF_TOK_ADD_SPECIAL) const {
-    size_t guess = text.size() / 3 + 8;
+    size_t guess = text.size() / 2 + 8;
     return detail::buffered<std::vector<Token>>(guess, [&](auto... a) { return inf_tokenize(get(), text.data(), text.size(), flags, a...); });
   }
   Returned<std::string> detokenize(View<Token> tokens, uint32_t flags = 0) const {

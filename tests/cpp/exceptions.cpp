@@ -67,10 +67,15 @@ static void generations(const inf::Model &model) {
   throws(inf::Status::invalid_argument, [&] { session.generate(inf::GenerateParams("The smith").stop("[1]")); });
   throws(inf::Status::invalid_argument, [&] { session.generate("\xFF"); });
 
-  // What fails inside arrives as the last event.
+  // What fails inside is thrown by the loop, and is the last event for those who poll.
   inf::SessionParams small;
   small.n_ctx = 4;
-  CHECK(read_all(model.new_session(small).generate("The smith went to the forge and found no iron there")).second == inf::Finish::error);
+  inf::Session tiny = model.new_session(small);
+  throws(inf::Status::context_full, [&] { read_all(tiny.generate("The smith went to the forge and found no iron there")); });
+  g = tiny.generate("The smith went to the forge and found no iron there");
+  inf::Event event = g.next();
+  while (event.type() != inf::EventType::done) event = g.next();
+  CHECK(event.finish() == inf::Finish::error && event.status() == inf::Status::context_full && !event.error_text().empty());
 }
 
 static void cancel_and_order(const inf::Model &model) {
@@ -126,7 +131,8 @@ static void own_loop(const inf::Model &model) {
 static void sources(inf::Runtime &rt, const char *path) {
   std::ifstream file(path, std::ios::binary);
   std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  CHECK(read_all(rt.load(inf::Source::path(path)).new_session().generate({ "The", 2 })).second != inf::Finish::error);
+  inf::Session session = rt.load(inf::Source::path(path)).new_session();
+  CHECK(read_all(session.generate({ "The", 2 })).second != inf::Finish::error);
   CHECK(rt.load(inf::Source::memory(bytes, "kept.gguf")).info().n_vocab > 0);
   inf::View<unsigned char> view(reinterpret_cast<const unsigned char *>(bytes.data()), bytes.size());
   CHECK(rt.load(inf::Source::borrowed(view)).info().n_vocab > 0);
