@@ -47,7 +47,7 @@ TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
 EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/*.c))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-examples test-install header lint valgrind torture clean
+.PHONY: all help demo chat install test test-rust test-c test-examples test-install header lint valgrind torture bench bench-quick clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -125,6 +125,21 @@ valgrind: $(TESTS) ## C tests under valgrind: no errors, no leaks
 	@for test in $(TESTS); do echo "  $$test"; \
 	  valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible --track-origins=yes \
 	    $$test $(MODEL) avx2 || exit 1; done
+
+# The Python of the benchmark; PEER=FOLDER takes an installed llama-cpp-python instead of building one; BENCH=more options of run.py.
+PYTHON   ?= $(BUILD)/bench-env/bin/python
+RUN_BENCH = $(PYTHON) tools/bench/run.py $(if $(PEER),--peer $(PEER)) $(BENCH)
+
+$(BUILD)/bench-env/bin/python: tools/bench/requirements.txt
+	python3 -m venv $(BUILD)/bench-env
+	$@ -m pip install --quiet -r $<
+	@touch $@
+
+bench: $(LIBRARY) $(PYTHON) ## ours and llama.cpp, interleaved, all files (an hour); writes benches/record/
+	$(RUN_BENCH) --record
+
+bench-quick: $(LIBRARY) $(PYTHON) ## two files, few rounds: five minutes once built
+	$(RUN_BENCH) --quick
 
 clean: ## remove build/ and target/
 	rm -rf $(BUILD)

@@ -190,7 +190,8 @@ typedef void (*inf_thread_fn)(void *user, uint32_t starting);
 typedef struct inf_runtime_params {
   uint32_t struct_size;      /**< `sizeof(inf_runtime_params)` */
   uint32_t n_threads;        /**< Threads that compute, the calling one included. 0 = physical cores - 1. */
-  uint32_t reserved;         /**< 0. */
+  uint32_t host_driven;      /**< 1: the library makes no threads; `inf_runtime_pump` and calls that wait do the work
+                                  on yours, and n_threads must be 0 or 1. */
   int32_t thread_priority;   /**< Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system refuses
                                   is ignored. */
   uint64_t cpu_mask[4];      /**< CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero =
@@ -257,6 +258,23 @@ INF_API void inf_runtime_free(inf_runtime *rt);
  * Since 0.1.
  */
 INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf_error *err);
+
+/**
+ * Works for about budget_us microseconds on the calling thread: at loads, prompts and tokens, in slices that pause
+ * between the stages of a layer. Chunks are cut so that a stage takes at most half of the budget, by what stages took
+ * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included.
+ * One-off jobs are one slice: tokenising a prompt, building a model's tokenizer, taking in a tensor.
+ *
+ * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
+ * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
+ * the thread that pumps. Any thread. Blocks for about the budget.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: the runtime was not made with host_driven.
+ * - `INF_ERR_BUSY`: called from inside a hook.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_runtime_pump(inf_runtime *rt, uint32_t budget_us, uint32_t *more, inf_error *err);
 
 /**
  * Takes the oldest log line that waits, if log was not set. No line: `INF_OK` with `*len` 0 and `*level` 0. Asking for
@@ -354,11 +372,17 @@ typedef struct inf_model_params {
                                           on a thread of the library. */
   void *wake_user;                   /**< Handed to wake. */
   uint64_t wake_tag;                 /**< Handed to wake. */
-  const char *options_json;          /**< `{"vocab_only":true}` loads the tokenizer and no weights;
-                                          `{"backend":"candle"}` computes with candle instead of our own kernels:
-                                          slow, for comparison only, as candle has process-wide threads, reads
-                                          environment variables and does not survive a fork. NULL = none. An unknown
-                                          key is an error that names it. */
+  const char *options_json;          /**< `{"kv_bytes":1000000000}` limits the keys and values of all sessions
+                                          together: generations that find no room wait for it, and what no session
+                                          uses goes first. `{"vocab_only":true}` loads the tokenizer and no weights,
+                                          also from a `tokenizer.json` (alone, or by the path of its directory, with
+                                          the `tokenizer_config.json` beside it; from memory, their names must end
+                                          so). `{"backend":"candle"}` computes with candle instead of our own
+                                          kernels: slow, for comparison only, as candle has process-wide threads,
+                                          reads environment variables and does not survive a fork.
+                                          `{"pre_tokenizer":"default"}` cuts text as that one does, for files that
+                                          name none or an unknown one: a wrong one gives wrong tokens and worse
+                                          answers. NULL = none. An unknown key is an error that names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
@@ -470,9 +494,9 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  * Starts to load the file at path in the background: `inf_load_start` without structs, for callers from other
  * languages.
  *
- * options_json: `{"device":"cpu","n_ctx":4096,"kv_type":"f16","backend":"cpu","vocab_only":false}`, all optional, with
- * the meaning of the fields and options of inf_model_params; kv_type is "auto", "f16" or "f32". NULL = none. An unknown
- * key is an error that names it.
+ * options_json: `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false}`, all
+ * optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f16" or "f32". NULL =
+ * none. An unknown key is an error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
  *
@@ -698,10 +722,24 @@ INF_API inf_status inf_sampler_accept(inf_sampler *s, inf_token t, inf_error *er
 
 /* ---- Sessions: append, then step; for hosts that own the loop ------------------------------------------------------ */
 
-#define INF_STEP_IGNORE_EOG 1u  /**< Flag: an end-of-generation token is a token like any other. */
-#define INF_STEP_PENDING 0u     /**< State: the budget was used up; call again. */
-#define INF_STEP_TOKEN 1u       /**< State: everything is computed, and with a sampler a token was chosen. */
-#define INF_STEP_END 2u         /**< State: an end-of-generation token was chosen, now or before. */
+#define INF_OVERFLOW_ERROR 0u            /**< A full session: calls that need room answer `INF_ERR_CONTEXT_FULL`, a
+                                              generation ends with `INF_FINISH_CONTEXT_FULL`. */
+#define INF_OVERFLOW_SHIFT 1u            /**< A full session: half of the tokens behind the first n_keep are dropped,
+                                              the others move up, and it goes on. It forgets the middle of its text;
+                                              what comes then is not what a session with the remaining tokens alone
+                                              would say, as the others were computed with those that are gone. */
+#define INF_OVERFLOW_STOP 2u             /**< A full session: as `INF_OVERFLOW_ERROR`, but a step that would choose a
+                                              token answers `INF_STEP_END`. */
+
+#define INF_SESSION_NO_SHARED_PREFIX 1u  /**< Flag of a session: it takes no keys and values that others computed for
+                                              the same first tokens, and gives them none. Memory and time for
+                                              privacy: without it, the time to the first token tells whether another
+                                              session of the model began alike. */
+
+#define INF_STEP_IGNORE_EOG 1u           /**< Flag: an end-of-generation token is a token like any other. */
+#define INF_STEP_PENDING 0u              /**< State: the budget was used up; call again. */
+#define INF_STEP_TOKEN 1u                /**< State: everything is computed, and with a sampler a token was chosen. */
+#define INF_STEP_END 2u                  /**< State: an end-of-generation token was chosen, now or before. */
 
 /** One sequence. One thread at a time; a clash is `INF_ERR_BUSY`. */
 typedef struct inf_session inf_session;
@@ -712,7 +750,10 @@ typedef struct inf_session_params {
   uint32_t n_ctx;          /**< Tokens it can hold. 0 = what the model was loaded for. */
   uint32_t prefill_chunk;  /**< Most tokens of one indivisible prefill step; smaller = finer deadlines. 0 =
                                 automatic. */
-  uint32_t reserved;       /**< 0. */
+  uint32_t flags;          /**< Bits: `INF_SESSION_NO_SHARED_PREFIX`. */
+  uint32_t overflow;       /**< `INF_OVERFLOW_*`: what happens when it is full. */
+  uint32_t n_keep;         /**< With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of
+                                32; 64 tokens more must fit. */
 } inf_session_params;
 
 /** What a step did. */
@@ -727,7 +768,9 @@ typedef struct inf_step {
 } inf_step;
 
 /**
- * Makes an empty session. p may be NULL.
+ * Makes an empty session. p may be NULL. Sessions of a model that begin with the same tokens compute them once and
+ * share the memory, block by block of 32 tokens, whether they run at once or one after the other; their tokens are the
+ * same bits as without.
  *
  * The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
  *
@@ -745,6 +788,20 @@ INF_API inf_status inf_session_create(inf_model *m, const inf_session_params *p,
  * Any thread, at any time. Never blocks. Since 0.1.
  */
 INF_API void inf_session_free(inf_session *s);
+
+/**
+ * Makes a second session with the same tokens, queued ones included. What is computed is shared, not copied, until one
+ * of the two writes behind it; an unfinished step of s begins again. A sampler does not follow: clone it.
+ *
+ * The caller owns `*out` and gives it back with `inf_session_free`; the two live on independently. One thread at a
+ * time. Never blocks.
+ *
+ * - `INF_ERR_BUSY`: in use by another thread or a generation; nothing was made.
+ * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_session_fork(inf_session *s, inf_session **out, inf_error *err);
 
 /**
  * Keeps the first n_tokens tokens; 0 empties the session and clears `INF_ERR_POISONED`. If the logits of the last one
@@ -793,6 +850,8 @@ INF_API inf_status inf_session_append(inf_session *s, const inf_token *tokens, s
  * - `INF_ERR_CONTEXT_FULL`: everything is computed, but a chosen token has no room; nothing was chosen.
  * - `INF_ERR_FORMAT`: everything is computed, but no logit is finite, because the model's weights are corrupt; nothing
  *   was chosen.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory for more keys and values, though what no session uses was
+ *   given up; nothing was chosen.
  * - `INF_ERR_BUSY`: session or sampler in use by another thread or a generation, or called inside a hook; unchanged.
  *
  * Since 0.1.

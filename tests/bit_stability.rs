@@ -104,6 +104,13 @@ fn every_weight_type() {
     }
 }
 
+#[test]
+fn a_quantised_cache() {
+    let tokens = random_tokens(41, random_gguf::N_VOCAB, 2);
+    let gguf = random_model(DType::Q4_K);
+    kernels::available().into_iter().for_each(|kernels| check(&gguf, &tokens, kernels, KvType::Q8_0));
+}
+
 /// Long enough that attention is cut into several parts of the context, which threads share.
 const LONG: usize = 1100;
 
@@ -250,6 +257,7 @@ fn start(model: &Arc<Model>, prompt: &[u32]) -> Running {
         max_tokens: 32,
         stop: Vec::new(),
         sampler: Some(Sampler::new(model.n_vocab())),
+        n_draft: 0,
         queue_capacity: 0,
         wake: None,
     };

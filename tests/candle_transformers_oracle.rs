@@ -12,6 +12,7 @@ use inference::backend::candle::{Candle, Precision};
 use inference::formats::gguf::Gguf;
 use inference::kernels::KvType;
 use inference::model::{Decoder, Forward as _, ModelSpec, Progress};
+use inference::sys::job;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ fn ours(path: &Path, precision: Precision) -> Forward {
     let gguf = Gguf::open(path).unwrap();
     let spec = ModelSpec::from_gguf(&gguf).unwrap();
     let n_vocab = spec.n_vocab;
-    let decoder = Arc::new(Decoder::load(&gguf, spec, Candle::cpu(precision), KvType::F32).unwrap());
+    let decoder = Arc::new(job::run(Decoder::load(&gguf, spec, Candle::cpu(precision), KvType::F32)).unwrap());
     decoder.grow_kv(N_BLOCKS).unwrap();
     let mut pass = decoder.new_pass(1, 1).unwrap();
     Box::new(move |tokens, start| {

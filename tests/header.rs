@@ -102,20 +102,22 @@ fn layouts() -> Vec<Layout> {
     layouts! {
         status::inf_error { detail, status, reserved, message }
         runtime::inf_runtime_params {
-            struct_size, n_threads, reserved, thread_priority, cpu_mask, spin_us, log_level, log, log_user, thread, thread_user, options_json, options_len
+            struct_size, n_threads, host_driven, thread_priority, cpu_mask, host_memory_limit, spin_us, log_level, log, log_user, thread, thread_user, options_json, options_len
         }
+        runtime::inf_memory { struct_size, reserved, host, host_peak, host_left }
         runtime::inf_device_info { struct_size, kind, index, usable, memory_total, memory_free, id, name, reason }
         source::inf_source { struct_size, kind, name, path, data, native, size, offset, read_at, release, user, reserved_pointer }
         model::inf_model_params {
             struct_size, n_sources, sources, device, n_ctx_hint, kv_type, wake, wake_user, wake_tag, options_json, options_len
         }
+        model::inf_plan { struct_size, fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes }
         model::inf_model_info {
             struct_size, n_vocab, n_ctx_max, n_embd, n_layers, capabilities, bos, eos, n_params, architecture, quantization, device
         }
-        session::inf_session_params { struct_size, n_ctx, prefill_chunk, reserved }
+        session::inf_session_params { struct_size, n_ctx, prefill_chunk, flags, overflow, n_keep }
         session::inf_step { struct_size, state, token, prefill_done, prefill_total, logprob }
         generation::inf_generate_params {
-            struct_size, max_tokens, text, text_len, stop_json, stop_len, sampler, reserved_pointer, reserved, queue_capacity, wake, wake_user, wake_tag
+            struct_size, max_tokens, text, text_len, stop_json, stop_len, sampler, reserved_pointer, n_draft, queue_capacity, wake, wake_user, wake_tag
         }
         generation::inf_event {
             struct_size, r#type, finish, status, text, text_len, tokens, n_tokens, error_text, error_len, n_done, n_total, prompt_tokens, cached_tokens,

@@ -50,9 +50,14 @@ fn vocabularies() -> Vec<(&'static str, Tokenizer)> {
     ggufs.into_iter().chain(jsons).flatten().collect()
 }
 
+/// WordPiece, which does not keep spaces and case.
+fn bert() -> Option<(&'static str, Tokenizer)> {
+    Some(("bert-bge", from_gguf("tokenizers/ggml-vocab-bert-bge.gguf")?))
+}
+
 #[test]
 fn all_vectors_give_the_expected_ids() {
-    for (name, tokenizer) in vocabularies() {
+    for (name, tokenizer) in vocabularies().into_iter().chain(bert()) {
         let vectors = vectors(name).unwrap();
         assert_eq!(vectors.len(), 47, "{name}");
         for (text, expected) in vectors {
@@ -155,7 +160,7 @@ fn decoding_gives_back_what_was_encoded() {
 
 #[test]
 fn any_tokens_stream_as_they_decode() {
-    for (name, tokenizer) in vocabularies() {
+    for (name, tokenizer) in vocabularies().into_iter().chain(bert()) {
         let tokens = prop::collection::vec(0..tokenizer.n_vocab() as Token, 0..40);
         for_random(200, &tokens, |tokens| {
             let options = DecodeOptions { skip_special: true, at_text_start: false };

@@ -2,7 +2,7 @@
 
 use super::Wait;
 use super::driver::Task;
-use super::events::{Event, EventQueue};
+use super::events::{Event, EventKind, EventQueue};
 use super::hooks::{WakeHook, in_hook};
 use super::sampler::Sampler;
 use super::session::{Borrower, Session};
@@ -11,9 +11,13 @@ use crate::fail;
 use crate::text::Token;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Events buffered before the worker pauses, when the host does not say.
 const DEFAULT_QUEUE: usize = 256;
+
+/// More guesses are hardly ever right, and each needs room for its logits.
+const MAX_DRAFT: u32 = 16;
 
 /// What the model is to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct GenerateParams {
     pub stop: Vec<String>,
     /// `None` = the model's recommended chain.
     pub sampler: Option<Sampler>,
+    /// Most tokens to guess ahead from repetitions in the text; 0 = none. Guesses are verified: what is said does not depend on them.
+    pub n_draft: u32,
     /// Events buffered before the worker pauses; 0 = 256.
     pub queue_capacity: u32,
     /// Called when events are ready.
@@ -56,6 +62,9 @@ impl Generation {
     /// `Busy` if the session is in use, `InvalidArgument`, `Shutdown`, `OutOfMemory` if no worker can be started.
     pub fn start(session: &Arc<Session>, params: GenerateParams) -> Result<Arc<Self>> {
         let model = session.model();
+        if params.n_draft > MAX_DRAFT {
+            fail!(InvalidArgument, "n_draft {}: expected at most {MAX_DRAFT}", params.n_draft);
+        }
         let sampler = match &params.sampler {
             Some(sampler) if sampler.n_vocab() != model.n_vocab() => {
                 fail!(InvalidArgument, "the sampler is for {} tokens, the model has {}", sampler.n_vocab(), model.n_vocab());
@@ -80,11 +89,26 @@ impl Generation {
         if wait != Wait::Poll && in_hook() {
             fail!(Busy, "a hook must not wait for events; poll, or read them on another thread");
         }
-        let (event, made_room) = self.borrower.events.next(wait)?;
+        let (event, made_room) = self.next_of_queue(wait)?;
         if made_room {
             self.session.model().runtime().wake_driver();
         }
         Ok(event)
+    }
+
+    fn next_of_queue(&self, wait: Wait) -> Result<(Event, bool)> {
+        let runtime = self.session.model().runtime();
+        if !runtime.is_host_driven() {
+            return self.borrower.events.next(wait);
+        }
+        let deadline = wait.deadline();
+        loop {
+            let (event, made_room) = self.borrower.events.next(Wait::Poll)?;
+            if event.kind != EventKind::None || deadline.is_some_and(|at| Instant::now() >= at) {
+                return Ok((event, made_room));
+            }
+            runtime.drive(wait);
+        }
     }
 
     /// Ends it as soon as the stage in flight is done. Does not wait.

@@ -6,18 +6,24 @@
 
 mod blocks;
 mod device;
+mod draft;
 mod driver;
 mod events;
+mod files;
 mod generation;
 mod hooks;
 mod load;
 mod log;
+mod metered;
 mod model;
+mod pace;
+mod plan;
 mod runtime;
 mod sampler;
 mod sequence;
 mod session;
 
+pub use blocks::KvUsage;
 pub use device::{DeviceInfo, DeviceKind};
 pub use events::{Event, EventKind, Finish, Usage};
 pub use generation::{GenerateParams, Generation, Prompt};
@@ -25,8 +31,10 @@ pub use hooks::{WakeHook, call as call_hook, in_hook};
 pub use load::Load;
 pub use log::{LogLevel, LogSink};
 pub use model::{BackendKind, LoadConfig, Model, ModelInfo};
+pub use plan::Plan;
 pub use runtime::{Runtime, RuntimeConfig};
 pub use sampler::{Sampler, Stage};
+pub use sequence::Overflow;
 pub use session::{Session, SessionConfig, Step, StepState};
 
 /// How long a call may wait.

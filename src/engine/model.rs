@@ -1,21 +1,27 @@
 //! A loaded model: weights, tokenizer, KV blocks, and the passes that sessions borrow. Immutable to its users.
 
-use super::blocks::BlockPool;
+use super::blocks::{BlockPool, KvUsage};
+use super::files;
 use super::log::LogLevel;
+use super::metered::Metered;
+use super::pace::Pace;
 use super::runtime::Runtime;
 use super::sampler::{Sampler, Stage};
+use crate::backend::BLOCK_TOKENS;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
 use crate::kernels::KvType;
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
-use crate::sys::file::{FileSource, ReadAt};
-use crate::sys::progress::{Progress, Watched};
+use crate::sys::budget::Charge;
+use crate::sys::file::ReadAt;
+use crate::sys::job;
+use crate::sys::progress::Progress;
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,7 +43,8 @@ pub enum BackendKind {
 /// What to load, and how.
 #[derive(Clone, Debug, Default)]
 pub struct LoadConfig {
-    /// A GGUF file (one of a split set finds the others), or all parts of a split set.
+    /// A GGUF file (one of a split set finds the others), or all parts of a split set. With `vocab_only` also a `tokenizer.json`, or the
+    /// directory that it lies in.
     pub paths: Vec<PathBuf>,
     /// What is not a path: memory, readers, open files. A whole model, or parts of a split set, also together with `paths`.
     pub sources: Vec<Arc<dyn ReadAt>>,
@@ -47,8 +54,12 @@ pub struct LoadConfig {
     pub n_ctx: u32,
     /// How keys and values are stored; `None` = f16.
     pub kv: Option<KvType>,
+    /// Most bytes for keys and values of all sessions together; 0 = what the runtime's limit leaves.
+    pub kv_bytes: u64,
     /// Load the tokenizer and no weights.
     pub vocab_only: bool,
+    /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
+    pub pre_tokenizer: Option<String>,
     /// Which backend computes.
     pub backend: BackendKind,
 }
@@ -85,6 +96,9 @@ struct Weights {
     forward: Arc<dyn Forward>,
     blocks: Arc<BlockPool>,
     passes: Mutex<Vec<Box<dyn Pass>>>,
+    pace: Pace,
+    /// Of the weights.
+    _memory: Charge,
 }
 
 /// A loaded model.
@@ -100,24 +114,26 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads and packs a model, as long as `progress` is not cancelled.
-    pub(super) fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Self>> {
+    /// Reads and packs a model in slices, as long as `progress` is not cancelled.
+    pub(super) async fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Self>> {
         check_device(&config.device)?;
         let started = Instant::now();
-        let in_file = |e: Error| in_file(e, config);
-        let gguf = open(config, progress).map_err(in_file)?;
-        let tokenizer = Tokenizer::from_gguf_while(gguf.metadata(), progress).map_err(in_file)?;
-        let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).map_err(in_file)?;
+        let in_file = |e: Error| files::named(e, config);
+        let opened = files::open(config, progress).map_err(in_file)?;
+        job::pause().await;
+        let tokenizer = opened.tokenizer(config, progress).map_err(in_file)?;
+        let gguf = opened.into_gguf();
+        job::pause().await;
+        let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
-        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
-        let n_ctx = n_ctx.min(n_ctx_max);
-        let info = describe(&gguf, &tokenizer, spec);
+        let n_ctx = default_n_ctx(config, n_ctx_max);
+        let info = describe(gguf.as_ref(), &tokenizer, spec);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
         });
-        let metadata = gguf.into_metadata();
+        let metadata = gguf.map_or_else(Metadata::empty, |gguf| Ok(gguf.into_metadata()))?;
         Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, recommended: OnceCell::new() }))
     }
 
@@ -173,8 +189,23 @@ impl Model {
         Ok(n_ctx)
     }
 
+    /// What its KV memory is used for; nothing without weights.
+    pub fn kv_usage(&self) -> KvUsage {
+        self.weights.as_ref().map_or_else(KvUsage::default, |weights| weights.blocks.usage())
+    }
+
     pub(super) fn blocks(&self) -> Result<Arc<BlockPool>> {
         Ok(self.weights()?.blocks.clone())
+    }
+
+    /// What keys and values of it are bound to.
+    pub(super) fn fingerprint(&self) -> Result<u128> {
+        Ok(self.weights()?.forward.fingerprint())
+    }
+
+    /// What its stages take.
+    pub(super) fn pace(&self) -> Result<&Pace> {
+        Ok(&self.weights()?.pace)
     }
 
     /// A pass for `n_rows` rows; give it back with [`Self::keep_pass`].
@@ -183,7 +214,7 @@ impl Model {
         let kept = weights.passes.lock().pop();
         match kept {
             Some(pass) => Ok(pass),
-            None => weights.forward.clone().new_pass(n_rows, 1),
+            None => Ok(Box::new(Metered::new(weights.forward.clone().new_pass(n_rows, 1)?, self.runtime.memory())?)),
         }
     }
 
@@ -200,6 +231,28 @@ impl Model {
     fn weights(&self) -> Result<&Weights> {
         self.weights.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the model was loaded without weights"))
     }
+}
+
+/// Where a model of `config` will compute.
+pub(super) fn placement(runtime: &Runtime, config: &LoadConfig) -> Result<Placement> {
+    match config.backend {
+        BackendKind::Cpu => Ok(Placement::Cpu { pool: runtime.pool().clone(), kernels: runtime.kernels() }),
+        BackendKind::Candle if runtime.is_host_driven() => {
+            fail!(Unsupported, "candle starts threads of its own, which a host-driven runtime must not");
+        }
+        BackendKind::Candle => Ok(Placement::Candle),
+    }
+}
+
+/// How keys and values are stored.
+pub(super) fn kv_type(config: &LoadConfig) -> KvType {
+    config.kv.unwrap_or(KvType::F16)
+}
+
+/// The context that a session gets by default.
+pub(super) fn default_n_ctx(config: &LoadConfig, n_ctx_max: usize) -> usize {
+    let wanted = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
+    wanted.min(n_ctx_max)
 }
 
 fn recommended_chain(metadata: &Metadata, n_vocab: usize) -> Result<Sampler> {
@@ -225,73 +278,32 @@ fn check_device(device: &str) -> Result<()> {
     }
 }
 
-/// Files that published models have beside their weights, by the ends of their names: told apart from a broken GGUF file.
-const COMPANIONS: [&str; 5] = [".json", ".safetensors", ".jinja", ".model", ".txt"];
-
-fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Result<Gguf> {
-    let watched = |source: Arc<dyn ReadAt>| Arc::new(Watched::new(source, progress.clone())) as Arc<dyn ReadAt>;
-    let file = |path: &Path| Ok(watched(Arc::new(FileSource::open(path)?)));
-    source_names(config).try_for_each(|name| refuse_companion(&name))?;
-    match (&config.paths[..], &config.sources[..]) {
-        ([], []) => fail!(InvalidArgument, "no model file was given"),
-        ([path], []) => Gguf::open_with(path, &file),
-        (paths, sources) => {
-            let files = paths.iter().map(|path| file(path));
-            Gguf::from_sources(files.chain(sources.iter().map(|source| Ok(watched(source.clone())))).collect::<Result<_>>()?)
-        }
-    }
-}
-
-fn source_names(config: &LoadConfig) -> impl Iterator<Item = String> {
-    let paths = config.paths.iter().map(|path| path.display().to_string());
-    paths.chain(config.sources.iter().map(|source| source.name().unwrap_or("memory").to_owned()))
-}
-
-fn refuse_companion(name: &str) -> Result<()> {
-    let lower = name.to_ascii_lowercase();
-    if COMPANIONS.iter().any(|end| lower.ends_with(end)) {
-        fail!(
-            Unsupported,
-            "{name}: this build loads models from GGUF files, which hold tokenizer and settings, and from nothing beside them"
-        );
-    }
-    Ok(())
-}
-
-/// An error that says which model it is about: by its first file, where the error does not name a file already.
-fn in_file(e: Error, config: &LoadConfig) -> Error {
-    match source_names(config).next() {
-        Some(name) if !source_names(config).any(|name| e.message().contains(&name)) => e.at(name),
-        _ => e,
-    }
-}
-
-fn load_weights(
+async fn load_weights(
     runtime: &Arc<Runtime>,
     config: &LoadConfig,
-    gguf: &Gguf,
+    gguf: Option<&Gguf>,
     tokenizer: &Tokenizer,
     progress: &Progress,
 ) -> Result<Option<Weights>> {
-    if config.vocab_only || gguf.tensors().next().is_none() {
-        return Ok(None);
-    }
+    let Some(gguf) = gguf.filter(|gguf| !config.vocab_only && gguf.tensors().next().is_some()) else { return Ok(None) };
     let spec = ModelSpec::from_gguf(gguf)?;
     if spec.n_vocab != tokenizer.n_vocab() {
         fail!(Format, "token_embd.weight has {} rows, the tokenizer has {} tokens", spec.n_vocab, tokenizer.n_vocab());
     }
-    let placement = match config.backend {
-        BackendKind::Cpu => Placement::Cpu { pool: runtime.pool().clone(), kernels: runtime.kernels() },
-        BackendKind::Candle => Placement::Candle,
-    };
+    let placement = placement(runtime, config)?;
+    let needs = model::needs(gguf, &spec, &placement, kv_type(config), 1)?;
+    // Before anything is read: a load that cannot fit fails at once.
+    let mut memory = runtime.memory().charge(needs.weights)?;
     // All tensors are read, each once: one that nothing reads is an error.
     progress.plan(gguf.tensors().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
-    let forward = model::load(gguf, spec, placement, config.kv.unwrap_or(KvType::F16))?;
-    let blocks = BlockPool::new(forward.clone());
-    Ok(Some(Weights { forward, blocks, passes: Mutex::default() }))
+    let forward = model::load_in_slices(gguf, spec, placement, kv_type(config)).await?;
+    memory.set(forward.weight_bytes())?;
+    let n_ctx = default_n_ctx(config, forward.spec().n_ctx_max);
+    let blocks = BlockPool::new(forward.clone(), runtime.memory(), config.kv_bytes, n_ctx.div_ceil(BLOCK_TOKENS))?;
+    Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default(), _memory: memory }))
 }
 
-fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
+fn describe(gguf: Option<&Gguf>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
     ModelInfo {
         n_vocab: tokenizer.n_vocab() as u32,
         n_ctx_max: spec.map_or(0, |s| s.n_ctx_max) as u32,
@@ -300,9 +312,9 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),
-        n_params: gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64)),
-        architecture: gguf.metadata().str("general.architecture").unwrap_or("").to_owned(),
-        quantization: main_dtype(gguf),
+        n_params: gguf.map_or(0, |gguf| gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64))),
+        architecture: gguf.and_then(|gguf| gguf.metadata().str("general.architecture").ok()).unwrap_or("").to_owned(),
+        quantization: gguf.map_or_else(String::new, main_dtype),
         device: "cpu".into(),
     }
 }

@@ -1,18 +1,20 @@
-//! A runtime: threads, kernels and log of one user of the library. Any number may exist; nothing is global.
+//! A runtime: threads, kernels, memory and log of one user of the library. Any number may exist; nothing is global.
 
 use super::Wait;
 use super::device::{self, DeviceInfo};
-use super::driver::{Driver, Task};
+use super::driver::{Driver, Pumped, Task};
 use super::hooks::{self, in_hook};
 use super::load::Loads;
 use super::log::{Log, LogLevel, LogSink};
-use super::session::State;
+use super::session::{STAGES_PER_BUDGET, State};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{self, Kernels};
+use crate::sys::budget::Budget;
 use crate::sys::pool::{Pool, PoolConfig, ThreadHook};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// More threads than any machine this runs on; beyond it the number is a mistake.
 const MAX_THREADS: usize = 1024;
@@ -26,6 +28,10 @@ pub struct RuntimeConfig {
     pub log_level: u32,
     /// Where lines go; without one they wait in a ring for [`Runtime::next_log`].
     pub log: Option<LogSink>,
+    /// Make no thread: the host pumps. The pool's `n_threads` must be 0 or 1.
+    pub host_driven: bool,
+    /// Most bytes of host memory for weights, keys and values, and activations; 0 = unlimited.
+    pub memory_limit: u64,
     /// A kernel set by name; `None` = the best this machine has.
     pub kernels: Option<String>,
 }
@@ -35,6 +41,8 @@ pub struct Runtime {
     pool: Arc<Pool>,
     kernels: &'static dyn Kernels,
     log: Arc<Log>,
+    memory: Arc<Budget>,
+    host_driven: bool,
     driver: Driver,
     loads: Arc<Loads>,
     stopped: AtomicBool,
@@ -49,15 +57,20 @@ impl Runtime {
         if config.pool.n_threads > MAX_THREADS {
             fail!(InvalidArgument, "n_threads {}: expected at most {MAX_THREADS}", config.pool.n_threads);
         }
+        if config.host_driven && config.pool.n_threads > 1 {
+            fail!(InvalidArgument, "n_threads {} of a host-driven runtime: it computes on the host's threads alone", config.pool.n_threads);
+        }
         let kernels = kernels::select(config.kernels.as_deref())?;
         let hook = config.pool.hook.map(|hook| -> ThreadHook { Arc::new(move |starting| hooks::call(&|| hook(starting))) });
-        let threads = PoolConfig { hook, ..config.pool };
+        let n_threads = if config.host_driven { 1 } else { config.pool.n_threads };
+        let threads = PoolConfig { hook, n_threads, ..config.pool };
         let pool = Arc::new(Pool::new(&threads)?);
         let log = Arc::new(Log::new(config.log_level, config.log));
-        let driver = Driver::new(log.clone(), threads.clone());
+        let driver = Driver::new(log.clone(), threads.clone(), config.host_driven);
         let loads = Arc::new(Loads::new(threads));
         log.line(LogLevel::Info, || format!("runtime: {} threads, {} kernels", pool.n_threads(), kernels.name()));
-        Ok(Arc::new(Self { pool, kernels, log, driver, loads, stopped: AtomicBool::new(false) }))
+        let memory = Budget::new("host memory", config.memory_limit);
+        Ok(Arc::new(Self { pool, kernels, log, memory, host_driven: config.host_driven, driver, loads, stopped: AtomicBool::new(false) }))
     }
 
     /// Cancels loads and generations, joins the threads; models and sessions answer `Shutdown` afterwards and can still be freed.
@@ -76,6 +89,39 @@ impl Runtime {
         self.pool.shutdown();
         self.log.line(LogLevel::Info, || "runtime: shut down".into());
         Ok(())
+    }
+
+    /// Works on loads and generations for about `budget` on the calling thread, and returns whether some work is left. Stages are cut to the budget
+    /// by what they took before, and one that would end too late is not begun; but one slice is always run.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the runtime has threads of its own, `Busy` inside a hook, `Shutdown`.
+    pub fn pump(&self, budget: Duration) -> Result<bool> {
+        if !self.host_driven {
+            fail!(InvalidArgument, "the runtime has threads of its own: only one that was made with host_driven is pumped");
+        }
+        if in_hook() {
+            fail!(Busy, "a hook must not pump: it may be inside of a pump already");
+        }
+        self.check_alive()?;
+        let deadline = Instant::now().checked_add(budget);
+        Ok(self.driver.pump(deadline, Some(budget / STAGES_PER_BUDGET), &mut || self.loads.slice()) != Pumped::Idle)
+    }
+
+    /// Where the host drives, works for a slice on a thread that waits for something, or lets another thread work.
+    pub(super) fn drive(&self, wait: Wait) {
+        let most = match wait {
+            Wait::For(time) => Some(time / STAGES_PER_BUDGET),
+            Wait::Poll | Wait::Forever => None,
+        };
+        if self.driver.pump(None, most, &mut || self.loads.slice()) != Pumped::Worked {
+            self.driver.rest();
+        }
+    }
+
+    /// True if it has no threads of its own.
+    pub fn is_host_driven(&self) -> bool {
+        self.host_driven
     }
 
     /// What this machine can compute on.
@@ -106,6 +152,11 @@ impl Runtime {
 
     pub(super) fn kernels(&self) -> &'static dyn Kernels {
         self.kernels
+    }
+
+    /// The account of host memory.
+    pub fn memory(&self) -> &Arc<Budget> {
+        &self.memory
     }
 
     pub(super) fn loads(&self) -> &Arc<Loads> {

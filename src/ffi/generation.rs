@@ -77,8 +77,9 @@ pub struct inf_generate_params {
     pub sampler: *const inf_sampler,
     /// NULL.
     pub reserved_pointer: *const c_void,
-    /// 0.
-    pub reserved: u32,
+    /// Most tokens to guess ahead, 16 at most, from repetitions in the session's own text: fast where an answer quotes or edits it. Guesses are verified in one
+    /// pass, so the same is said without them. 0 = none.
+    pub n_draft: u32,
     /// Events that are buffered before the worker pauses. 0 = 256.
     pub queue_capacity: u32,
     /// Optional: called when an empty queue gets an event.
@@ -244,7 +245,6 @@ pub extern "C" fn inf_generation_free(g: *mut inf_generation) {
 /// # Safety
 /// The pointers in `params` are as the header demands.
 unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
-    options::must_be_zero("inf_generate_params.reserved", params.reserved)?;
     options::must_be_zero("inf_generate_params.reserved_pointer", params.reserved_pointer.addr() as u64)?;
     // SAFETY: passed on from the caller.
     let (text, stop) = unsafe {
@@ -256,6 +256,7 @@ unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
         max_tokens: params.max_tokens,
         stop,
         sampler: chain.map(|chain| chain.read().map(|sampler| sampler.clone())).transpose()?,
+        n_draft: params.n_draft,
         queue_capacity: params.queue_capacity,
         wake: hooks::wake_hook(params.wake, params.wake_user, params.wake_tag),
     })

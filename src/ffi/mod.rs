@@ -19,5 +19,6 @@ pub mod runtime;
 pub mod sampler;
 pub mod session;
 pub mod source;
+pub mod state;
 pub mod status;
 pub mod tokenizer;

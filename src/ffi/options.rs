@@ -196,6 +196,20 @@ impl JsonOptions {
         }
     }
 
+    /// Takes a number of bytes; absent is 0.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming the key, if it is no whole number from 0 to 2^64 - 1.
+    pub(super) fn bytes(&mut self, key: &str) -> Result<u64> {
+        match self.fields.remove(key) {
+            None | Some(Value::Null) => Ok(0),
+            Some(other) => match other.as_u64() {
+                Some(n) => Ok(n),
+                None => fail!(InvalidArgument, "options_json: {key:?} is {other}; expected a whole number of bytes"),
+            },
+        }
+    }
+
     /// Ends the taking.
     ///
     /// # Errors
@@ -242,6 +256,17 @@ pub(super) fn must_be_zero(field: &str, value: impl Into<u64>) -> Result<()> {
         fail!(Abi, "{field} is {value}: this build knows no meaning for it, it must be 0");
     }
     Ok(())
+}
+
+/// A field that is 0 or 1.
+///
+/// # Errors
+/// `InvalidArgument`, naming the field.
+pub(super) fn switch(field: &str, value: u32) -> Result<bool> {
+    if value > 1 {
+        fail!(InvalidArgument, "{field} {value}: expected 0 or 1");
+    }
+    Ok(value == 1)
 }
 
 /// Refuses flags that this build does not know.
@@ -349,6 +374,8 @@ mod tests {
         for bad in ["-1", "1.5", "4294967296", "\"7\"", "true"] {
             assert!(parse(&format!("{{\"n\":{bad}}}")).unwrap().number("n").is_err(), "{bad}");
         }
+        assert_eq!(parse(r#"{"n":4294967296}"#).unwrap().bytes("n").unwrap(), 1 << 32);
+        assert!(parse(r#"{"n":-1}"#).unwrap().bytes("n").is_err());
         assert!(parse(r#"{"flag":1}"#).unwrap().flag("flag").is_err());
         for bad in ["[]", "{", "7", "{\"a\":\"\u{0}\"}", " "] {
             assert_eq!(parse(bad).err().map(|e| e.kind()), Some(ErrorKind::InvalidArgument), "{bad:?}");

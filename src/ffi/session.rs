@@ -9,7 +9,9 @@ use super::options::{self, OutStruct, Versioned};
 use super::sampler::inf_sampler;
 use super::status::{inf_error, inf_status};
 use super::tokenizer;
-use crate::engine::{Session, SessionConfig, Step, StepState};
+use crate::engine::{Overflow, Session, SessionConfig, Step, StepState};
+use crate::error::Result;
+use crate::fail;
 use std::mem::offset_of;
 use std::time::Duration;
 
@@ -24,6 +26,16 @@ impl Handle for inf_session {
     type Object = Session;
 }
 
+/// A full session: calls that need room answer `INF_ERR_CONTEXT_FULL`, a generation ends with `INF_FINISH_CONTEXT_FULL`.
+pub const INF_OVERFLOW_ERROR: u32 = 0u32;
+/// A full session: half of the tokens behind the first n_keep are dropped, the others move up, and it goes on. It forgets the middle of its text;
+/// what comes then is not what a session with the remaining tokens alone would say, as the others were computed with those that are gone.
+pub const INF_OVERFLOW_SHIFT: u32 = 1u32;
+/// A full session: as `INF_OVERFLOW_ERROR`, but a step that would choose a token answers `INF_STEP_END`.
+pub const INF_OVERFLOW_STOP: u32 = 2u32;
+/// Flag of a session: it takes no keys and values that others computed for the same first tokens, and gives them none. Memory and time for
+/// privacy: without it, the time to the first token tells whether another session of the model began alike.
+pub const INF_SESSION_NO_SHARED_PREFIX: u32 = 1u32;
 /// Flag: an end-of-generation token is a token like any other.
 pub const INF_STEP_IGNORE_EOG: u32 = 1u32;
 /// State: the budget was used up; call again.
@@ -43,14 +55,18 @@ pub struct inf_session_params {
     pub n_ctx: u32,
     /// Most tokens of one indivisible prefill step; smaller = finer deadlines. 0 = automatic.
     pub prefill_chunk: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Bits: `INF_SESSION_NO_SHARED_PREFIX`.
+    pub flags: u32,
+    /// `INF_OVERFLOW_*`: what happens when it is full.
+    pub overflow: u32,
+    /// With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of 32; 64 tokens more must fit.
+    pub n_keep: u32,
 }
 
 // SAFETY: repr(C), begins with struct_size; integers only.
 unsafe impl Versioned for inf_session_params {
     const NAME: &'static str = "inf_session_params";
-    const FIRST_SIZE: usize = offset_of!(Self, reserved) + size_of::<u32>();
+    const FIRST_SIZE: usize = offset_of!(Self, n_keep) + size_of::<u32>();
 }
 
 /// What a step did.
@@ -77,7 +93,8 @@ unsafe impl Versioned for inf_step {
     const FIRST_SIZE: usize = offset_of!(Self, logprob) + size_of::<f32>();
 }
 
-/// Makes an empty session. p may be NULL.
+/// Makes an empty session. p may be NULL. Sessions of a model that begin with the same tokens compute them once and share the memory, block by
+/// block of 32 tokens, whether they run at once or one after the other; their tokens are the same bits as without.
 ///
 /// The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
 ///
@@ -99,8 +116,10 @@ pub unsafe extern "C" fn inf_session_create(
             let model = handle::get(m.cast_const())?;
             let out = Out::new("out", out)?;
             let params = options::read_or_default(p)?;
-            options::must_be_zero("inf_session_params.reserved", params.reserved)?;
-            let config = SessionConfig { n_ctx: params.n_ctx, prefill_chunk: params.prefill_chunk };
+            options::known_flags(params.flags, INF_SESSION_NO_SHARED_PREFIX)?;
+            let no_shared_prefix = params.flags & INF_SESSION_NO_SHARED_PREFIX != 0;
+            let config =
+                SessionConfig { n_ctx: params.n_ctx, prefill_chunk: params.prefill_chunk, overflow: overflow(&params)?, no_shared_prefix };
             out.set(handle::insert(Session::new(&model, config)?)?);
             Ok(())
         })
@@ -118,6 +137,28 @@ pub extern "C" fn inf_session_free(s: *mut inf_session) {
             session.release();
         }
     });
+}
+
+/// Makes a second session with the same tokens, queued ones included. What is computed is shared, not copied, until one of the two writes behind it;
+/// an unfinished step of s begins again. A sampler does not follow: clone it.
+///
+/// The caller owns `*out` and gives it back with `inf_session_free`; the two live on independently. One thread at a time. Never blocks.
+///
+/// - `INF_ERR_BUSY`: in use by another thread or a generation; nothing was made.
+/// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_session_fork(s: *mut inf_session, out: *mut *mut inf_session, err: *mut inf_error) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let session = handle::get(s.cast_const())?;
+            let out = Out::new("out", out)?;
+            out.set(handle::insert(session.fork()?)?);
+            Ok(())
+        })
+    }
 }
 
 /// Keeps the first n_tokens tokens; 0 empties the session and clears `INF_ERR_POISONED`. If the logits of the last one that is kept are
@@ -174,6 +215,7 @@ pub unsafe extern "C" fn inf_session_append(s: *mut inf_session, tokens: *const 
 /// - `INF_ERR_INVALID_ARGUMENT`: the session is empty, or the sampler is for another vocabulary; unchanged.
 /// - `INF_ERR_CONTEXT_FULL`: everything is computed, but a chosen token has no room; nothing was chosen.
 /// - `INF_ERR_FORMAT`: everything is computed, but no logit is finite, because the model's weights are corrupt; nothing was chosen.
+/// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory for more keys and values, though what no session uses was given up; nothing was chosen.
 /// - `INF_ERR_BUSY`: session or sampler in use by another thread or a generation, or called inside a hook; unchanged.
 ///
 /// Since 0.1.
@@ -228,6 +270,16 @@ pub unsafe extern "C" fn inf_session_logits(
                 out_n.set(values.len());
             })
         })
+    }
+}
+
+fn overflow(params: &inf_session_params) -> Result<Overflow> {
+    match (params.overflow, params.n_keep) {
+        (INF_OVERFLOW_SHIFT, n_keep) => Ok(Overflow::Shift { n_keep: n_keep as usize }),
+        (INF_OVERFLOW_ERROR, 0) => Ok(Overflow::Error),
+        (INF_OVERFLOW_STOP, 0) => Ok(Overflow::Stop),
+        (INF_OVERFLOW_ERROR | INF_OVERFLOW_STOP, n_keep) => fail!(InvalidArgument, "n_keep {n_keep}: it needs INF_OVERFLOW_SHIFT"),
+        (other, _) => fail!(InvalidArgument, "overflow {other}: expected an INF_OVERFLOW_* number"),
     }
 }
 

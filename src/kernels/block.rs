@@ -41,6 +41,9 @@ pub(crate) fn blocks_mut<B: Block>(bytes: &mut [u8]) -> &mut [B] {
 #[repr(transparent)]
 pub(crate) struct F16Bytes(pub [u8; 2]);
 
+// SAFETY: bytes in a transparent struct.
+unsafe impl Block for F16Bytes {}
+
 impl F16Bytes {
     /// The value, exactly.
     pub(crate) fn to_f32(self) -> f32 {

@@ -81,24 +81,36 @@ pub enum KvType {
     F32,
     /// The default.
     F16,
+    /// int8 with a scale per [`KV_GROUP`] elements of a head: half of `F16`.
+    Q8_0,
 }
 
+/// Elements of a head that share a scale in a quantised cache: Q8_0's block.
+pub const KV_GROUP: usize = 32;
+
 impl KvType {
-    /// Bytes per element.
-    pub const fn bytes(self) -> usize {
+    /// Bytes of one key, or one value; `None` if so many elements cannot be stored as this type, or nobody can count them.
+    pub const fn row_bytes(self, head_dim: usize) -> Option<usize> {
         match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F32 => head_dim.checked_mul(4),
+            Self::F16 => head_dim.checked_mul(2),
+            Self::Q8_0 if head_dim.is_multiple_of(KV_GROUP) => head_dim.checked_add(head_dim / KV_GROUP * 2),
+            Self::Q8_0 => None,
         }
     }
 }
 
-/// Keys and values of one KV head in one block, token-major.
+/// Tokens of a [`KvTile`]: whole vectors of scores in every instruction set, and little enough that a tile's keys and values stay in the
+/// first-level cache while many queries read them.
+pub const TILE_TOKENS: usize = 32;
+
+/// Keys and values of one KV head in one block. Keys lie element by element, so that the scores of all tokens grow side by side in whole
+/// vectors; values lie token by token, so that an output grows the same way.
 #[derive(Clone, Copy)]
 pub struct KvTile<'a> {
-    /// `(n_tokens, head_dim)` in `kind`
+    /// `(head_dim, TILE_TOKENS)` in `kind`; for a quantised one behind it the scales, f16, `(head_dim / KV_GROUP, TILE_TOKENS)`.
     pub keys: &'a [u8],
-    /// `(n_tokens, head_dim)` in `kind`
+    /// `(TILE_TOKENS, head_dim)` in `kind`; for a quantised one behind it the scales, f16, `(head_dim / KV_GROUP, TILE_TOKENS)`.
     pub values: &'a [u8],
     /// Storage type of both.
     pub kind: KvType,
@@ -164,11 +176,23 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     /// Rotates the first `2 * cos.len()` elements of `head` by the angles given as `cos` and `sin`.
     fn rope(&self, style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]);
 
-    /// Stores `x` as `kind` into `out` (`x.len() * kind.bytes()` long).
-    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]);
+    /// Stores a `key` (`(head_dim,)`) as `token` of [`KvTile::keys`].
+    fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize);
+
+    /// Stores a `value` (`(head_dim,)`) as `token` of [`KvTile::values`].
+    fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize);
 
     /// Folds the tokens `visible[i].0 .. visible[i].1` of `tile` into the state of query row `i`, for all rows of `q` (`(n_queries, head_dim)`).
     /// An empty range leaves its row untouched. Tiles come in ascending order; a row's bits depend on its own ranges alone, and what a
-    /// tile holds outside of them (even infinities) has no effect.
-    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>);
+    /// tile holds outside of them (even infinities) has no effect. `next` is the tile of the following call, if the caller knows: blocks lie
+    /// far apart, so no hardware guesses where to read on.
+    fn attend(
+        &self,
+        params: &AttendParams,
+        q: &[f32],
+        tile: KvTile<'_>,
+        next: Option<KvTile<'_>>,
+        visible: &[(u32, u32)],
+        state: &mut SoftmaxState<'_>,
+    );
 }

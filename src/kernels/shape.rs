@@ -1,7 +1,8 @@
 //! The shapes of products, checked once at the entry of every set, so that what follows may slice without doubt.
 
 use super::activation::row_bytes;
-use super::contract::{Activation, ActivationRows, AttendParams, KvTile, SoftmaxState, WeightRows};
+use super::block::{F16Bytes, blocks};
+use super::contract::{Activation, ActivationRows, AttendParams, KvTile, KvType, SoftmaxState, TILE_TOKENS, WeightRows};
 use crate::sys::columns::ColumnsMut;
 
 /// Row sizes of a checked product.
@@ -50,17 +51,34 @@ impl MatmulShape {
 pub(crate) struct AttendShape;
 
 impl AttendShape {
-    /// Returns the number of tokens in the tile.
-    ///
     /// # Panics
     /// If the parts do not fit together, as [`MatmulShape::check`].
-    pub(crate) fn check(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible: &[(u32, u32)], state: &SoftmaxState<'_>) -> usize {
-        let (n, row) = (params.head_dim, params.head_dim * tile.kind.bytes());
-        let n_tokens = tile.keys.len().checked_div(row).unwrap_or(0);
-        assert!(n > 0 && tile.keys.len() == n_tokens * row && tile.values.len() == tile.keys.len(), "a tile is whole tokens");
+    pub(crate) fn check(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible: &[(u32, u32)], state: &SoftmaxState<'_>) {
+        let (n, n_bytes) = (params.head_dim, tile_bytes(tile.kind, params.head_dim));
+        assert!(n > 0 && tile.keys.len() == n_bytes && tile.values.len() == n_bytes, "a tile has {n_bytes} bytes of each");
         assert_eq!(Some(q.len()), visible.len().checked_mul(n), "elements of {} queries", visible.len());
         assert!(state.max.len() == visible.len() && state.sum.len() == visible.len() && state.acc.len() == q.len(), "a state per query");
-        assert!(visible.iter().all(|v| v.0 >= v.1 || v.1 as usize <= n_tokens), "tokens outside a tile of {n_tokens}");
-        n_tokens
+        assert!(visible.iter().all(|v| v.0 >= v.1 || v.1 as usize <= TILE_TOKENS), "tokens outside a tile of {TILE_TOKENS}");
+    }
+}
+
+/// Bytes of the keys of a tile; the values take as many.
+///
+/// # Panics
+/// If such heads cannot be stored as `kind`: whoever makes the cache refuses them.
+pub(crate) fn tile_bytes(kind: KvType, head_dim: usize) -> usize {
+    let row_bytes = kind.row_bytes(head_dim);
+    assert!(row_bytes.is_some(), "heads of {head_dim} elements cannot be stored as {kind:?}");
+    TILE_TOKENS * row_bytes.unwrap_or(0)
+}
+
+/// The elements of the keys or the values of a tile, and their scales: none for a type that is not quantised.
+pub(crate) fn elements_and_scales(kind: KvType, head_dim: usize, half: &[u8]) -> (&[u8], &[F16Bytes]) {
+    match kind {
+        KvType::F32 | KvType::F16 => (half, &[]),
+        KvType::Q8_0 => {
+            let (quants, scales) = half.split_at(TILE_TOKENS * head_dim);
+            (quants, blocks(scales))
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The one decoder: every text family is data over these stages.
 
-use super::forward::{Forward, Pass, Progress};
+use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 use super::spec::ModelSpec;
 use super::weights::Weights;
-use crate::backend::{Backend, Batch, Slot};
+use crate::backend::{Backend, Batch, BlockId, Slot};
 use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::Gguf;
@@ -17,24 +17,30 @@ const HEAD_SLICE_WEIGHTS: usize = 4 << 20;
 /// Rows of a slice are a multiple of this, so that no tile of any kernel set is cut (and computed twice): two of the largest.
 const HEAD_SLICE_ROWS: usize = 32;
 
+/// Outputs that a slice of the head multiplies in the time its weights take to arrive.
+const HEAD_OUTPUTS: usize = 4;
+
 /// A model on the backend `B`, with the keys and values of all its sequences.
 pub struct Decoder<B: Backend> {
     backend: B,
     spec: ModelSpec,
     weights: Weights<B>,
+    fingerprint: u128,
     /// Locked per stage, so that passes of several threads take turns between stages.
     kv: Mutex<B::Kv>,
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Reads the weights of `gguf`.
+    /// Reads the weights of `gguf`, in slices.
     ///
     /// # Errors
     /// As [`super::load`].
-    pub fn load(gguf: &Gguf, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
-        let weights = Weights::load(gguf, &spec, &backend)?;
+    pub async fn load(gguf: &Gguf, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
+        let mut weights = Weights::load(gguf, &spec, &backend).await?;
+        weights.fingerprint.add(format!("{} {kv:?} {spec:?}", backend.name()).as_bytes());
+        let fingerprint = weights.fingerprint.value();
         let kv = Mutex::new(backend.kv(&spec.shape, kv)?);
-        Ok(Self { backend, spec, weights, kv })
+        Ok(Self { backend, spec, weights, fingerprint, kv })
     }
 
     /// Runs the stage at `at` and returns the next one.
@@ -57,7 +63,8 @@ impl<B: Backend> Decoder<B> {
             }
             Stage::Head(start) => {
                 let n_vocab = self.spec.n_vocab;
-                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / self.spec.shape.n_embd).max(1).next_multiple_of(HEAD_SLICE_ROWS));
+                let row_cost = self.spec.shape.n_embd * batch.outputs.len().div_ceil(HEAD_OUTPUTS);
+                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / row_cost).max(1).next_multiple_of(HEAD_SLICE_ROWS));
                 self.backend.head(ws, batch, &w.output_norm, w.head(), start..end)?;
                 Ok(if end == n_vocab { Stage::Done } else { Stage::Head(end) })
             }
@@ -95,6 +102,34 @@ impl<B: Backend> Forward for Decoder<B> {
 
     fn grow_kv(&self, n_blocks: usize) -> Result<()> {
         self.backend.grow_kv(&mut self.kv.lock(), n_blocks)
+    }
+
+    fn kv_block_bytes(&self) -> u64 {
+        self.backend.kv_block_bytes(&self.kv.lock()) as u64
+    }
+
+    fn copy_kv(&self, from: BlockId, to: BlockId) -> Result<()> {
+        self.backend.copy_block(&mut self.kv.lock(), from, to)
+    }
+
+    fn turn_back(&self, blocks: &[BlockId], n_positions: usize) -> Result<()> {
+        self.backend.turn_back(&mut self.kv.lock(), blocks, n_positions, &self.weights.rope)
+    }
+
+    fn read_block(&self, id: BlockId, out: &mut [u8]) -> Result<()> {
+        self.backend.read_block(&self.kv.lock(), id, out)
+    }
+
+    fn write_block(&self, id: BlockId, bytes: &[u8]) -> Result<()> {
+        self.backend.write_block(&mut self.kv.lock(), id, bytes)
+    }
+
+    fn fingerprint(&self) -> u128 {
+        self.fingerprint
+    }
+
+    fn is_bit_stable(&self) -> bool {
+        B::BIT_STABLE
     }
 
     fn new_pass(self: Arc<Self>, max_rows: usize, max_outputs: usize) -> Result<Box<dyn Pass>> {
@@ -173,9 +208,21 @@ impl<B: Backend> Pass for DecoderPass<B> {
         Ok(())
     }
 
+    fn next_stage(&self) -> StageLoad {
+        match self.at {
+            Stage::Embed | Stage::Done => StageLoad { kind: 0, rows: self.batch.n_rows() },
+            Stage::Layer(_, stage) => StageLoad { kind: 1 + stage as usize, rows: self.batch.n_rows() },
+            Stage::Head(_) => StageLoad { kind: STAGE_KINDS - 1, rows: self.batch.outputs.len() },
+        }
+    }
+
     fn advance(&mut self) -> Result<Progress> {
         self.at = self.decoder.run(self.at, &mut self.workspace, &self.batch)?;
         Ok(if self.at == Stage::Done { Progress::Done } else { Progress::Running })
+    }
+
+    fn n_bytes(&self) -> u64 {
+        self.decoder.backend.workspace_bytes(&self.decoder.spec.shape, self.max_rows, self.max_outputs)
     }
 
     fn logits(&self, i: usize, out: &mut [f32]) -> Result<()> {

@@ -4,10 +4,11 @@
 
 use crate::error::{Error, Result};
 use crate::fail;
+use crate::sys::memory::try_vec;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 /// A random-access, read-only byte source of known length. Reads may come from several threads at once.
 pub trait ReadAt: Send + Sync {
@@ -51,6 +52,65 @@ pub(crate) fn read_pieces(source: &dyn ReadAt, mut offset: u64, mut dst: &mut [u
         offset = offset.saturating_add(n as u64);
     }
     Ok(())
+}
+
+/// All bytes of `source`, at most `most`.
+///
+/// # Errors
+/// `Format` if there are more; `OutOfMemory`; those of [`ReadAt::read_exact_at`].
+pub fn read_all(source: &dyn ReadAt, most: usize) -> Result<Vec<u8>> {
+    let name = source.name().unwrap_or("source");
+    let Some(len) = usize::try_from(source.len()).ok().filter(|&len| len <= most) else {
+        fail!(Format, "{name}: {} bytes, expected {most} at most", source.len());
+    };
+    let mut bytes = try_vec(len)?;
+    source.read_exact_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Gives the file at `path` a new content: whoever opens it, also after a crash at any moment, finds the old one or the new one, whole.
+///
+/// # Errors
+/// `Io`, naming the path; the old content is still there.
+pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let named = |e: io::Error| Error::from(e).at(path.display());
+    let (mut file, temporary) = create_beside(path).map_err(named)?;
+    // On the disk before it gets its name: a rename may outlive a crash that the content does not.
+    let renamed = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    if let Err(e) = renamed {
+        // The first error says what is wrong; one of the removal would not help anybody.
+        let _ = fs::remove_file(&temporary);
+        return Err(named(e));
+    }
+    // The new name is kept by the directory. Where directories cannot be opened, the system has to see to it.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).or_else(|e| if cfg!(unix) { Err(named(e)) } else { Ok(()) })
+}
+
+/// A new file in the directory of `path`, so that it can be renamed to it.
+fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    /// Names that are tried: others may be left from crashes, or be in use by another thread.
+    const ATTEMPTS: u32 = 100;
+    let mut attempt = 0;
+    loop {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}-{attempt}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        match File::create_new(&temporary) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => attempt += 1,
+            created => return created.map(|file| (file, temporary)),
+        }
+    }
+}
+
+/// True if there is something at `path` that may be looked at.
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+/// True if `path` is a directory.
+pub fn is_directory(path: &Path) -> bool {
+    path.is_dir()
 }
 
 impl fmt::Debug for dyn ReadAt {

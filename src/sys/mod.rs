@@ -2,15 +2,19 @@
 //!
 //! The only room that names them; everything above sees slices, budgets and parallel regions.
 
+pub mod budget;
+pub mod checksum;
 pub mod columns;
 pub mod cores;
 pub mod cpu;
 pub mod file;
 pub mod fpenv;
+pub mod job;
 pub mod machine;
 pub mod memory;
 pub mod panic;
 pub mod pool;
 pub mod process;
 pub mod progress;
+pub mod stack;
 pub mod thread;

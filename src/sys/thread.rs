@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::ptr;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 thread_local! {
     /// The mark of the [`Thread`] that this thread is; null on threads of the host. `std::thread::current` would allocate on those.
@@ -50,6 +51,21 @@ impl Thread {
         // It only fails if the host's hook panicked: there is nobody to tell but the host.
         let _ = self.handle.join();
     }
+}
+
+/// Time that this thread has computed; `None` where the system does not tell. For measurements: other processes do not count.
+#[cfg(unix)]
+pub fn cpu_time() -> Option<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call only writes the struct it is given.
+    let told = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } == 0;
+    told.then(|| Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
+}
+
+/// Time that this thread has computed; `None` where the system does not tell.
+#[cfg(not(unix))]
+pub fn cpu_time() -> Option<Duration> {
+    None
 }
 
 #[cfg(test)]

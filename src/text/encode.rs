@@ -4,13 +4,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::names::Quoted;
 use crate::text::limits::MAX_TEXT_BYTES;
-use crate::text::merge::MergeScratch;
+use crate::text::model::{WordModel, WordScratch};
+use crate::text::normalizer::{try_collect, try_concat};
 use crate::text::special::Stretch;
 use crate::text::vocabulary::SPACE_MARK;
-use crate::text::{Alphabet, SpacePrefix, Token, Tokenizer};
+use crate::text::{Alphabet, SpacePrefix, Token, TokenType, Tokenizer};
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 /// How a text becomes tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Tokenizer {
     /// `OutOfMemory`.
     pub fn encode(&self, text: impl AsRef<[u8]>, options: EncodeOptions) -> Result<Vec<Token>> {
         let text = checked(text.as_ref())?;
-        let mut encoder = Encoder { tokenizer: self, scratch: MergeScratch::default(), tokens: Vec::new() };
+        let mut encoder = Encoder { tokenizer: self, scratch: WordScratch::default(), tokens: Vec::new() };
         if options.add_special {
             encoder.extend(&self.prefix)?;
         }
@@ -44,12 +44,29 @@ impl Tokenizer {
         Ok(encoder.tokens)
     }
 
-    /// `text` as it is merged: composed, with spaces for U+2581, and with a space in front where one belongs.
+    /// The tokens of `text` with its control tokens, which are not read across a `mark`; the marks themselves are no part of the text.
+    pub(super) fn encode_marked(&self, text: &str, mark: char) -> Result<Vec<Token>> {
+        let mut encoder = Encoder { tokenizer: self, scratch: WordScratch::default(), tokens: Vec::new() };
+        // Text since the last control token: what a mark tore apart is one again, for the tokens that text may become.
+        let (mut plain, mut first) = (String::new(), true);
+        self.special.split(&self.classes, checked(text.as_bytes())?, true, &mut |stretch| {
+            match stretch {
+                Stretch::Text { text, .. } => plain.extend(text.chars().filter(|&c| c != mark)),
+                Stretch::Token(token) if self.token_type(token).is_some_and(TokenType::is_guarded) => {
+                    encoder.plain(&std::mem::take(&mut plain), std::mem::take(&mut first))?;
+                    encoder.extend(&[token])?;
+                }
+                Stretch::Token(token) => plain.push_str(&self.token_text(token).unwrap_or_default()),
+            }
+            Ok(())
+        })?;
+        encoder.plain(&plain, first)?;
+        Ok(encoder.tokens)
+    }
+
+    /// `text` as it is cut into words: normalised, with spaces for U+2581, and with a space in front where one belongs.
     fn prepare<'t>(&self, text: &'t str, first: bool) -> Result<Cow<'t, str>> {
-        let mut text = Cow::Borrowed(text);
-        if self.nfc && !text.is_ascii() && is_nfc_quick(text.chars()) != IsNormalized::Yes {
-            text = Cow::Owned(try_collect(text.len(), text.nfc())?);
-        }
+        let mut text = self.normalizers.iter().try_fold(Cow::Borrowed(text), |text, normalizer| normalizer.apply(text))?;
         if self.alphabet == Alphabet::Characters && text.contains(SPACE_MARK) {
             text = Cow::Owned(try_collect(text.len(), text.chars().map(|c| if c == '\u{2581}' { ' ' } else { c }))?);
         }
@@ -60,13 +77,40 @@ impl Tokenizer {
             SpacePrefix::EveryStretchWithout => !has_space,
             SpacePrefix::TextStart => first && !has_space,
         };
-        if add_space {
-            let mut prefixed = try_string(text.len() + 1)?;
-            prefixed.push(' ');
-            prefixed.push_str(&text);
-            text = Cow::Owned(prefixed);
+        if add_space && !text.is_empty() {
+            text = Cow::Owned(try_concat([" ", &text])?);
         }
         Ok(text)
+    }
+
+    /// The tokens of one word.
+    fn word<'s>(&self, word: &str, scratch: &'s mut WordScratch) -> Result<&'s [Token]> {
+        let WordScratch { merge, unigram } = scratch;
+        match &self.model {
+            WordModel::Merges(merges) => {
+                self.symbols(word, &mut merge.symbols)?;
+                merges.merge(merge)?;
+            }
+            WordModel::LongestFirst(model) => {
+                merge.symbols.clear();
+                merge.symbols.try_reserve(word.len()).map_err(|_| too_many_tokens())?;
+                if !model.tokenize(&self.vocabulary, word, &mut merge.symbols) {
+                    self.push_unknown(word, &mut merge.symbols)?;
+                }
+            }
+            WordModel::Unigram(model) => {
+                model.split(&self.vocabulary, word, unigram)?;
+                merge.symbols.clear();
+                merge.symbols.try_reserve(word.len()).map_err(|_| too_many_tokens())?;
+                for &(start, end, token) in &unigram.parts {
+                    match token {
+                        Some(token) => merge.symbols.push(token),
+                        None => self.push_missing(&word[start as usize..end as usize], &mut merge.symbols)?,
+                    }
+                }
+            }
+        }
+        Ok(&merge.symbols)
     }
 
     /// One symbol per byte or character of `word`, for merging to begin with.
@@ -82,7 +126,7 @@ impl Tokenizer {
                     }
                 }
             }
-            Alphabet::Characters => {
+            Alphabet::Characters | Alphabet::Words => {
                 for (at, c) in word.char_indices() {
                     self.push_character(&word[at..at + c.len_utf8()], symbols)?;
                 }
@@ -97,6 +141,11 @@ impl Tokenizer {
             symbols.push(token);
             return Ok(());
         }
+        self.push_missing(character, symbols)
+    }
+
+    /// The tokens of the bytes of `character`, which has no token, else the unknown token.
+    fn push_missing(&self, character: &str, symbols: &mut Vec<Token>) -> Result<()> {
         let n = symbols.len();
         symbols.extend(character.bytes().map_while(|byte| self.byte_tokens[usize::from(byte)]));
         if symbols.len() < n + character.len() {
@@ -122,7 +171,7 @@ impl Tokenizer {
 /// A text on its way to tokens.
 struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
-    scratch: MergeScratch,
+    scratch: WordScratch,
     tokens: Vec<Token>,
 }
 
@@ -131,6 +180,15 @@ impl Encoder<'_> {
         self.tokens.try_reserve(tokens.len()).map_err(|_| too_many_tokens())?;
         self.tokens.extend_from_slice(tokens);
         Ok(())
+    }
+
+    /// Text between control tokens; `first` if it starts the whole text.
+    fn plain(&mut self, text: &str, first: bool) -> Result<()> {
+        let tokenizer = self.tokenizer;
+        tokenizer.special.split(&tokenizer.classes, text, false, &mut |stretch| match stretch {
+            Stretch::Token(token) => self.extend(&[token]),
+            Stretch::Text { text, first: at_start } => self.stretch(text, first && at_start),
+        })
     }
 
     /// Text between special tokens; `first` if it starts the whole text.
@@ -148,15 +206,14 @@ impl Encoder<'_> {
         {
             return self.extend(&[token]);
         }
-        self.tokenizer.symbols(word, &mut self.scratch.symbols)?;
-        self.tokenizer.merges.merge(&mut self.scratch)?;
+        let symbols = self.tokenizer.word(word, &mut self.scratch)?;
         if let Some((token, whole)) = whole
-            && self.scratch.symbols == [token]
+            && *symbols == [token]
         {
             whole.store(true, Ordering::Relaxed);
         }
-        self.tokens.try_reserve(self.scratch.symbols.len()).map_err(|_| too_many_tokens())?;
-        self.tokens.extend_from_slice(&self.scratch.symbols);
+        self.tokens.try_reserve(symbols.len()).map_err(|_| too_many_tokens())?;
+        self.tokens.extend_from_slice(symbols);
         Ok(())
     }
 }
@@ -170,22 +227,6 @@ fn checked(text: &[u8]) -> Result<&str> {
         let message = format!("the text is not UTF-8: byte {at} begins no character");
         Error::new(ErrorKind::InvalidArgument, message).with_detail([at as i64, 0])
     })
-}
-
-/// `chars` as a string, which has about `n_bytes` bytes.
-fn try_collect(n_bytes: usize, chars: impl Iterator<Item = char>) -> Result<String> {
-    let mut text = try_string(n_bytes)?;
-    for c in chars {
-        text.try_reserve(c.len_utf8()).map_err(|_| too_many_tokens())?;
-        text.push(c);
-    }
-    Ok(text)
-}
-
-fn try_string(n_bytes: usize) -> Result<String> {
-    let mut text = String::new();
-    text.try_reserve(n_bytes).map_err(|_| too_many_tokens())?;
-    Ok(text)
 }
 
 fn too_many_tokens() -> Error {

@@ -2,19 +2,39 @@
 //!
 //! Key names and defaults are those of the GGUF specification and of llama.cpp, which writes these files.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fail;
-use crate::formats::gguf::{Metadata, Strings};
+use crate::formats::gguf::{Array, Metadata, Strings, Value};
 use crate::formats::names::{Quoted, QuotedBytes};
 use crate::sys::memory::try_with_capacity;
 use crate::sys::progress::Progress;
-use crate::text::pretokenizer::{Named, from_name};
+use crate::text::pretokenizer::{Named, Step, from_name};
 use crate::text::tokenizer::END_TEXTS;
-use crate::text::{Alphabet, MergeOrder, SpacePrefix, Token, TokenType, Tokenizer, VocabularyData};
+use crate::text::{Alphabet, BertRules, Model, Normalization, PreTokenizer, SpacePrefix, Token, TokenType, Tokenizer, VocabularyData};
 use std::borrow::Cow;
 
-/// Tokens of a SentencePiece vocabulary that a file does not have to name: `<unk>`, `<s>`, `</s>`.
-const SENTENCE_PIECE_DEFAULTS: [Token; 3] = [0, 1, 2];
+/// What a file of one kind does not have to say.
+struct Defaults {
+    unknown: Option<Token>,
+    bos: Option<Token>,
+    eos: Option<Token>,
+    separator: Option<Token>,
+    add_bos: bool,
+    add_eos: bool,
+}
+
+impl Defaults {
+    const NONE: Self = Self { unknown: None, bos: None, eos: None, separator: None, add_bos: false, add_eos: false };
+    /// `<unk>`, `<s>`, `</s>`.
+    const SENTENCE_PIECE: Self = Self { unknown: Some(0), bos: Some(1), eos: Some(2), add_bos: true, ..Self::NONE };
+    /// `</s>`, `<unk>`, as T5 numbers them.
+    const UNIGRAM: Self = Self { unknown: Some(2), eos: Some(1), add_eos: true, ..Self::NONE };
+    /// `[UNK]`, `[CLS]`, `[SEP]`, as BERT numbers them.
+    const WORD_PIECE: Self = Self { unknown: Some(100), bos: Some(101), separator: Some(102), add_bos: true, ..Self::NONE };
+}
+
+/// Characters of a word that BERT's own tokenizer looks at; files do not say.
+const MAX_WORD_PIECE_CHARS: usize = 100;
 
 impl Tokenizer {
     /// The tokenizer that the metadata of a model describes.
@@ -23,28 +43,34 @@ impl Tokenizer {
     /// `Format` if an entry is missing, of another type, or contradicts another one; `Unsupported` if the kind of vocabulary
     /// or the pre-tokenizer, which the message names, is not known; `OutOfMemory`.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        Self::from_gguf_while(metadata, &Progress::default())
+        Self::from_gguf_with(metadata, None, &Progress::default())
     }
 
-    /// As [`Self::from_gguf`], as long as `progress` is not cancelled.
+    /// As [`Self::from_gguf`], as long as `progress` is not cancelled, with the pre-tokenizer of this name (if any) instead of the
+    /// one that the file names or lacks. Another one than the model was trained with gives other tokens, and worse answers.
     ///
     /// # Errors
     /// As [`Self::from_gguf`]; `Cancelled`.
-    pub fn from_gguf_while(metadata: &Metadata, progress: &Progress) -> Result<Self> {
-        let data = VocabularyData { progress: Some(progress), ..vocabulary_data(metadata)? };
+    pub fn from_gguf_with(metadata: &Metadata, pre_tokenizer: Option<&str>, progress: &Progress) -> Result<Self> {
+        let data = VocabularyData { progress: Some(progress), ..vocabulary_data(metadata, pre_tokenizer)? };
         Self::new(&data).map_err(|e| e.at("metadata \"tokenizer.ggml\""))
     }
 }
 
-fn vocabulary_data(metadata: &Metadata) -> Result<VocabularyData<'_>> {
-    let mut data = match metadata.str("tokenizer.ggml.model")? {
-        "llama" => sentence_piece(metadata)?,
-        "gpt2" => byte_level(metadata)?,
-        other => fail!(Unsupported, "vocabulary of kind {}, expected \"llama\" or \"gpt2\"", Quoted(other)),
+fn vocabulary_data<'a>(metadata: &'a Metadata, instead: Option<&str>) -> Result<VocabularyData<'a>> {
+    let (mut data, defaults) = match metadata.str("tokenizer.ggml.model")? {
+        "llama" => (sentence_piece(metadata)?, Defaults::SENTENCE_PIECE),
+        "t5" => (unigram(metadata)?, Defaults::UNIGRAM),
+        "bert" => (word_piece(metadata)?, Defaults::WORD_PIECE),
+        "gpt2" => {
+            let named = pre_tokenizer(metadata, instead)?;
+            (byte_level(metadata, named)?, Defaults { add_bos: named.add_bos, ..Defaults::NONE })
+        }
+        other => fail!(Unsupported, "vocabulary of kind {}, expected \"llama\", \"gpt2\", \"bert\" or \"t5\"", Quoted(other)),
     };
     data.tokens = try_with_capacity(metadata.strings(TOKENS)?.len())?;
     data.tokens.extend(metadata.strings(TOKENS)?.iter().map(Cow::Borrowed));
-    name_tokens(metadata, &mut data)?;
+    name_tokens(metadata, &mut data, &defaults)?;
     data.types = types(metadata, &data)?;
     data.ends = ["eot", "eom"].iter().filter_map(|name| token(metadata, name).transpose()).collect::<Result<_>>()?;
     Ok(data)
@@ -60,19 +86,65 @@ fn sentence_piece(metadata: &Metadata) -> Result<VocabularyData<'_>> {
     scores.extend_from_slice(in_file);
     let has_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", true)?;
     Ok(VocabularyData {
-        merges: MergeOrder::Scores(scores),
+        model: Model::Scores(scores),
         space_prefix: if has_prefix { SpacePrefix::EveryStretch } else { SpacePrefix::Never },
         strip_first_space: has_prefix,
         ..VocabularyData::empty(Alphabet::Characters)
     })
 }
 
+/// Unigram: the likeliest tokens. Without a character map, text is left as it is, as the converter writes the one there is.
+fn unigram(metadata: &Metadata) -> Result<VocabularyData<'_>> {
+    let in_file = metadata.f32s("tokenizer.ggml.scores")?;
+    let mut scores = try_with_capacity(in_file.len())?;
+    scores.extend(in_file.iter().copied().map(f64::from));
+    let has_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", false)?;
+    let mut normalizations: Vec<_> = charsmap(metadata)?.map(Normalization::Charsmap).into_iter().collect();
+    if metadata.bool_or("tokenizer.ggml.remove_extra_whitespaces", false)? {
+        normalizations.extend([Normalization::Strip { start: true, end: true }, Normalization::MergeSpaces]);
+    }
+    Ok(VocabularyData {
+        model: Model::Likeliest(scores),
+        normalizations,
+        space_prefix: if has_prefix { SpacePrefix::EveryStretch } else { SpacePrefix::Never },
+        strip_first_space: has_prefix,
+        ..VocabularyData::empty(Alphabet::Characters)
+    })
+}
+
+/// SentencePiece's character map, an array of bytes of either sign.
+fn charsmap(metadata: &Metadata) -> Result<Option<Cow<'_, [u8]>>> {
+    const KEY: &str = "tokenizer.ggml.precompiled_charsmap";
+    Ok(match metadata.get(KEY) {
+        None => None,
+        Some(Value::Array(Array::U8(bytes))) => Some(Cow::Borrowed(bytes)),
+        Some(Value::Array(Array::I8(bytes))) => {
+            let mut unsigned = try_with_capacity(bytes.len())?;
+            unsigned.extend(bytes.iter().map(|byte| byte.cast_unsigned()));
+            Some(Cow::Owned(unsigned))
+        }
+        Some(_) => fail!(Format, "metadata {KEY:?}: expected an array of bytes"),
+    })
+}
+
+/// WordPiece. Its words are cut as BERT does, whatever `tokenizer.ggml.pre` says.
+fn word_piece(metadata: &Metadata) -> Result<VocabularyData<'_>> {
+    let lowercase = metadata.bool_or("tokenizer.ggml.normalizer.lowercase", true)?;
+    let strip_accents = metadata.bool_or("tokenizer.ggml.normalizer.strip_accents", lowercase)?;
+    Ok(VocabularyData {
+        model: Model::LongestFirst(MAX_WORD_PIECE_CHARS),
+        normalizations: vec![Normalization::Bert(BertRules { clean: true, isolate_chinese: true, strip_accents, lowercase })],
+        pre_tokenizer: PreTokenizer { steps: vec![Step::BeforeSpace] },
+        strip_first_space: true,
+        ..VocabularyData::empty(Alphabet::Words)
+    })
+}
+
 /// Byte-level BPE: merging by the list of merges.
-fn byte_level(metadata: &Metadata) -> Result<VocabularyData<'_>> {
-    let named = pre_tokenizer(metadata)?;
+fn byte_level<'a>(metadata: &'a Metadata, named: &Named) -> Result<VocabularyData<'a>> {
     let has_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", false)?;
     Ok(VocabularyData {
-        merges: MergeOrder::Pairs(merges(metadata.strings("tokenizer.ggml.merges")?)?),
+        model: Model::Pairs(merges(metadata.strings("tokenizer.ggml.merges")?)?),
         ignore_merges: named.ignore_merges,
         pre_tokenizer: named.pre_tokenizer(),
         space_prefix: if has_prefix { SpacePrefix::EveryStretchWithout } else { SpacePrefix::Never },
@@ -80,12 +152,16 @@ fn byte_level(metadata: &Metadata) -> Result<VocabularyData<'_>> {
     })
 }
 
-fn pre_tokenizer(metadata: &Metadata) -> Result<&'static Named> {
-    match metadata.str_opt("tokenizer.ggml.pre")? {
-        Some(name) => from_name(name),
+/// The pre-tokenizer that is asked for, else the one that the file names. A file without one is refused: llama.cpp goes on
+/// with "default" and warns that answers will be worse, but the host may know the right one.
+fn pre_tokenizer(metadata: &Metadata, instead: Option<&str>) -> Result<&'static Named> {
+    const HOW: &str = "; the option \"pre_tokenizer\" names another one, as \"default\" at your own risk";
+    let in_file = metadata.str_opt("tokenizer.ggml.pre")?;
+    match instead.or(in_file) {
+        Some(name) => from_name(name).map_err(|e| Error::new(e.kind(), format!("{}{HOW}", e.message()))),
         None => fail!(
             Unsupported,
-            "metadata \"tokenizer.ggml.pre\" is missing: the file was converted before 2024-05 and does not say how text is cut into words"
+            "metadata \"tokenizer.ggml.pre\" is missing: the file was converted before 2024-05 and does not say how text is cut into words{HOW}"
         ),
     }
 }
@@ -105,24 +181,22 @@ fn merges(list: &Strings) -> Result<Vec<[Cow<'_, [u8]>; 2]>> {
 }
 
 /// Fills in the tokens that are known by name, and what stands before and after a text.
-fn name_tokens(metadata: &Metadata, data: &mut VocabularyData<'_>) -> Result<()> {
-    let is_sentence_piece = data.alphabet == Alphabet::Characters;
-    let [unknown, bos, eos] = SENTENCE_PIECE_DEFAULTS.map(|default| {
-        let exists = usize::try_from(default).is_ok_and(|at| at < data.tokens.len());
-        (is_sentence_piece && exists).then_some(default)
-    });
-    data.unknown = token(metadata, "unknown")?.or(unknown);
-    data.bos = token(metadata, "bos")?.or(bos);
-    data.eos = token(metadata, "eos")?.or(eos);
-    let add_bos = match metadata.str_opt("tokenizer.ggml.pre")? {
-        Some(name) if !is_sentence_piece => from_name(name)?.add_bos,
-        _ => is_sentence_piece,
-    };
-    if metadata.bool_or("tokenizer.ggml.add_bos_token", add_bos)? {
+fn name_tokens(metadata: &Metadata, data: &mut VocabularyData<'_>, defaults: &Defaults) -> Result<()> {
+    let n_tokens = data.tokens.len();
+    let default = |token: Option<Token>| token.filter(|&token| (token as usize) < n_tokens);
+    data.unknown = token(metadata, "unknown")?.or(default(defaults.unknown));
+    // BERT's converter called the same token by another name.
+    data.bos = token(metadata, "bos")?.or(token(metadata, "cls")?).or(default(defaults.bos));
+    data.eos = token(metadata, "eos")?.or(default(defaults.eos));
+    if metadata.bool_or("tokenizer.ggml.add_bos_token", defaults.add_bos)? {
         data.prefix.extend(data.bos);
     }
-    if metadata.bool_or("tokenizer.ggml.add_eos_token", false)? {
+    if metadata.bool_or("tokenizer.ggml.add_eos_token", defaults.add_eos)? {
         data.suffix.extend(data.eos);
+    }
+    if data.alphabet == Alphabet::Words && metadata.bool_or("tokenizer.ggml.add_sep_token", true)? {
+        // Spelled so in the files.
+        data.suffix.extend(token(metadata, "seperator")?.or(default(defaults.separator)));
     }
     Ok(())
 }
@@ -237,10 +311,25 @@ mod tests {
         entries.into_iter().for_each(|(key, value)| writer.set(&format!("tokenizer.ggml.{key}"), value).unwrap());
         let gguf = Gguf::from_source(Arc::new(MemorySource::new(writer.to_bytes().unwrap()))).unwrap();
         let progress = Progress::default();
-        Tokenizer::from_gguf_while(gguf.metadata(), &progress).unwrap();
+        Tokenizer::from_gguf_with(gguf.metadata(), None, &progress).unwrap();
         progress.cancel();
-        let error = Tokenizer::from_gguf_while(gguf.metadata(), &progress).err().unwrap();
+        let error = Tokenizer::from_gguf_with(gguf.metadata(), None, &progress).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn another_pre_tokenizer_may_be_asked_for() {
+        let entries = [("model", text("gpt2")), ("pre", text("nonsense")), ("tokens", strings(&["a"])), ("merges", strings(&[]))];
+        let mut writer = GgufWriter::new();
+        entries.into_iter().for_each(|(key, value)| writer.set(&format!("tokenizer.ggml.{key}"), value).unwrap());
+        let mut bytes = Vec::new();
+        writer.write_to(&mut bytes).unwrap();
+        let gguf = Gguf::from_source(Arc::new(MemorySource::new(bytes))).unwrap();
+        let load = |name: Option<&str>| Tokenizer::from_gguf_with(gguf.metadata(), name, &Progress::default());
+        assert_eq!(load(Some("default")).unwrap().encode("aa", EncodeOptions::default()).unwrap(), [0, 0]);
+        let message = |name| load(name).err().unwrap().message().to_owned();
+        assert!(message(None).contains("nonsense") && message(None).contains("pre_tokenizer"), "{}", message(None));
+        assert!(message(Some("other")).contains("\"other\""), "{}", message(Some("other")));
     }
 
     #[test]

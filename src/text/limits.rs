@@ -22,6 +22,13 @@ pub const MAX_CUTS_PER_TOKEN: usize = 3;
 /// Cuts that any vocabulary may have, however small: 2 MiB of them.
 pub const MIN_MAX_CUTS: usize = 1 << 16;
 
+/// Characters of a word that WordPiece looks at: its time is quadratic in them. Published files say 100.
+pub const MAX_WORD_CHARS: usize = 1000;
+
+/// Bytes of one key and of one replacement in a character map: each character of a text may cost so much. The longest
+/// replacement of Unicode's compatibility forms has 33 bytes (U+FDFA).
+pub const MAX_REPLACED_BYTES: usize = 256;
+
 /// Bytes of all tokens that are searched for as a whole (control and user-defined). Their automata take up to 40 bytes per byte:
 /// 40 MiB. The most known are 6,400 tokens with 70 KiB.
 pub const MAX_SPECIAL_BYTES: usize = 1 << 20;
@@ -41,3 +48,33 @@ pub const MAX_STOPS: usize = 64;
 
 /// Bytes of one stop string: so much text may be held back from the host.
 pub const MAX_STOP_BYTES: usize = 1 << 10;
+
+/// Bytes of the messages, the tools or the options of a chat, as JSON. A context of a million tokens has about 4 MiB of text.
+pub const MAX_CHAT_BYTES: usize = 1 << 24;
+
+/// Values in such JSON: each takes 32 bytes, and again as much as a template sees it. A thousand messages with ten values each leave room for large tools.
+pub const MAX_CHAT_VALUES: usize = 1 << 17;
+
+/// Arrays and objects inside each other in such JSON. Schemas of tools nest by 10 to 20.
+pub const MAX_CHAT_DEPTH: usize = 100;
+
+/// Bytes of a chat template. The largest published have 20 KiB.
+pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
+
+/// Lists and maps inside each other in a value that a template writes as JSON: those of the chat, and a few that the template adds.
+pub const MAX_TEMPLATE_DEPTH: usize = MAX_CHAT_DEPTH + 20;
+
+/// Work a template may do before it sees the chat: instructions, or 64 bytes each. Published ones need up to 5,000.
+pub const TEMPLATE_FUEL: u64 = 200_000;
+
+/// Further work per value of the chat: published templates need up to 100.
+pub const TEMPLATE_FUEL_PER_VALUE: u64 = 1_000;
+
+/// Further work per KiB of the chat: each byte may be copied 64 times.
+pub const TEMPLATE_FUEL_PER_KIB: u64 = 1_024;
+
+/// The most work for any chat: seconds.
+pub const MAX_TEMPLATE_FUEL: u64 = 50_000_000;
+
+/// Bytes of a control token that texts of users are guarded against: its parts are looked at one by one. Published ones have up to 40.
+pub const MAX_GUARDED_BYTES: usize = 256;

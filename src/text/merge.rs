@@ -8,7 +8,7 @@ use crate::fail;
 use crate::formats::names::QuotedBytes;
 use crate::text::limits::{MAX_CUTS_PER_TOKEN, MAX_SCORED_TOKEN_BYTES, MIN_MAX_CUTS};
 use crate::text::vocabulary::{Vocabulary, out_of_memory};
-use crate::text::{MergeOrder, Token, TokenType, VocabularyData};
+use crate::text::{Token, TokenType, VocabularyData};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use std::borrow::Cow;
@@ -34,6 +34,13 @@ fn pair(left: Token, right: Token) -> u64 {
     u64::from(left) << 32 | u64::from(right)
 }
 
+/// Which neighbours merge, and which first: as in [`Model`](crate::text::Model).
+#[derive(Clone, Copy)]
+pub(super) enum MergeOrder<'a> {
+    Scores(&'a [f32]),
+    Pairs(&'a [[Cow<'a, [u8]>; 2]]),
+}
+
 /// All merges of a vocabulary; every id in it is a token of the vocabulary.
 pub(super) struct MergeTable {
     merges: HashMap<u64, Merge>,
@@ -42,9 +49,9 @@ pub(super) struct MergeTable {
 impl MergeTable {
     /// # Errors
     /// `Format` if a merge names what the vocabulary lacks, or scores are missing or not numbers; `OutOfMemory`.
-    pub(super) fn new(data: &VocabularyData<'_>, vocabulary: &Vocabulary) -> Result<Self> {
+    pub(super) fn new(data: &VocabularyData<'_>, order: MergeOrder<'_>, vocabulary: &Vocabulary) -> Result<Self> {
         let mut table = Self { merges: HashMap::new() };
-        match &data.merges {
+        match order {
             MergeOrder::Scores(scores) => table.add_scored(data, vocabulary, scores)?,
             MergeOrder::Pairs(pairs) => table.add_pairs(data, vocabulary, pairs)?,
         }
@@ -287,21 +294,26 @@ impl MergeScratch {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::text::Alphabet;
+    use crate::text::{Alphabet, Model};
     use proptest::prelude::*;
 
-    fn data(tokens: &[String], merges: MergeOrder<'static>) -> VocabularyData<'static> {
+    fn data(tokens: &[String], model: Model<'static>) -> VocabularyData<'static> {
         VocabularyData {
             tokens: tokens.iter().map(|t| Cow::Owned(t.clone().into_bytes())).collect(),
             types: vec![TokenType::Normal; tokens.len()],
-            merges,
+            model,
             ..VocabularyData::empty(Alphabet::Characters)
         }
     }
 
     fn table(data: &VocabularyData<'_>) -> Result<(Vocabulary, MergeTable)> {
         let vocabulary = Vocabulary::new(data)?;
-        let table = MergeTable::new(data, &vocabulary)?;
+        let order = match &data.model {
+            Model::Scores(scores) => MergeOrder::Scores(scores),
+            Model::Pairs(pairs) => MergeOrder::Pairs(pairs),
+            other => panic!("{other:?} does not merge"),
+        };
+        let table = MergeTable::new(data, order, &vocabulary)?;
         Ok((vocabulary, table))
     }
 
@@ -318,7 +330,7 @@ mod tests {
     fn the_best_score_merges_first_and_the_left_one_of_equals() {
         let tokens = ["a", "b", "ab", "ba", "aba"].map(String::from);
         let merged = |scores: [f32; 5], symbols: &[Token]| {
-            let (_, table) = table(&data(&tokens, MergeOrder::Scores(scores.to_vec()))).unwrap();
+            let (_, table) = table(&data(&tokens, Model::Scores(scores.to_vec()))).unwrap();
             let mut scratch = MergeScratch { symbols: symbols.to_vec(), ..Default::default() };
             table.merge(&mut scratch).unwrap();
             scratch.symbols
@@ -333,12 +345,12 @@ mod tests {
         let tokens = ["a", "b", "ab"].map(String::from);
         let pair = |l: &'static str, r: &'static str| [Cow::Borrowed(l.as_bytes()), Cow::Borrowed(r.as_bytes())];
         for (merges, says) in [
-            (MergeOrder::Pairs(vec![pair("a", "b"), pair("b", "a")]), "merge 1 needs \"ba\""),
-            (MergeOrder::Pairs(vec![pair("a", "x")]), "merge 0 needs \"x\""),
-            (MergeOrder::Pairs(vec![pair("", "b")]), "merge 0 needs \"\""),
-            (MergeOrder::Pairs(vec![pair("日", "本")]), "merge 0 needs"),
-            (MergeOrder::Scores(vec![0.0; 2]), "3 tokens and 2 scores"),
-            (MergeOrder::Scores(vec![0.0, 0.0, f32::NAN]), "score of token 2"),
+            (Model::Pairs(vec![pair("a", "b"), pair("b", "a")]), "merge 1 needs \"ba\""),
+            (Model::Pairs(vec![pair("a", "x")]), "merge 0 needs \"x\""),
+            (Model::Pairs(vec![pair("", "b")]), "merge 0 needs \"\""),
+            (Model::Pairs(vec![pair("日", "本")]), "merge 0 needs"),
+            (Model::Scores(vec![0.0; 2]), "3 tokens and 2 scores"),
+            (Model::Scores(vec![0.0, 0.0, f32::NAN]), "score of token 2"),
         ] {
             let error = table(&data(&tokens, merges)).err().unwrap();
             assert!(error.kind() == ErrorKind::Format && error.message().contains(says), "{error}");
@@ -355,7 +367,7 @@ mod tests {
             let mut tokens = ["a", "b", "c"].map(String::from).to_vec();
             tokens.extend(words.keys().cloned());
             let scores = [0; 3].iter().chain(words.values()).map(|&s| f32::from(s)).collect();
-            let (_, table) = table(&data(&tokens, MergeOrder::Scores(scores))).unwrap();
+            let (_, table) = table(&data(&tokens, Model::Scores(scores))).unwrap();
             let mut long = MergeScratch { symbols: symbols.clone(), ..Default::default() };
             if !symbols.is_empty() {
                 table.merge_long(&mut long).unwrap();

@@ -4,6 +4,7 @@
 //! untrusted, and that one a [`Tokenizer`], which is validated and immutable.
 
 mod byte_alphabet;
+pub mod chat;
 mod decode;
 mod detokenizer;
 mod encode;
@@ -11,11 +12,14 @@ mod gguf;
 mod json;
 pub mod limits;
 mod merge;
+mod model;
+mod normalizer;
 mod pretokenizer;
 mod special;
 mod stop;
 mod tokenizer;
 mod unicode;
+mod unigram;
 mod vocabulary;
 mod vocabulary_data;
 
@@ -26,7 +30,7 @@ pub use pretokenizer::PreTokenizer;
 pub use special::MatchRules;
 pub use stop::{StopMatcher, StopStrings};
 pub use tokenizer::Tokenizer;
-pub use vocabulary_data::{Alphabet, MergeOrder, SpacePrefix, TokenType, VocabularyData};
+pub use vocabulary_data::{Alphabet, BertRules, Model, Normalization, SpacePrefix, TokenType, VocabularyData};
 
 /// A token id; never negative inside the library.
 pub type Token = u32;

@@ -5,7 +5,8 @@
 use crate::error::Result;
 use crate::fail;
 use crate::text::byte_alphabet::ByteAlphabet;
-use crate::text::merge::MergeTable;
+use crate::text::model::WordModel;
+use crate::text::normalizer::Normalizer;
 use crate::text::pretokenizer::Step;
 use crate::text::special::SpecialTokens;
 use crate::text::unicode::Classes;
@@ -40,7 +41,7 @@ pub(super) const END_TEXTS: [&str; 19] = [
 /// Text to tokens and back, for one vocabulary.
 pub struct Tokenizer {
     pub(super) vocabulary: Vocabulary,
-    pub(super) merges: MergeTable,
+    pub(super) model: WordModel,
     pub(super) special: SpecialTokens,
     pub(super) classes: Classes,
     pub(super) pre_tokenizer: PreTokenizer,
@@ -51,7 +52,7 @@ pub struct Tokenizer {
     pub(super) whole: Vec<AtomicBool>,
     pub(super) ignore_merges: bool,
     pub(super) fuse_unknown: bool,
-    pub(super) nfc: bool,
+    pub(super) normalizers: Vec<Normalizer>,
     pub(super) space_prefix: SpacePrefix,
     pub(super) strip_first_space: bool,
     pub(super) unknown: Option<Token>,
@@ -71,17 +72,17 @@ impl Tokenizer {
     pub fn new(data: &VocabularyData<'_>) -> Result<Self> {
         check_ids(data)?;
         let vocabulary = Vocabulary::new(data)?;
-        let merges = MergeTable::new(data, &vocabulary)?;
+        let model = WordModel::new(data, &vocabulary)?;
         Ok(Self {
             special: SpecialTokens::new(&vocabulary, &data.match_rules)?,
             classes: Classes::new()?,
-            pre_tokenizer: pre_tokenizer(data, &vocabulary, &merges),
+            pre_tokenizer: pre_tokenizer(data, &vocabulary, &model),
             alphabet: data.alphabet,
             byte_tokens: byte_tokens(data.alphabet, &vocabulary),
             whole: nothing_seen(vocabulary.len())?,
             ignore_merges: data.ignore_merges,
             fuse_unknown: data.fuse_unknown,
-            nfc: data.nfc,
+            normalizers: data.normalizations.iter().map(Normalizer::new).collect::<Result<_>>()?,
             space_prefix: data.space_prefix,
             strip_first_space: data.strip_first_space,
             unknown: data.unknown,
@@ -91,7 +92,7 @@ impl Tokenizer {
             eos: data.eos,
             ends: ends(data, &vocabulary),
             vocabulary,
-            merges,
+            model,
         })
     }
 
@@ -159,13 +160,15 @@ fn check_ids(data: &VocabularyData<'_>) -> Result<()> {
 
 /// The pre-tokenizer of `data`; SentencePiece has none, but words can be merged one by one where no token reaches from one
 /// into the next.
-fn pre_tokenizer(data: &VocabularyData<'_>, vocabulary: &Vocabulary, merges: &MergeTable) -> PreTokenizer {
+fn pre_tokenizer(data: &VocabularyData<'_>, vocabulary: &Vocabulary, model: &WordModel) -> PreTokenizer {
     let mut pre_tokenizer = data.pre_tokenizer.clone();
-    let stays_in_word = |token| {
+    let leaves_word = |token| {
         let piece = vocabulary.piece(token).unwrap_or_default();
-        !piece.iter().skip_while(|&&byte| byte == b' ').any(|&byte| byte == b' ')
+        piece.iter().skip_while(|&&byte| byte == b' ').any(|&byte| byte == b' ')
     };
-    if data.alphabet == Alphabet::Characters && merges.results().all(stays_in_word) {
+    // Unknown characters in a row are one token, which must not reach across either.
+    let has_space = matches!(model, WordModel::Merges(_)) || vocabulary.word(b" ").is_some();
+    if data.alphabet == Alphabet::Characters && has_space && model.no_token(vocabulary, leaves_word) {
         pre_tokenizer.steps.push(Step::BeforeSpaces);
     }
     pre_tokenizer
@@ -189,6 +192,7 @@ fn byte_tokens(alphabet: Alphabet, vocabulary: &Vocabulary) -> [Option<Token>; 2
                 }
             }
         }
+        Alphabet::Words => {}
     }
     tokens
 }
@@ -218,7 +222,7 @@ fn ends(data: &VocabularyData<'_>, vocabulary: &Vocabulary) -> Vec<Token> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::{DecodeOptions, EncodeOptions, MatchRules, MergeOrder};
+    use crate::text::{DecodeOptions, EncodeOptions, MatchRules, Model};
     use proptest::prelude::*;
     use proptest::strategy::ValueTree;
     use std::borrow::Cow;
@@ -251,10 +255,11 @@ mod tests {
         prop_oneof![8 => 0..16u32, 1 => Just(u32::MAX), 1 => any::<u32>()]
     }
 
-    fn merges() -> impl Strategy<Value = MergeOrder<'static>> {
-        let pairs = prop::collection::vec([text(), text()], 0..6).prop_map(MergeOrder::Pairs);
-        let scores = prop::collection::vec(-2i8..3, 0..16).prop_map(|s| MergeOrder::Scores(s.into_iter().map(f32::from).collect()));
-        prop_oneof![pairs, scores]
+    fn model() -> impl Strategy<Value = Model<'static>> {
+        let pairs = prop::collection::vec([text(), text()], 0..6).prop_map(Model::Pairs);
+        let scores = prop::collection::vec(-2i8..3, 0..16).prop_map(|s| Model::Scores(s.into_iter().map(f32::from).collect()));
+        let likeliest = prop::collection::vec(-2i8..3, 0..16).prop_map(|s| Model::Likeliest(s.into_iter().map(f64::from).collect()));
+        prop_oneof![pairs, scores, likeliest, (0..3usize).prop_map(Model::LongestFirst)]
     }
 
     /// Takes out of `data` most of what makes it invalid.
@@ -267,9 +272,11 @@ mod tests {
         }
         let exists = |token: &Token| (*token as usize) < n;
         let tokens = &data.tokens;
-        match &mut data.merges {
-            MergeOrder::Scores(scores) => scores.resize(n, 1.0),
-            MergeOrder::Pairs(pairs) => pairs.retain(|[left, right]| {
+        match &mut data.model {
+            Model::Scores(scores) => scores.resize(n, 1.0),
+            Model::Likeliest(scores) => scores.resize(n, 1.0),
+            Model::LongestFirst(_) => {}
+            Model::Pairs(pairs) => pairs.retain(|[left, right]| {
                 [left.to_vec(), right.to_vec(), [&left[..], right].concat()]
                     .iter()
                     .all(|t| !t.is_empty() && tokens.iter().any(|x| **x == **t))
@@ -287,13 +294,13 @@ mod tests {
         let texts = prop::sample::subsequence(TEXTS.to_vec(), 0..16);
         let kinds = prop::collection::vec(1..7i64, 16);
         let ids = prop::collection::vec(id(), 0..2);
-        (texts, kinds, merges(), any::<[bool; 4]>(), prop::option::weighted(0.7, id()), ids).prop_map(
-            |(texts, kinds, merges, [bytes, ignore_merges, strip, fit], unknown, ids)| {
+        (texts, kinds, model(), any::<[bool; 4]>(), prop::option::weighted(0.7, id()), ids).prop_map(
+            |(texts, kinds, model, [bytes, ignore_merges, strip, fit], unknown, ids)| {
                 let rules = MatchRules { lstrip: strip, rstrip: !strip, single_word: strip };
                 let data = VocabularyData {
                     types: texts.iter().zip(kinds).filter_map(|(_, kind)| TokenType::from_id(kind)).collect(),
                     tokens: texts.into_iter().map(Cow::Borrowed).collect(),
-                    merges,
+                    model,
                     ignore_merges,
                     match_rules: ids.iter().map(|&id| (id, rules)).collect(),
                     unknown,

@@ -129,6 +129,14 @@ fn spell(alphabet: Alphabet, bytes: &ByteAlphabet, text: &[u8], kind: TokenType,
         (TokenType::Normal | TokenType::Unused, Alphabet::Bytes) if bytes.decode(text, piece) => {}
         (TokenType::Normal | TokenType::Unused, Alphabet::Characters) => unmark_spaces(text, piece),
         (TokenType::UserDefined, Alphabet::Characters) => unmark_spaces(text, piece),
+        // The mark is no character here, but stands for the start of a word.
+        (TokenType::Normal | TokenType::Unused, Alphabet::Words) => match text.strip_prefix(SPACE_MARK.as_bytes()) {
+            Some(word) => {
+                piece.push(b' ');
+                piece.extend_from_slice(word);
+            }
+            None => piece.extend_from_slice(text),
+        },
         _ => {
             piece.extend_from_slice(text);
             return Ok(false);

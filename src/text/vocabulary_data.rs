@@ -54,15 +54,56 @@ pub enum Alphabet {
     Characters,
     /// GPT-2: bytes, each written as one printable character.
     Bytes,
+    /// BERT: characters, with U+2581 in front of what begins a word; what continues one has nothing in front.
+    Words,
 }
 
-/// Which neighbours merge, and which first.
+/// How a word becomes tokens.
 #[derive(Clone, Debug)]
-pub enum MergeOrder<'a> {
-    /// Any two whose texts together are a token; the highest score first. One score per token.
+pub enum Model<'a> {
+    /// SentencePiece's BPE: any two neighbours whose texts together are a token merge; the highest score first. One score per token.
     Scores(Vec<f32>),
-    /// The pairs in this list, the first one first.
+    /// BPE: the pairs in this list merge, the first one first.
     Pairs(Vec<[Cow<'a, [u8]>; 2]>),
+    /// WordPiece: the longest token again and again; a word that does not come out so, or has more characters than this, is unknown.
+    LongestFirst(usize),
+    /// Unigram: the tokens whose scores, log probabilities, have the greatest sum. One score per token.
+    Likeliest(Vec<f64>),
+}
+
+/// A change of the text before it is cut into words.
+#[derive(Clone, Debug)]
+pub enum Normalization<'a> {
+    /// Unicode's composed form.
+    Nfc,
+    /// What BERT does before it looks words up: every word of the result has one space in front.
+    Bert(BertRules),
+    /// SentencePiece's table of replacements, `precompiled_charsmap`, as it stands in files.
+    Charsmap(Cow<'a, [u8]>),
+    /// White space at these ends is dropped.
+    Strip {
+        /// At the start.
+        start: bool,
+        /// At the end.
+        end: bool,
+    },
+    /// Of several spaces in a row, one stays.
+    MergeSpaces,
+    /// White space of any kind and length becomes one space, with one in front of the text and none behind.
+    OneSpacePerWord,
+}
+
+/// Which parts of BERT's normalisation are done; cutting at white space and punctuation always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BertRules {
+    /// Drop control characters.
+    pub clean: bool,
+    /// Chinese characters are words.
+    pub isolate_chinese: bool,
+    /// Drop accents: decompose and leave out non-spacing marks.
+    pub strip_accents: bool,
+    /// Lower case.
+    pub lowercase: bool,
 }
 
 /// Where a space is put in front of text before it is cut into words.
@@ -87,16 +128,16 @@ pub struct VocabularyData<'a> {
     pub tokens: Vec<Cow<'a, [u8]>>,
     /// (n_vocab)
     pub types: Vec<TokenType>,
-    /// Which neighbours merge.
-    pub merges: MergeOrder<'a>,
+    /// How words become tokens.
+    pub model: Model<'a>,
     /// A word that is a token is that token, whatever the merges say.
     pub ignore_merges: bool,
     /// Unknown tokens in a row become one.
     pub fuse_unknown: bool,
     /// What cuts text into words.
     pub pre_tokenizer: PreTokenizer,
-    /// Text is brought into Unicode's composed form first.
-    pub nfc: bool,
+    /// What is done to text first, in this order.
+    pub normalizations: Vec<Normalization<'a>>,
     /// Where a space is put in front.
     pub space_prefix: SpacePrefix,
     /// Decoding a whole text drops the space at its start.
@@ -129,11 +170,11 @@ impl VocabularyData<'_> {
             alphabet,
             tokens: Vec::new(),
             types: Vec::new(),
-            merges: MergeOrder::Pairs(Vec::new()),
+            model: Model::Pairs(Vec::new()),
             ignore_merges: false,
             fuse_unknown: true,
             pre_tokenizer: PreTokenizer::default(),
-            nfc: false,
+            normalizations: Vec::new(),
             space_prefix: SpacePrefix::Never,
             strip_first_space: false,
             match_rules: Vec::new(),

@@ -85,7 +85,8 @@ static void vocabulary_only(inf_runtime *rt, const char *path) {
   inf_model *m = NULL;
   inf_session *s = NULL;
   size_t n = 0;
-  OK(load(rt, path, "auto", "{\"vocab_only\":true}", &m));
+  INVALID(load(rt, path, NULL, "{\"pre_tokenizer\":1}", &m));
+  OK(load(rt, path, "auto", "{\"vocab_only\":true,\"pre_tokenizer\":\"default\"}", &m));
   inf_model_info info = { .struct_size = sizeof info };
   OK(inf_model_get_info(m, &info, &err));
   CHECK(info.capabilities == 0 && info.n_layers == 0 && info.n_vocab > 0);
@@ -95,8 +96,84 @@ static void vocabulary_only(inf_runtime *rt, const char *path) {
   inf_model_free(m);
 }
 
+/* A vocabulary of Hugging Face's format: three bytes and a merge, and a token that ends. */
+static const char TOKENIZER_JSON[] =
+  "{\"added_tokens\":[{\"id\":4,\"content\":\"<end>\",\"special\":true,\"lstrip\":false,\"rstrip\":false,\"single_word\":false,\"normalized\":false}],"
+  "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},\"decoder\":{\"type\":\"ByteLevel\"},"
+  "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3},\"merges\":[\"a b\"]}}";
+static const char TOKENIZER_CONFIG[] = "{\"eos_token\":\"<end>\"}";
+
+static inf_status load_tokenizer(inf_runtime *rt, const char *options, inf_model **m) {
+  inf_source tokenizer = { .struct_size = sizeof tokenizer, .kind = INF_SOURCE_MEMORY, .name = "hf/tokenizer.json",
+                           .data = TOKENIZER_JSON, .size = strlen(TOKENIZER_JSON) };
+  inf_source settings = { .struct_size = sizeof settings, .kind = INF_SOURCE_MEMORY, .name = "hf/tokenizer_config.json",
+                          .data = TOKENIZER_CONFIG, .size = strlen(TOKENIZER_CONFIG) };
+  const inf_source *files[] = { &settings, &tokenizer };
+  inf_model_params params = { .struct_size = sizeof params, .n_sources = 2, .sources = files, .options_json = options, .options_len = INF_NUL };
+  return inf_model_load(rt, &params, m, &err);
+}
+
+static void tokenizer_json(inf_runtime *rt) {
+  inf_model *m = NULL;
+  int32_t tokens[8];
+  size_t n = 0;
+  STATUS(INF_ERR_UNSUPPORTED, load_tokenizer(rt, NULL, &m));
+  CHECK(strstr(err.message, "hf/tokenizer") && strstr(err.message, "vocab_only"));
+  INVALID(load_tokenizer(rt, "{\"vocab_only\":true,\"pre_tokenizer\":\"default\"}", &m));
+  OK(load_tokenizer(rt, "{\"vocab_only\":true}", &m));
+  inf_model_info info = { .struct_size = sizeof info };
+  OK(inf_model_get_info(m, &info, &err));
+  CHECK(info.capabilities == 0 && info.n_vocab == 5 && info.eos == 4);
+  OK(inf_tokenize(m, "abcab", INF_NUL, 0, tokens, 8, &n, &err));
+  CHECK(n == 3 && tokens[0] == 3 && tokens[1] == 2 && tokens[2] == 3);
+  inf_model_free(m);
+}
+
+/* What is told before the load is what is held after it; a limit is kept. */
+static void memory(const char *path) {
+  inf_runtime *rt = NULL;
+  inf_model *m = NULL;
+  inf_session *s = NULL;
+  inf_source file = { .struct_size = sizeof file, .path = path };
+  const inf_source *files[] = { &file };
+  inf_model_params p = { .struct_size = sizeof p, .n_sources = 1, .sources = files, .n_ctx_hint = 256 };
+  inf_plan plan = { .struct_size = sizeof plan };
+  inf_memory held = { .struct_size = sizeof held };
+  inf_runtime_params limited = { .struct_size = sizeof limited, .n_threads = 1 };
+  OK(inf_runtime_create(&limited, &rt, &err));
+  OK(inf_model_estimate(rt, &p, &plan, &err));
+  CHECK(plan.fits == 1 && plan.n_ctx == 256 && plan.kv_bytes >= 256 * plan.kv_bytes_per_token);
+  CHECK(plan.host_bytes == plan.weights_bytes + plan.kv_bytes + plan.scratch_bytes);
+  OK(inf_runtime_memory(rt, &held, &err));
+  CHECK(held.host == 0);
+  OK(inf_model_load(rt, &p, &m, &err));
+  OK(inf_runtime_memory(rt, &held, &err));
+  CHECK(held.host * 100 <= plan.weights_bytes * 103 && held.host * 100 >= plan.weights_bytes * 97);
+  OK(inf_session_create(m, NULL, &s, &err));
+  inf_token token = 5;
+  for (int i = 0; i < 256; i++) OK(inf_session_append(s, &token, 1, &err));
+  inf_step step = { .struct_size = sizeof step };
+  OK(inf_session_step(s, NULL, 0, 0, &step, &err));
+  OK(inf_runtime_memory(rt, &held, &err));
+  CHECK(held.host * 100 <= plan.host_bytes * 103 && held.host * 100 >= plan.host_bytes * 97 && held.host_peak >= held.host);
+  inf_session_free(s), inf_model_free(m);
+  OK(inf_runtime_memory(rt, &held, &err));
+  CHECK(held.host == 0 && held.host_peak > 0);
+  inf_runtime_free(rt);
+  limited.host_memory_limit = plan.weights_bytes / 2;
+  OK(inf_runtime_create(&limited, &rt, &err));
+  OK(inf_model_estimate(rt, &p, &plan, &err));
+  CHECK(plan.fits == 0);
+  m = NULL;
+  STATUS(INF_ERR_BUDGET, inf_model_load(rt, &p, &m, &err));
+  CHECK(m == NULL && err.detail[0] > err.detail[1]);
+  inf_runtime_free(rt);
+}
+
 int main(int argc, char **argv) {
   inf_runtime *rt = open_runtime(argc, argv);
+  memory(argv[1]);
+  tokenizer_json(rt);
   failures(rt, argv[1], argv[0]);
   inf_model *m = open_model(rt, argv);
   facts(m);

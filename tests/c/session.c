@@ -1,4 +1,4 @@
-/* Sessions: append, step, logits, pick, truncate; budgets; what is refused leaves everything as it was. */
+/* Sessions: append, step, logits, pick, truncate, fork; budgets; what is refused leaves everything as it was. */
 #include "check.h"
 
 enum { N_NEW = 16 };
@@ -85,8 +85,8 @@ static void refusals(inf_model *m) {
   inf_session *s = NULL;
   inf_session_params p = { .struct_size = sizeof p, .n_ctx = 100000000 };
   INVALID(inf_session_create(m, &p, &s, &err));
-  p.n_ctx = 0, p.reserved = 1;
-  STATUS(INF_ERR_ABI, inf_session_create(m, &p, &s, &err));
+  p.n_ctx = 0, p.flags = 0x80;
+  INVALID(inf_session_create(m, &p, &s, &err));
   CHECK(s == NULL);
   s = open_session(m, 8, 0);
   inf_step out = { .struct_size = sizeof out, .token = -99 };
@@ -116,6 +116,45 @@ static void refusals(inf_model *m) {
   OK(inf_session_truncate(s, 4, &err));
   CHECK(step(s, greedy, 0).token >= 0 && inf_session_n_tokens(s) == 5);
   inf_sampler_free(greedy);
+  inf_session_free(s);
+}
+
+/* A fork goes on as its parent does, and neither notices what the other does afterwards; nor does it matter who computed a prompt first. */
+static void forks_and_shared_prefixes(inf_model *m) {
+  inf_token expected[N_NEW], got[N_NEW], long_prompt[3 * 64];
+  size_t n_long = 0;
+  while (n_long + n_prompt <= sizeof long_prompt / sizeof *long_prompt) {
+    memcpy(long_prompt + n_long, prompt, n_prompt * sizeof *prompt);
+    n_long += n_prompt;
+  }
+  inf_session_params alone = { .struct_size = sizeof alone, .flags = INF_SESSION_NO_SHARED_PREFIX };
+  inf_session *s = NULL, *child = NULL, *grandchild = NULL;
+  OK(inf_session_create(m, &alone, &s, &err));
+  OK(inf_session_append(s, long_prompt, n_long, &err));
+  generate(s, m, 0, expected);
+  inf_session_free(s);
+  for (int round = 0; round < 3; round++) {
+    s = open_session(m, 0, 0);
+    OK(inf_session_append(s, long_prompt, n_long, &err));
+    if (round > 0) step(s, NULL, 0);
+    OK(inf_session_fork(s, &child, &err));
+    CHECK(inf_session_n_tokens(child) == n_long);
+    generate(child, m, round == 2 ? 1 : 0, got);
+    CHECK(!memcmp(got, expected, sizeof got));
+    OK(inf_session_fork(child, &grandchild, &err));
+    inf_session_free(child);
+    OK(inf_session_append(grandchild, prompt, n_prompt, &err));
+    step(grandchild, NULL, 0);
+    generate(s, m, 0, got);
+    CHECK(!memcmp(got, expected, sizeof got));
+    inf_session_free(s);
+    OK(inf_session_truncate(grandchild, (uint32_t)n_long, &err));
+    generate(grandchild, m, 0, got);
+    CHECK(!memcmp(got, expected, sizeof got));
+    inf_session_free(grandchild);
+  }
+  s = open_session(m, 0, 0);
+  INVALID(inf_session_fork(s, NULL, &err));
   inf_session_free(s);
 }
 
@@ -153,6 +192,7 @@ int main(int argc, char **argv) {
   n_vocab = info.n_vocab;
   OK(inf_tokenize(m, "The smith looks at the old sword", INF_NUL, INF_TOK_ADD_SPECIAL, prompt, 64, &n_prompt, &err));
   ways_to_the_same_tokens(m);
+  forks_and_shared_prefixes(m);
   refusals(m);
   the_end(m, info.eos);
   inf_model_free(m);

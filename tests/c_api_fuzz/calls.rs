@@ -9,6 +9,7 @@ use inference::ffi::runtime::*;
 use inference::ffi::sampler::*;
 use inference::ffi::session::*;
 use inference::ffi::source::*;
+use inference::ffi::state::*;
 use inference::ffi::status::*;
 use inference::ffi::tokenizer::*;
 use std::ffi::{CStr, c_char, c_void};
@@ -40,10 +41,13 @@ table! {
     inf_runtime_create: runtime_create,
     inf_runtime_free: |w| if w.once_in(4) { inf_runtime_free(w.handle(Kind::Runtime)) },
     inf_runtime_shutdown: runtime_shutdown,
+    inf_runtime_pump: runtime_pump,
     inf_runtime_next_log: runtime_next_log,
     inf_device_count: |w| assert!(inf_device_count(w.handle(Kind::Runtime)) < 2),
     inf_device_get: device_get,
     inf_model_load: model_load,
+    inf_model_estimate: model_estimate,
+    inf_runtime_memory: runtime_memory,
     inf_load_start: load_start,
     inf_load_start_path: load_start_path,
     inf_load_wait: load_wait,
@@ -73,6 +77,17 @@ table! {
     inf_sampler_pick: sampler_pick,
     inf_sampler_accept: |w| { let (s, t) = (w.handle(Kind::Sampler), w.token()); call!(w, inf_sampler_accept(s, t)); },
     inf_session_create: session_create,
+    inf_session_fork: session_fork,
+    inf_session_save: session_save,
+    inf_session_restore: session_restore,
+    inf_session_save_file: |w| {
+        let s = w.handle(Kind::Session);
+        call!(w, inf_session_save_file(s, c"/nonexistent/state".as_ptr()));
+    },
+    inf_session_restore_file: |w| {
+        let s = w.handle(Kind::Session);
+        call!(w, inf_session_restore_file(s, c"/nonexistent/state".as_ptr()));
+    },
     inf_session_free: |w| if w.once_in(4) { inf_session_free(w.handle(Kind::Session)) },
     inf_session_truncate: |w| { let (s, n) = (w.handle(Kind::Session), w.number()); call!(w, inf_session_truncate(s, n)); },
     inf_session_n_tokens: |w| assert!(inf_session_n_tokens(w.handle(Kind::Session)) <= 512),
@@ -139,6 +154,15 @@ fn read(text: *const c_char) {
     assert!(!text.is_null() && unsafe { CStr::from_ptr(text) }.to_str().is_ok());
 }
 
+fn runtime_pump(w: &mut World) {
+    let (mut more, rt, budget) = (7, w.handle(Kind::Runtime), w.one_of(&[0, 1, 100, 2000]));
+    let place = w.place(&mut more);
+    match call!(w, inf_runtime_pump(rt, budget, place)).0 {
+        true => assert!(more <= 1),
+        false => assert_eq!(more, 7),
+    }
+}
+
 fn runtime_create(w: &mut World) {
     let mut params: Roomy<inf_runtime_params> = Roomy::zeroed();
     params.value.n_threads = w.one_of(&[0, 1, 1, 1, 2, 3, 1025, u32::MAX]);
@@ -146,7 +170,8 @@ fn runtime_create(w: &mut World) {
     params.value.cpu_mask[0] = w.one_of(&[0, 0, 1, 3, u64::MAX, 1 << 63]);
     params.value.spin_us = w.one_of(&[0, 0, 10]);
     params.value.log_level = w.one_of(&[0, 3, 4, 5, u32::MAX]);
-    params.value.reserved = u32::from(w.once_in(20));
+    params.value.host_driven = w.one_of(&[0, 0, 0, 1, 1, 2]);
+    params.value.host_memory_limit = w.one_of(&[0, 0, 0, 1 << 16, 1 << 30]);
     if w.once_in(3) {
         (params.value.options_json, params.value.options_len) = w.text();
     }
@@ -195,7 +220,7 @@ fn with_load(w: &mut World, f: impl FnOnce(&mut World, *const inf_model_params))
     params.value.sources = if w.once_in(12) { null() } else { sources.as_ptr() };
     params.value.device = w.one_of(&[null(), null(), c"cpu".as_ptr(), c"auto".as_ptr(), c"tpu".as_ptr(), c"\xff".as_ptr()]);
     params.value.n_ctx_hint = w.number();
-    params.value.kv_type = w.one_of(&[0, 0, 1, 2, 3, u32::MAX]);
+    params.value.kv_type = w.one_of(&[0, 0, 1, 2, 3, 4, u32::MAX]);
     if w.once_in(3) {
         let options = w.one_of(&[c"{\"vocab_only\":true}", c"{\"backend\":\"candle\"}", c"{\"backend\":1}", c"{\"y\":{}}", c"[", c""]);
         (params.value.options_json, params.value.options_len) = (options.as_ptr(), usize::MAX);
@@ -213,6 +238,22 @@ fn model_load(w: &mut World) {
             false => assert!(out.is_null()),
         }
     });
+}
+
+fn model_estimate(w: &mut World) {
+    with_load(w, |w, params| {
+        let rt = w.handle(Kind::Runtime);
+        let mut plan: Roomy<inf_plan> = Roomy::zeroed();
+        let out = plan.sized(w);
+        call!(w, inf_model_estimate(rt, params, out));
+    });
+}
+
+fn runtime_memory(w: &mut World) {
+    let rt = w.handle(Kind::Runtime);
+    let mut memory: Roomy<inf_memory> = Roomy::zeroed();
+    let out = memory.sized(w);
+    call!(w, inf_runtime_memory(rt, out));
 }
 
 fn load_start(w: &mut World) {
@@ -341,13 +382,40 @@ fn sampler_pick(w: &mut World) {
 fn session_create(w: &mut World) {
     let mut params: Roomy<inf_session_params> = Roomy::zeroed();
     (params.value.n_ctx, params.value.prefill_chunk) = (w.number(), w.number());
-    params.value.reserved = u32::from(w.once_in(20));
+    params.value.flags = w.one_of(&[0, 0, 0, INF_SESSION_NO_SHARED_PREFIX, 1 << 31]);
+    (params.value.overflow, params.value.n_keep) = (w.one_of(&[0, 0, 1, 1, 2, 3]), w.one_of(&[0, 0, 0, 5, 64, u32::MAX]));
     let (mut out, m, pointer) = (null_mut(), w.handle(Kind::Model), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_session_create(m, pointer, place)).0 {
         true => w.keep(Kind::Session, out),
         false => assert!(out.is_null()),
     }
+}
+
+fn session_fork(w: &mut World) {
+    let (mut out, s) = (null_mut(), w.handle(Kind::Session));
+    let place = w.place(&mut out);
+    match call!(w, inf_session_fork(s, place)).0 {
+        true => w.keep(Kind::Session, out),
+        false => assert!(out.is_null()),
+    }
+}
+
+fn session_save(w: &mut World) {
+    let (s, mut len) = (w.handle(Kind::Session), 77);
+    let mut buf = [0_u8; 256];
+    let cap = w.one_of(&[0, 1, 255, 256]);
+    let (start, place) = (if cap == 0 { null_mut() } else { buf.as_mut_ptr() }, w.place(&mut len));
+    call!(w, inf_session_save(s, start.cast(), cap, place));
+}
+
+fn session_restore(w: &mut World) {
+    let s = w.handle(Kind::Session);
+    let mut buf = *b"INFSTATE\x01\0\0\0\0\0\0\0________________\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0________";
+    let at = w.random.below(buf.len()) as usize;
+    buf[at] = w.number() as u8;
+    let len = w.one_of(&[0, 1, 8, 40, buf.len()]);
+    assert!(!call!(w, inf_session_restore(s, buf.as_ptr().cast(), len)).0);
 }
 
 fn session_append(w: &mut World) {
@@ -396,7 +464,7 @@ fn generate_start(w: &mut World) {
     }
     params.value.queue_capacity = w.one_of(&[0, 1, 2, u32::MAX]);
     params.value.wake = if w.once_in(2) { Some(wake) } else { None };
-    params.value.reserved = u32::from(w.once_in(20));
+    params.value.n_draft = w.one_of(&[0, 0, 1, 8, 16, 17]);
     let (mut out, s, pointer) = (null_mut(), w.handle(Kind::Session), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_generate_start(s, pointer, place)).0 {

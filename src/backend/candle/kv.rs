@@ -30,12 +30,16 @@ struct Layer {
 
 impl Kv {
     /// Storage without blocks.
-    pub(super) fn new(shape: &Shape, kind: KvType) -> Self {
+    ///
+    /// # Errors
+    /// `Unsupported` for a quantised cache: candle's tensors have no such elements.
+    pub(super) fn new(shape: &Shape, kind: KvType) -> Result<Self> {
         let dtype = match kind {
             KvType::F32 => DType::F32,
             KvType::F16 => DType::F16,
+            KvType::Q8_0 => fail!(Unsupported, "kv_type q8_0: backend \"candle\" stores keys and values as f32 or f16"),
         };
-        Self { layers: Vec::new(), n_blocks: 0, shape: *shape, dtype }
+        Ok(Self { layers: Vec::new(), n_blocks: 0, shape: *shape, dtype })
     }
 
     /// Makes blocks `0..n_blocks` exist. The old ones are copied, so old and new exist side by side for a moment; whoever grows often
@@ -64,6 +68,26 @@ impl Kv {
         self.layers = layers.collect::<candle_core::Result<_>>().stage("grow_kv")?;
         self.n_blocks = n_blocks;
         Ok(())
+    }
+
+    /// Bytes of a block.
+    pub(super) fn block_bytes(&self) -> usize {
+        let Shape { n_layers, n_kv_heads, head_dim, .. } = self.shape;
+        2 * n_layers * BLOCK_TOKENS * n_kv_heads * head_dim * self.dtype.size_in_bytes()
+    }
+
+    /// Copies block `from` to block `to`, in every layer.
+    ///
+    /// # Errors
+    /// `Internal` for a block that does not exist.
+    pub(super) fn copy_block(&mut self, from: BlockId, to: BlockId) -> Result<()> {
+        if from.max(to) as usize >= self.n_blocks {
+            fail!(Internal, "candle, KV: copy of block {from} to {to} of {}", self.n_blocks);
+        }
+        let (from, to) = (from as usize * BLOCK_TOKENS, to as usize * BLOCK_TOKENS);
+        // `copy`: a tensor cannot be read while it is written.
+        let copy = |rows: &Tensor| rows.slice_set(&rows.narrow(0, from, BLOCK_TOKENS)?.copy()?, 0, to);
+        self.layers.iter().try_for_each(|layer| copy(&layer.keys).and_then(|()| copy(&layer.values))).stage("copy_block")
     }
 
     /// Writes the keys and values of a batch's rows, both `(rows, n_kv_heads * head_dim)`, into the blocks of its sequences.

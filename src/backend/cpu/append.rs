@@ -158,10 +158,13 @@ impl Append<'_> {
 
     /// Stores the heads of `token`, `(n_kv_heads, head_dim)`.
     fn store(&self, block: &mut [u8], token: usize, half: Half, row: &[f32]) {
-        let BlockLayout { kind, head_bytes, .. } = self.layout;
+        let (kernels, kind) = (self.cpu.kernels, self.layout.kind);
         for (head, x) in row.chunks(self.shape.head_dim).enumerate() {
             let tile = &mut block[self.layout.tile(self.layer, half, head)];
-            self.cpu.kernels.store_kv(kind, x, &mut tile[token * head_bytes..][..head_bytes]);
+            match half {
+                Half::Keys => kernels.store_key(kind, x, tile, token),
+                Half::Values => kernels.store_value(kind, x, tile, token),
+            }
         }
     }
 }

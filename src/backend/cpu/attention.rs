@@ -21,6 +21,9 @@ const SPLIT_BLOCKS: usize = 16;
 /// (one state per split) costs nothing beside reading the keys.
 pub(super) const SPLIT_TOKENS: usize = SPLIT_BLOCKS * BLOCK_TOKENS;
 
+/// Multiply-adds that make a task worth its claim: some microseconds on a fast core. Less is done sooner than another thread looks.
+const TASK_MACS: usize = 1 << 17;
+
 /// Queries that share one pass over the keys. More would fall out of the first-level cache together with a block's keys and values.
 const QUERIES_PER_TILE: usize = 32;
 
@@ -31,6 +34,8 @@ pub(super) struct Plan {
     n_parts: usize,
     /// The most parts of one tile.
     most_parts: usize,
+    /// Pairs of a row and a position that it sees.
+    n_pairs: usize,
     /// Elements of the largest tile's state.
     stride: usize,
 }
@@ -61,18 +66,21 @@ impl Plan {
         let mut tiles = Vec::new();
         let refused = |_| Error::new(ErrorKind::OutOfMemory, format!("cannot plan attention for {max_rows} rows"));
         tiles.try_reserve_exact(max_rows).map_err(refused)?;
-        Ok(Self { tiles, n_parts: 0, most_parts: 0, stride: 0 })
+        Ok(Self { tiles, n_parts: 0, most_parts: 0, n_pairs: 0, stride: 0 })
     }
 
     /// Divides `batch` for `n_threads` threads.
     fn build(&mut self, batch: &Batch, shape: &Shape, window: Option<u32>, n_threads: usize) {
         let rows_per_tile = shape.rows_per_tile();
         self.tiles.clear();
+        self.n_pairs = 0;
         for (sequence, of) in batch.sequences.iter().enumerate() {
             for first in of.rows.clone().step_by(rows_per_tile) {
                 let rows = first..of.rows.end.min(first + rows_per_tile);
                 let start = of.start + (first - of.rows.start);
-                let splits = oldest(start, window) / SPLIT_TOKENS..(start + rows.len()).div_ceil(SPLIT_TOKENS);
+                let seen = oldest(start, window)..start + rows.len();
+                let splits = seen.start / SPLIT_TOKENS..seen.end.div_ceil(SPLIT_TOKENS);
+                self.n_pairs += rows.len() * seen.len();
                 self.tiles.push(Tile { sequence, rows, start, splits, parts: 0..0 });
             }
         }
@@ -88,6 +96,13 @@ impl Plan {
         self.most_parts = if cut { longest } else { 1 };
         let most_rows = self.tiles.iter().map(|tile| tile.rows.len()).max().unwrap_or(0);
         self.stride = softmax::len(most_rows * shape.group(), shape.head_dim);
+    }
+
+    /// How many of the `n_parts * n_kv_heads` states make a task.
+    fn states_per_task(&self, shape: &Shape) -> usize {
+        let n_states = (self.n_parts * shape.n_kv_heads).max(1);
+        let macs = 2 * self.n_pairs * shape.n_heads * shape.head_dim; // scores and values
+        TASK_MACS.div_ceil((macs / n_states).max(1)).min(n_states)
     }
 
     /// The tile that `part` belongs to, and the splits it covers.
@@ -136,8 +151,12 @@ pub(super) fn attend(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, layer: usize,
     let params = AttendParams { head_dim: shape.head_dim, scale, softcap };
     let job = Job { cpu, shape, batch, plan, params, window, kv, layer };
     let query = &mut query[..*n_rows * shape.width(Slot::Query)];
-    cpu.pool.for_chunks_with(partials, plan.stride, scratch, &|i, state, own| {
-        job.partial(i / shape.n_kv_heads, i % shape.n_kv_heads, query, state, own);
+    let per_task = plan.states_per_task(shape);
+    cpu.pool.for_chunks_with(partials, per_task * plan.stride, scratch, &|task, states, own| {
+        for (i, state) in states.chunks_mut(plan.stride).enumerate() {
+            let i = task * per_task + i;
+            job.partial(i / shape.n_kv_heads, i % shape.n_kv_heads, query, state, own);
+        }
     })?;
     job.combine(partials, query)
 }
@@ -176,14 +195,15 @@ impl Job<'_> {
         let blocks = first.max(split * SPLIT_BLOCKS)..end.min((split + 1) * SPLIT_BLOCKS);
         let table = self.batch.table(&self.batch.sequences[tile.sequence]);
         let mut state = softmax::start(state, visible.len());
-        for block in blocks {
+        let tile_of = |block: usize| self.kv.tile(table[block], self.layer, head);
+        for block in blocks.clone() {
             let inside = |position: usize| position.saturating_sub(block * BLOCK_TOKENS).min(BLOCK_TOKENS) as u32;
             for (i, seen) in visible.chunks_mut(self.shape.group()).enumerate() {
                 let position = tile.start + i;
                 seen.fill((inside(oldest(position, self.window)), inside(position + 1)));
             }
-            let keys_values = self.kv.tile(table[block], self.layer, head);
-            self.cpu.kernels.attend(&self.params, queries, keys_values, visible, &mut state);
+            let next = Some(block + 1).filter(|next| blocks.contains(next)).map(tile_of);
+            self.cpu.kernels.attend(&self.params, queries, tile_of(block), next, visible, &mut state);
         }
     }
 

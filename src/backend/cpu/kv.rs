@@ -3,7 +3,7 @@
 use crate::backend::{BLOCK_TOKENS, BlockId, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::kernels::{KvTile, KvType};
+use crate::kernels::{KV_GROUP, KvTile, KvType};
 use crate::sys::memory::AlignedBytes;
 use std::ops::Range;
 
@@ -14,14 +14,15 @@ pub struct Kv {
     pub(super) blocks: Vec<AlignedBytes>,
 }
 
-/// What lies where in a block: `(n_layers, K | V, n_kv_heads, BLOCK_TOKENS, head_dim)` in `kind`.
+/// What lies where in a block: `(n_layers, n_kv_heads, K | V)`, each half a [`KvTile`].
 #[derive(Clone, Copy)]
 pub(super) struct BlockLayout {
     pub(super) kind: KvType,
     n_layers: usize,
     n_kv_heads: usize,
-    /// Bytes of one token of one head.
-    pub(super) head_bytes: usize,
+    pub(super) head_dim: usize,
+    /// Bytes of the keys, or of the values, of one head.
+    tile_bytes: usize,
 }
 
 /// Keys or values.
@@ -35,22 +36,24 @@ impl BlockLayout {
     fn new(shape: &Shape, kind: KvType) -> Result<Self> {
         shape.check()?;
         let Shape { n_layers, n_kv_heads, head_dim, .. } = *shape;
-        let factors = [n_layers, 2, n_kv_heads, BLOCK_TOKENS, head_dim, kind.bytes()];
+        let Some(row_bytes) = kind.row_bytes(head_dim) else {
+            fail!(Unsupported, "kv_type q8_0 needs heads of whole {KV_GROUP}s of elements; this model's have {head_dim}");
+        };
+        let factors = [n_layers, 2, n_kv_heads, BLOCK_TOKENS, row_bytes];
         if factors.into_iter().try_fold(1_usize, usize::checked_mul).is_none() {
             fail!(InvalidArgument, "cpu: a KV block of {shape:?} has more bytes than memory can have");
         }
-        Ok(Self { kind, n_layers, n_kv_heads, head_bytes: head_dim * kind.bytes() })
+        Ok(Self { kind, n_layers, n_kv_heads, head_dim, tile_bytes: BLOCK_TOKENS * row_bytes })
     }
 
     fn block_bytes(&self) -> usize {
         self.tile(self.n_layers, Half::Keys, 0).start
     }
 
-    /// The bytes of all tokens of one head: `(BLOCK_TOKENS, head_dim)`.
+    /// The bytes of all tokens of one head.
     pub(super) fn tile(&self, layer: usize, half: Half, head: usize) -> Range<usize> {
-        let bytes = BLOCK_TOKENS * self.head_bytes;
-        let start = ((layer * 2 + usize::from(half == Half::Values)) * self.n_kv_heads + head) * bytes;
-        start..start + bytes
+        let start = ((layer * self.n_kv_heads + head) * 2 + usize::from(half == Half::Values)) * self.tile_bytes;
+        start..start + self.tile_bytes
     }
 }
 
@@ -73,6 +76,21 @@ impl Kv {
                     return Err(no_memory(n_new, block_bytes));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Bytes of a block.
+    pub(super) fn block_bytes(&self) -> usize {
+        self.layout.block_bytes()
+    }
+
+    /// `blocks[to] = blocks[from]`
+    pub(super) fn copy_block(&mut self, from: BlockId, to: BlockId) -> Result<()> {
+        let n_blocks = self.blocks.len();
+        match self.blocks.get_disjoint_mut([from as usize, to as usize]) {
+            Ok([from, to]) => to.as_mut_slice().copy_from_slice(from.as_slice()),
+            Err(_) => fail!(Internal, "cpu, copy_block: {from} to {to} of {n_blocks} blocks"),
         }
         Ok(())
     }

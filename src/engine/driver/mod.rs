@@ -1,7 +1,8 @@
-//! The thread that runs generations: takes requests in, steps each model's batch, sleeps when there is nothing to do.
+//! Who runs generations: a thread that sleeps when there is nothing to do, or, where the host drives, whoever pumps or waits.
 
 mod batch;
 mod task;
+mod work;
 
 pub(super) use task::Task;
 
@@ -11,13 +12,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::sys::pool::PoolConfig;
 use crate::sys::thread::Thread;
-use batch::ModelBatch;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use work::{Slice, Work};
 
 /// Stack of the driver thread: tokenising and sampling need little, and the host pays for every thread.
 const STACK_BYTES: usize = 2 << 20;
+
+/// How long a thread that has to wait for another one's pump sleeps before it looks again.
+const REST: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 struct Inbox {
@@ -36,17 +40,36 @@ struct Shared {
     changed: Condvar,
 }
 
-/// The driver of one runtime. Its thread starts with the first generation.
+enum Mode {
+    /// A thread, which starts with the first generation.
+    Thread(Mutex<Option<Thread>>),
+    /// No thread: whoever has the lock works.
+    Host(Mutex<Work>),
+}
+
+/// The driver of one runtime.
 pub(super) struct Driver {
     shared: Arc<Shared>,
-    thread: Mutex<Option<Thread>>,
+    mode: Mode,
     log: Arc<Log>,
     config: PoolConfig,
 }
 
+/// What became of a slice that a host asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pumped {
+    /// Something was done.
+    Worked,
+    /// There is nothing to do.
+    Idle,
+    /// Another thread is at it.
+    Taken,
+}
+
 impl Driver {
-    pub(super) fn new(log: Arc<Log>, config: PoolConfig) -> Self {
-        Self { shared: Arc::default(), thread: Mutex::new(None), log, config }
+    pub(super) fn new(log: Arc<Log>, config: PoolConfig, host_driven: bool) -> Self {
+        let mode = if host_driven { Mode::Host(Mutex::default()) } else { Mode::Thread(Mutex::new(None)) };
+        Self { shared: Arc::default(), mode, log, config }
     }
 
     /// Hands in a task with the state it borrowed. On failure the state goes back.
@@ -68,19 +91,70 @@ impl Driver {
         Ok(())
     }
 
-    /// Something outside changed: a cancel, or room in a queue.
+    /// Something outside changed: a cancel, or room in a queue. Where the host drives, what was cancelled ends here: nobody may ever pump again.
     pub(super) fn wake(&self) {
         self.shared.inbox.lock().signal = true;
         self.shared.changed.notify_all();
+        let Mode::Host(work) = &self.mode else { return };
+        // Whoever has the lock looks at the signal after giving it back.
+        while let Some(mut work) = work.try_lock() {
+            self.shared.inbox.lock().signal = false;
+            work.end_cancelled(&self.shared);
+            drop(work);
+            if !self.shared.inbox.lock().signal {
+                break;
+            }
+        }
+    }
+
+    /// Runs slices on this thread until `deadline`, or one if there is none; the last one is not begun if it would probably end too late. Stages
+    /// take at most `most`, if that is given. Only where the host drives.
+    pub(super) fn pump(&self, deadline: Option<Instant>, most: Option<Duration>, beside: &mut dyn FnMut() -> bool) -> Pumped {
+        let Mode::Host(lock) = &self.mode else { return Pumped::Idle };
+        let Some(mut work) = lock.try_lock() else { return Pumped::Taken };
+        let mut pumped = Pumped::Idle;
+        loop {
+            let loaded = beside();
+            if work.slice(&self.shared, most) != Slice::Worked && !loaded {
+                break;
+            }
+            pumped = Pumped::Worked;
+            if deadline.is_none_or(|at| Instant::now() + work.expected() >= at) {
+                break;
+            }
+        }
+        drop(work);
+        if self.shared.inbox.lock().signal {
+            self.wake();
+        }
+        pumped
+    }
+
+    /// Sleeps until something changes, but not long.
+    pub(super) fn rest(&self) {
+        self.shared.changed.wait_for(&mut self.shared.inbox.lock(), REST);
     }
 
     /// Cancels all tasks and waits for the thread until `deadline` (`None` = for ever). False if it still runs.
     pub(super) fn stop(&self, deadline: Option<Instant>) -> bool {
-        // The last reference may be dropped by the driver itself: it cannot wait for its own end, and leaves on its own.
-        let own = self.thread.lock().as_ref().is_some_and(Thread::is_current);
-        let mut inbox = self.shared.inbox.lock();
-        inbox.stop = true;
+        self.shared.inbox.lock().stop = true;
         self.shared.changed.notify_all();
+        match &self.mode {
+            Mode::Thread(thread) => self.stop_thread(thread, deadline),
+            Mode::Host(work) => {
+                let work = match deadline {
+                    Some(at) => work.try_lock_until(at),
+                    None => Some(work.lock()),
+                };
+                work.map(|mut work| work.slice(&self.shared, None)).is_some()
+            }
+        }
+    }
+
+    fn stop_thread(&self, thread: &Mutex<Option<Thread>>, deadline: Option<Instant>) -> bool {
+        // The last reference may be dropped by the driver itself: it cannot wait for its own end, and leaves on its own.
+        let own = thread.lock().as_ref().is_some_and(Thread::is_current);
+        let mut inbox = self.shared.inbox.lock();
         while inbox.running && !own {
             match deadline {
                 Some(at) if self.shared.changed.wait_until(&mut inbox, at).timed_out() => return !inbox.running,
@@ -89,15 +163,16 @@ impl Driver {
             }
         }
         drop(inbox);
-        if let Some(thread) = self.thread.lock().take_if(|_| !own) {
+        if let Some(thread) = thread.lock().take_if(|_| !own) {
             thread.join();
         }
         true
     }
 
-    /// Starts the thread if it does not run yet.
+    /// Starts the thread if there is to be one and it does not run yet.
     fn ensure_thread(&self) -> Result<()> {
-        let mut thread = self.thread.lock();
+        let Mode::Thread(thread) = &self.mode else { return Ok(()) };
+        let mut thread = thread.lock();
         let mut inbox = self.shared.inbox.lock();
         if inbox.stop {
             fail!(Shutdown, "the runtime was shut down");
@@ -123,54 +198,19 @@ impl Drop for Driver {
     }
 }
 
-impl Shared {
-    /// Ends cancelled tasks that wait to be taken in.
-    fn end_cancelled(&self) {
-        // Dropped, which ends them, after the lock: the end calls a hook of the host.
-        let cancelled: Vec<Task> = self.inbox.lock().tasks.extract_if(.., |task| task.is_cancelled()).collect();
-        drop(cancelled);
-    }
-}
-
 /// The thread's life: until told to stop.
 fn run(shared: &Shared, log: &Log) {
-    let mut batches: Vec<ModelBatch> = Vec::new();
+    let mut work = Work::default();
     loop {
-        if !take_in(shared, &mut batches) {
-            batches.iter_mut().for_each(ModelBatch::cancel_all);
-            return;
-        }
-        let mut worked = false;
-        for i in 0..batches.len() {
-            let (before, rest) = batches.split_at_mut(i);
-            let [batch, after @ ..] = rest else { break };
-            // A cancel must not wait for the pass of others.
-            worked |= batch.step(&mut || {
-                before.iter_mut().chain(&mut *after).for_each(ModelBatch::cancel_requested);
-                shared.end_cancelled();
-            });
-        }
-        batches.retain(|batch| !batch.is_idle());
-        if !worked {
-            log.line(LogLevel::Debug, || "driver: waiting".into());
-            wait(shared);
+        match work.slice(shared, None) {
+            Slice::Worked => {}
+            Slice::Stopped => return,
+            Slice::Idle => {
+                log.line(LogLevel::Debug, || "driver: waiting".into());
+                wait(shared);
+            }
         }
     }
-}
-
-/// Moves new tasks to the batch of their model; false if the driver must stop.
-fn take_in(shared: &Shared, batches: &mut Vec<ModelBatch>) -> bool {
-    let mut inbox = shared.inbox.lock();
-    let tasks = std::mem::take(&mut inbox.tasks);
-    let stop = inbox.stop;
-    drop(inbox);
-    for task in tasks {
-        match batches.iter_mut().find(|batch| batch.serves(&task)) {
-            Some(batch) => batch.add(task),
-            None => batches.push(ModelBatch::new(task)),
-        }
-    }
-    !stop
 }
 
 /// Sleeps until something changes. The timeout is a safety net for a lost wake-up, not a polling interval.

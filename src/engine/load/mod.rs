@@ -2,6 +2,7 @@
 //!
 //! [`Model::load`] is the same load on the caller's own thread.
 
+mod queue;
 mod running;
 
 pub(super) use running::Loads;
@@ -13,10 +14,11 @@ use super::model::{LoadConfig, Model};
 use super::runtime::Runtime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::sys::panic;
 use crate::sys::progress::Progress;
-use parking_lot::{Condvar, Mutex};
+use crate::sys::{job, panic};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What became of a load so far.
 enum Outcome {
@@ -37,11 +39,13 @@ struct Shared {
 /// A model load in progress. Dropping it cancels, and silences its wake hook.
 pub struct Load {
     shared: Arc<Shared>,
+    /// Where the host drives: it is advanced there.
+    host_driven: Option<Arc<Runtime>>,
 }
 
 impl Load {
-    /// Starts to load a model on a thread of its own; what is wrong with the files is told by [`Self::wait`]. `wake` is called when it has ended,
-    /// on that thread.
+    /// Starts to load a model on a thread of its own, or, where the host drives, in slices; what is wrong with the files is told by [`Self::wait`].
+    /// `wake` is called when it has ended, on that thread.
     ///
     /// # Errors
     /// `Shutdown`, or `OutOfMemory` if no thread can be started.
@@ -53,15 +57,20 @@ impl Load {
             ended: Condvar::new(),
             wake: Wake::new(wake),
         });
+        if runtime.is_host_driven() {
+            runtime.loads().enqueue(progress.clone(), Box::pin(build(runtime.clone(), config, progress)), {
+                let shared = shared.clone();
+                move |result| shared.finish(result)
+            })?;
+            return Ok(Self { shared, host_driven: Some(runtime.clone()) });
+        }
         let (thread_shared, thread_runtime) = (shared.clone(), runtime.clone());
         runtime.loads().spawn(progress, move || {
-            let result = build(&thread_runtime, &config, &thread_shared.progress);
-            // Before the end is told, so that a host that knows it holds the last references.
-            drop((config, thread_runtime));
-            thread_shared.end(result);
-            thread_shared.wake.call();
+            // It lets go of runtime and sources before the end is told, so that a host that knows it holds the last references.
+            let result = panic::catch(|| job::run(build(thread_runtime, config, thread_shared.progress.clone())));
+            thread_shared.finish(result);
         })?;
-        Ok(Self { shared })
+        Ok(Self { shared, host_driven: None })
     }
 
     /// Waits for the end and hands the model to `take`, once; where `take` fails, the model stays for the next call.
@@ -77,8 +86,11 @@ impl Load {
         let mut outcome = self.shared.outcome.lock();
         while matches!(*outcome, Outcome::Loading) {
             match deadline {
-                Some(at) if self.shared.ended.wait_until(&mut outcome, at).timed_out() => break,
-                Some(_) => {}
+                Some(at) if Instant::now() >= at => break,
+                _ if let Some(runtime) = &self.host_driven => MutexGuard::unlocked(&mut outcome, || runtime.drive(wait)),
+                Some(at) => {
+                    self.shared.ended.wait_until(&mut outcome, at);
+                }
                 None => self.shared.ended.wait(&mut outcome),
             }
         }
@@ -103,6 +115,9 @@ impl Load {
     /// Ends it as soon as the read in flight is done, unless it has ended already. Any thread; does not wait.
     pub fn cancel(&self) {
         self.shared.progress.cancel();
+        if let Some(runtime) = &self.host_driven {
+            runtime.loads().end_cancelled();
+        }
     }
 }
 
@@ -124,6 +139,12 @@ impl Shared {
         };
         self.ended.notify_all();
     }
+
+    /// Tells the end to whoever waits, and to the hook.
+    fn finish(&self, result: Result<Arc<Model>>) {
+        self.end(result);
+        self.wake.call();
+    }
 }
 
 fn discard(model: Arc<Model>, progress: &Progress) -> Result<Arc<Model>> {
@@ -140,13 +161,14 @@ impl Model {
     /// `Shutdown`, `Cancelled` by a shutdown meanwhile.
     pub fn load(runtime: &Arc<Runtime>, config: &LoadConfig) -> Result<Arc<Self>> {
         let progress = Arc::new(Progress::default());
-        runtime.loads().run(progress.clone(), || build(runtime, config, &progress))?
+        let load = build(runtime.clone(), config.clone(), progress.clone());
+        runtime.loads().run(progress, || panic::catch(|| job::run(load)))?
     }
 }
 
-/// The whole load, on whatever thread. A panic in it is an error of it.
-fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Model>> {
-    let result = panic::catch(|| Model::build(runtime, config, progress));
+/// The whole load, on whatever thread.
+async fn build(runtime: Arc<Runtime>, config: LoadConfig, progress: Arc<Progress>) -> Result<Arc<Model>> {
+    let result = Model::build(&runtime, &config, &progress).await;
     if let Err(e) = &result {
         let level = if e.kind() == ErrorKind::Cancelled { LogLevel::Info } else { LogLevel::Error };
         runtime.log().line(level, || format!("model: {e}"));

@@ -1,11 +1,14 @@
 //! The loads of one runtime that run now, so that a shutdown can cancel them and wait for their threads.
 
+use super::queue::{Queue, Queued};
+use crate::engine::model::Model;
 use crate::error::Result;
 use crate::fail;
+use crate::sys::job::Job;
 use crate::sys::pool::PoolConfig;
 use crate::sys::progress::Progress;
 use crate::sys::thread::Thread;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,11 +43,13 @@ pub(in crate::engine) struct Loads {
     state: Mutex<State>,
     left: Condvar,
     config: PoolConfig,
+    /// Where the host drives.
+    queue: Queue,
 }
 
 impl Loads {
     pub(in crate::engine) fn new(config: PoolConfig) -> Self {
-        Self { state: Mutex::default(), left: Condvar::new(), config }
+        Self { state: Mutex::default(), left: Condvar::new(), config, queue: Queue::default() }
     }
 
     /// Runs `body` here.
@@ -78,11 +83,42 @@ impl Loads {
         Ok(())
     }
 
+    /// Has `job` advanced by [`Self::slice`]; `end` is called with what became of it.
+    ///
+    /// # Errors
+    /// `Shutdown`.
+    pub(in crate::engine) fn enqueue(
+        self: &Arc<Self>,
+        progress: Arc<Progress>,
+        job: Job<Result<Arc<Model>>>,
+        end: impl FnOnce(Result<Arc<Model>>) + Send + 'static,
+    ) -> Result<()> {
+        let id = self.enter(progress.clone())?;
+        let loads = self.clone();
+        let end = Box::new(move |result| {
+            let _leave = Leave { loads: &loads, id };
+            end(result);
+        });
+        self.queue.push(Queued { job, progress, end });
+        Ok(())
+    }
+
+    /// Runs a slice of a load in the queue; false if there is none.
+    pub(in crate::engine) fn slice(&self) -> bool {
+        self.queue.slice()
+    }
+
+    /// Ends the loads in the queue that were cancelled.
+    pub(in crate::engine) fn end_cancelled(&self) {
+        self.queue.end_cancelled();
+    }
+
     /// Cancels all and waits for them until `deadline` (`None` = for ever), but not for the thread it is called on. False if one still runs.
     pub(in crate::engine) fn stop(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.state.lock();
         state.stopped = true;
         state.running.iter().for_each(|load| load.progress.cancel());
+        MutexGuard::unlocked(&mut state, || self.queue.end_cancelled());
         while state.others_run() {
             match deadline {
                 Some(at) if self.left.wait_until(&mut state, at).timed_out() => return !state.others_run(),

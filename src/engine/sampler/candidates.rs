@@ -5,13 +5,17 @@ use std::cmp::Ordering;
 
 /// The largest finite logit; the lowest id among equals.
 pub(super) fn argmax(logits: &[f32]) -> Option<Token> {
-    let mut best: Option<(f32, usize)> = None;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit.is_finite() && best.is_none_or(|(max, _)| logit > max) {
-            best = Some((logit, id));
-        }
+    /// Maxima side by side, so that a compiler makes vectors of them: a vocabulary is read once per token and sequence.
+    const LANES: usize = 16;
+    let finite = |logit: f32| if logit.is_finite() { logit } else { f32::NEG_INFINITY };
+    let (rows, rest) = logits.as_chunks::<LANES>();
+    let mut maxima = [f32::NEG_INFINITY; LANES];
+    for row in rows {
+        maxima = std::array::from_fn(|lane| maxima[lane].max(finite(row[lane])));
     }
-    best.map(|(_, id)| id as Token)
+    let max = rest.iter().map(|logit| finite(*logit)).chain(maxima).fold(f32::NEG_INFINITY, f32::max);
+    let id = logits.iter().position(|logit| *logit == max)?;
+    max.is_finite().then_some(id as Token)
 }
 
 /// Most likely first; the lowest id first among equals, so that the order is total.

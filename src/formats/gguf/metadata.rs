@@ -36,6 +36,14 @@ impl Named for Entry {
 }
 
 impl Metadata {
+    /// No entries.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn empty() -> Result<Self> {
+        Ok(Self { entries: NameTable::new(Vec::new())? })
+    }
+
     /// Reads `n` entries.
     ///
     /// # Errors

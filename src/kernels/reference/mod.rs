@@ -2,12 +2,14 @@
 
 mod attention;
 mod dequantize;
+mod kv;
 mod matmul;
 mod pointwise;
 mod quantize;
 pub(crate) mod unpack;
 
 pub(in crate::kernels) use dequantize::bf16_to_f32;
+pub use kv::turn_keys;
 pub(in crate::kernels) use unpack::{Plain32, Plain256};
 
 use super::activation::row_bytes;
@@ -56,11 +58,23 @@ impl Kernels for Reference {
         pointwise::rope(style, head, cos, sin);
     }
 
-    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]) {
-        pointwise::store_kv(kind, x, out);
+    fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize) {
+        kv::store_key(kind, key, keys, token);
     }
 
-    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+    fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize) {
+        kv::store_value(kind, value, values, token);
+    }
+
+    fn attend(
+        &self,
+        params: &AttendParams,
+        q: &[f32],
+        tile: KvTile<'_>,
+        _: Option<KvTile<'_>>,
+        visible: &[(u32, u32)],
+        state: &mut SoftmaxState<'_>,
+    ) {
         attention::attend(params, q, tile, visible, state);
     }
 }

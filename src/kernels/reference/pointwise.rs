@@ -1,7 +1,6 @@
 //! Norm, gates, rotation and addition, in the formulas of their papers and `f64` where a function or a sum is involved.
 
-use crate::kernels::contract::{GateFn, KvType, RopeStyle};
-use half::f16;
+use crate::kernels::contract::{GateFn, RopeStyle};
 
 /// RMS norm (Zhang and Sennrich 2019): `out = x / sqrt(mean(x^2) + eps) * weight`
 pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
@@ -45,14 +44,5 @@ pub(crate) fn rope(style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32])
             RopeStyle::Halves => (i, i + n_pairs),
         };
         (head[a], head[b]) = (head[a] * cos[i] - head[b] * sin[i], head[b] * cos[i] + head[a] * sin[i]);
-    }
-}
-
-/// Stores `x` as `kind`, rounded half to even.
-pub(crate) fn store_kv(kind: KvType, x: &[f32], out: &mut [u8]) {
-    assert_eq!(Some(out.len()), x.len().checked_mul(kind.bytes()), "bytes of {} elements of the cache", x.len());
-    match kind {
-        KvType::F32 => out.as_chunks_mut().0.iter_mut().zip(x).for_each(|(out, x)| *out = x.to_ne_bytes()),
-        KvType::F16 => out.as_chunks_mut().0.iter_mut().zip(x).for_each(|(out, x)| *out = f16::from_f32(*x).to_ne_bytes()),
     }
 }

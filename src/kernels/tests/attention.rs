@@ -1,10 +1,7 @@
 //! Attention: folded tiles against a naive softmax in f64; what a query may not see is never read; queries do not feel each other.
 
 use super::{Random, bits, sets};
-use crate::kernels::{AttendParams, Kernels, KvTile, KvType, SoftmaxState};
-
-/// Tokens per tile of these tests, as in the cache.
-const TILE: usize = 32;
+use crate::kernels::{AttendParams, KV_GROUP, Kernels, KvTile, KvType, SoftmaxState, TILE_TOKENS};
 
 /// Keys and values of a sequence, and queries that each see a range of it.
 struct Case {
@@ -22,11 +19,15 @@ struct Case {
 
 impl Case {
     fn random(random: &mut Random, head_dim: usize, n_tokens: usize, visible: Vec<(usize, usize)>) -> Self {
-        let kind = [KvType::F32, KvType::F16][random.below(2)];
+        let kinds = [KvType::F32, KvType::F16, KvType::Q8_0];
+        let kind = kinds[random.below(if head_dim.is_multiple_of(KV_GROUP) { 3 } else { 2 })];
         let softcap = [None, Some(5.0)][random.below(2)];
         let scale = 4.0 / (head_dim as f32).sqrt();
-        // Values that an f16 holds exactly, so that both kinds have one truth.
-        let rounded = |x: Vec<f32>| x.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect();
+        // Values that the cache holds exactly, so that all kinds have one truth.
+        let rounded = |x: Vec<f32>| match kind {
+            KvType::Q8_0 => x.chunks(KV_GROUP).flat_map(as_q8_0).collect(),
+            _ => x.into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect(),
+        };
         Self {
             params: AttendParams { head_dim, scale, softcap },
             kind,
@@ -42,13 +43,14 @@ impl Case {
         let (n, n_rows) = (self.params.head_dim, rows.len());
         let mut state = (vec![0.0; n_rows * n], vec![f32::NEG_INFINITY; n_rows], vec![0.0; n_rows]);
         let q = &self.q[rows.start * n..rows.end * n];
-        for (t, (keys, values)) in self.keys.chunks(TILE * n).zip(self.values.chunks(TILE * n)).enumerate() {
-            let in_tile = |p: usize| p.clamp(t * TILE, t * TILE + keys.len() / n) as u32 - (t * TILE) as u32;
+        let chunk = TILE_TOKENS * n;
+        for (t, (keys, values)) in self.keys.chunks(chunk).zip(self.values.chunks(chunk)).enumerate() {
+            let in_tile = |p: usize| p.saturating_sub(t * TILE_TOKENS).min(keys.len() / n) as u32;
             let visible: Vec<_> = self.visible[rows.clone()].iter().map(|v| (in_tile(v.0), in_tile(v.1))).collect();
-            let (keys, values) = (stored(set, self.kind, keys), stored(set, self.kind, values));
+            let (keys, values) = stored(set, self.kind, n, keys, values);
             let tile = KvTile { keys: &keys, values: &values, kind: self.kind };
             let mut state = SoftmaxState { acc: &mut state.0, max: &mut state.1, sum: &mut state.2 };
-            set.attend(&self.params, q, tile, &visible, &mut state);
+            set.attend(&self.params, q, tile, Some(tile), &visible, &mut state);
         }
         state
     }
@@ -87,10 +89,22 @@ impl Case {
     }
 }
 
-fn stored(set: &dyn Kernels, kind: KvType, x: &[f32]) -> Vec<u8> {
-    let mut bytes = vec![0; x.len() * kind.bytes()];
-    set.store_kv(kind, x, &mut bytes);
-    bytes
+/// A group of elements as Q8_0 holds it.
+fn as_q8_0(group: &[f32]) -> Vec<f32> {
+    let largest = group.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    let scale = half::f16::from_f32(largest / 127.0).to_f32();
+    group.iter().map(|x| (x / scale).round_ties_even().clamp(-127.0, 127.0) * scale).collect()
+}
+
+/// A tile with these keys and values, `(tokens, head_dim)`; NaN where it has none.
+fn stored(set: &dyn Kernels, kind: KvType, head_dim: usize, keys: &[f32], values: &[f32]) -> (Vec<u8>, Vec<u8>) {
+    let empty = vec![0xff; TILE_TOKENS * kind.row_bytes(head_dim).unwrap()];
+    let (mut key_bytes, mut value_bytes) = (empty.clone(), empty);
+    for (token, (key, value)) in keys.chunks(head_dim).zip(values.chunks(head_dim)).enumerate() {
+        set.store_key(kind, key, &mut key_bytes, token);
+        set.store_value(kind, value, &mut value_bytes, token);
+    }
+    (key_bytes, value_bytes)
 }
 
 /// Causal prefill of `n_tokens`: query `i` sees what is before it, in a window if there is one.
@@ -165,28 +179,12 @@ fn what_is_masked_is_not_read_into_the_result() {
     }
 }
 
-/// One tile of any length is what its tiles of 32 are.
-#[test]
-fn a_long_tile_agrees_with_the_definition() {
-    let mut random = Random(6);
-    let case = Case::random(&mut random, 16, 90, vec![(7, 88)]);
-    for set in sets() {
-        let (keys, values) = (stored(set, case.kind, &case.keys), stored(set, case.kind, &case.values));
-        let (mut acc, mut max, mut sum) = ([0.0; 16], [f32::NEG_INFINITY], [0.0]);
-        let tile = KvTile { keys: &keys, values: &values, kind: case.kind };
-        set.attend(&case.params, &case.q, tile, &[(7, 88)], &mut SoftmaxState { max: &mut max, sum: &mut sum, acc: &mut acc });
-        for (out, expected) in acc.iter().zip(case.naive(0)) {
-            assert!((f64::from(out / sum[0]) - expected).abs() < 3e-6, "{}", set.name());
-        }
-    }
-}
-
 #[test]
 #[should_panic(expected = "tokens outside")]
 fn tokens_outside_the_tile_are_refused() {
-    let tile = KvTile { keys: &[0; 32], values: &[0; 32], kind: KvType::F16 };
+    let tile = KvTile { keys: &[0; 512], values: &[0; 512], kind: KvType::F16 };
     let params = AttendParams { head_dim: 8, scale: 1.0, softcap: None };
     let (mut acc, mut max, mut sum) = ([0.0; 8], [0.0], [0.0]);
     let mut state = SoftmaxState { max: &mut max, sum: &mut sum, acc: &mut acc };
-    super::select(None).unwrap().attend(&params, &[0.0; 8], tile, &[(0, 3)], &mut state);
+    super::select(None).unwrap().attend(&params, &[0.0; 8], tile, None, &[(0, 33)], &mut state);
 }

@@ -2,7 +2,7 @@
 
 use super::{Random, bits, sets};
 use crate::dtype::DType;
-use crate::kernels::{GateFn, Kernels, KvType, Reference, RopeStyle, WeightRows};
+use crate::kernels::{GateFn, Kernels, KvType, Reference, RopeStyle, TILE_TOKENS, WeightRows};
 
 /// Every tail of every vector width, and something long.
 fn lengths() -> impl Iterator<Item = usize> {
@@ -118,18 +118,20 @@ fn add_gives_the_bits_of_the_reference() {
 }
 
 #[test]
-fn store_kv_rounds_as_the_reference() {
+fn keys_and_values_are_stored_as_the_reference_stores_them() {
     let mut random = Random(5);
-    for kind in [KvType::F32, KvType::F16] {
-        for n in lengths() {
+    for kind in [KvType::F32, KvType::F16, KvType::Q8_0] {
+        for n in lengths().filter(|n| kind.row_bytes(*n).is_some()) {
             let mut x: Vec<f32> = (0..n).map(|_| random.float() * [1e-7, 1.0, 1e5][random.below(3)]).collect();
             x[n - 1] = [f32::INFINITY, 65520.0, -65519.0, 6e-8, 0.000_060_9, -0.0][n % 6];
-            let (mut out, mut expected) = (vec![0; n * kind.bytes()], vec![0; n * kind.bytes()]);
-            Reference.store_kv(kind, &x, &mut expected);
-            for set in sets() {
-                set.store_kv(kind, &x, &mut out);
-                assert_eq!(out, expected, "{} {kind:?} {n}", set.name());
-            }
+            let (token, zeros) = (random.below(TILE_TOKENS), vec![0; TILE_TOKENS * kind.row_bytes(n).unwrap()]);
+            let store = |set: &dyn Kernels| {
+                let (mut keys, mut values) = (zeros.clone(), zeros.clone());
+                set.store_key(kind, &x, &mut keys, token);
+                set.store_value(kind, &x, &mut values, token);
+                (keys, values)
+            };
+            sets().for_each(|set| assert_eq!(store(set), store(&Reference), "{} {kind:?} {n}", set.name()));
         }
     }
 }

@@ -2,17 +2,19 @@
 
 use crate::formats::names::Quoted;
 use crate::text::Token;
+use crate::text::limits::MAX_TOKENS;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// The file.
 #[derive(Deserialize)]
 pub(super) struct Document<'a> {
     #[serde(borrow, default)]
-    pub(super) added_tokens: Vec<AddedToken<'a>>,
+    pub(super) added_tokens: List<AddedToken<'a>>,
     #[serde(borrow)]
     pub(super) normalizer: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -53,10 +55,67 @@ pub(super) struct Model<'a> {
     pub(super) fuse_unk: Option<bool>,
     pub(super) byte_fallback: Option<bool>,
     pub(super) ignore_merges: Option<bool>,
+    pub(super) max_input_chars_per_word: Option<usize>,
+    pub(super) unk_id: Option<Token>,
     #[serde(borrow)]
     pub(super) vocab: VocabularyMap<'a>,
     #[serde(borrow)]
-    pub(super) merges: Option<Vec<Pair<'a>>>,
+    pub(super) merges: Option<List<Pair<'a>>>,
+}
+
+impl Model<'_> {
+    /// The type of the model; files of 2019 do not say that it is BPE.
+    pub(super) fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or("BPE")
+    }
+
+    /// True if its type is `kind`.
+    pub(super) fn is(&self, kind: &str) -> bool {
+        self.kind() == kind
+    }
+}
+
+/// A list of at most [`MAX_TOKENS`] items, for which memory is asked and not taken: added tokens are tokens, and a merge makes one.
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    push(&mut list, item)?;
+                }
+                Ok(list)
+            }
+        }
+
+        deserializer.deserialize_seq(ListVisitor(PhantomData)).map(List)
+    }
+}
+
+/// Appends to a list of at most [`MAX_TOKENS`] items.
+fn push<T, E: Error>(list: &mut Vec<T>, item: T) -> Result<(), E> {
+    if list.len() == MAX_TOKENS {
+        return Err(E::custom(format_args!("a list of more than {MAX_TOKENS} items")));
+    }
+    list.try_reserve(1).map_err(|_| E::custom("out of memory"))?;
+    list.push(item);
+    Ok(())
 }
 
 /// A string that borrows from the file unless it is written with escapes.
@@ -89,10 +148,10 @@ impl<'de> Visitor<'de> for TextVisitor {
 
 /// The `vocab` of a model.
 pub(super) enum VocabularyMap<'a> {
-    /// Of BPE.
+    /// Of BPE and WordPiece.
     Ids(Vec<(Text<'a>, Token)>),
-    /// Of another model, which is not read.
-    Other,
+    /// Of Unigram: in the order of their ids, with their log probabilities.
+    Scores(Vec<(Text<'a>, f64)>),
 }
 
 impl VocabularyMap<'_> {
@@ -100,7 +159,7 @@ impl VocabularyMap<'_> {
     pub(super) fn id(&self, text: &str) -> Option<Token> {
         match self {
             Self::Ids(ids) => ids.iter().find(|(known, _)| known.0 == text).map(|(_, id)| *id),
-            Self::Other => None,
+            Self::Scores(scores) => scores.iter().position(|(known, _)| known.0 == text).and_then(|at| Token::try_from(at).ok()),
         }
     }
 }
@@ -113,20 +172,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for VocabularyMap<'a> {
             type Value = VocabularyMap<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of tokens to ids")
+                f.write_str("a map of tokens to ids, or a list of tokens with their scores")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut ids = Vec::new();
                 while let Some(entry) = map.next_entry()? {
-                    ids.push(entry);
+                    push(&mut ids, entry)?;
                 }
                 Ok(VocabularyMap::Ids(ids))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(VocabularyMap::Other)
+                let mut scores = Vec::new();
+                while let Some(entry) = items.next_element()? {
+                    push(&mut scores, entry)?;
+                }
+                Ok(VocabularyMap::Scores(scores))
             }
         }
 

@@ -2,20 +2,21 @@
 //!
 //! Each is recognised in the forms in which it was published for the families we run; all else is refused by quoting it.
 
+use super::base64;
 use super::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::text::limits::MAX_JSON_PART_BYTES;
-use crate::text::pretokenizer::{GPT2, Step, digits, from_pattern};
+use crate::text::pretokenizer::{GPT2, PUNCTUATION, Step, digits, from_pattern};
 use crate::text::vocabulary::SPACE_MARK;
-use crate::text::{Alphabet, PreTokenizer, SpacePrefix, Token};
+use crate::text::{Alphabet, BertRules, Normalization, PreTokenizer, SpacePrefix, Token};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// What the parts ask for.
 pub(super) struct Pipeline {
     pub(super) alphabet: Alphabet,
-    pub(super) nfc: bool,
+    pub(super) normalizations: Vec<Normalization<'static>>,
     pub(super) space_prefix: SpacePrefix,
     pub(super) strip_first_space: bool,
     pub(super) pre_tokenizer: PreTokenizer,
@@ -28,7 +29,9 @@ pub(super) struct Pipeline {
 struct Seen {
     bytes: bool,
     space_marks: bool,
-    nfc: bool,
+    normalizations: Vec<Normalization<'static>>,
+    /// BERT's words.
+    words: bool,
     space_prefix: Option<SpacePrefix>,
     strip_first_space: bool,
     steps: Vec<Step>,
@@ -53,16 +56,18 @@ impl Pipeline {
 
 impl Seen {
     fn finish(self) -> Result<Pipeline> {
-        let alphabet = match (self.bytes, self.space_marks) {
-            (true, false) => Alphabet::Bytes,
-            (false, true) => Alphabet::Characters,
-            _ => fail!(Unsupported, "expected either ByteLevel or U+2581 for spaces"),
+        let is_bert = |part: &Normalization<'_>| matches!(part, Normalization::Bert(_));
+        let alphabet = match (self.bytes, self.space_marks, self.words, self.normalizations.iter().any(is_bert)) {
+            (true, false, false, false) => Alphabet::Bytes,
+            (false, true, false, false) => Alphabet::Characters,
+            (false, false, true, true) if self.normalizations.len() == 1 && self.steps == [Step::BeforeSpace] => Alphabet::Words,
+            _ => fail!(Unsupported, "expected either ByteLevel, or U+2581 for spaces, or BertNormalizer with BertPreTokenizer"),
         };
         Ok(Pipeline {
             alphabet,
-            nfc: self.nfc,
+            normalizations: self.normalizations,
             space_prefix: self.space_prefix.unwrap_or(SpacePrefix::Never),
-            strip_first_space: self.strip_first_space,
+            strip_first_space: self.strip_first_space || self.words,
             pre_tokenizer: PreTokenizer { steps: self.steps },
             prefix: self.prefix,
             suffix: self.suffix,
@@ -71,7 +76,16 @@ impl Seen {
 
     fn normalizer(&mut self, part: &Value) -> Result<()> {
         match kind(part) {
-            "NFC" => self.nfc = true,
+            "NFC" => self.normalizations.push(Normalization::Nfc),
+            "BertNormalizer" => self.normalizations.push(Normalization::Bert(bert_rules(part))),
+            "Precompiled" => match text(part, "precompiled_charsmap").and_then(base64::decode) {
+                Some(charsmap) => self.normalizations.push(Normalization::Charsmap(charsmap.into())),
+                None => fail!(Format, "the precompiled_charsmap is not Base64"),
+            },
+            "Strip" => self
+                .normalizations
+                .push(Normalization::Strip { start: flag(part, "strip_left", true), end: flag(part, "strip_right", true) }),
+            "Replace" if merges_spaces(part) => self.normalizations.push(Normalization::MergeSpaces),
             "Prepend" if text(part, "prepend") == Some(SPACE_MARK) => self.set_prefix(SpacePrefix::EveryStretch, part)?,
             "Replace" if replaces(part, " ", SPACE_MARK) => self.space_marks = true,
             _ => return unknown(part),
@@ -82,8 +96,15 @@ impl Seen {
     fn pre_tokenizer(&mut self, part: &Value) -> Result<()> {
         match kind(part) {
             "ByteLevel" => self.byte_level(part)?,
+            "BertPreTokenizer" => {
+                self.words = true;
+                self.steps.push(Step::BeforeSpace);
+            }
+            "WhitespaceSplit" => self.normalizations.push(Normalization::OneSpacePerWord),
             "Metaspace" if matches!(text(part, "replacement"), None | Some(SPACE_MARK)) => self.metaspace(part)?,
-            "Digits" => self.steps.push(digits(flag(part, "individual_digits", false))),
+            // After ByteLevel, numbers are ASCII digits and six bytes that are parts of characters: merges learnt so do not cross those.
+            "Digits" => self.steps.push(digits(flag(part, "individual_digits", false), self.bytes)),
+            "Punctuation" if text(part, "behavior") == Some("Contiguous") => self.steps.push(PUNCTUATION),
             // Gemma's: after its normalizer there are no spaces left to split at.
             "Split" if self.space_marks && part.pointer("/pattern/String").and_then(Value::as_str) == Some(" ") => {}
             "Split" if isolates(part) => match part.pointer("/pattern/Regex").and_then(Value::as_str) {
@@ -118,6 +139,9 @@ impl Seen {
             Some("first") => SpacePrefix::TextStart,
             Some(_) => return unknown(part),
         };
+        if matches!(self.normalizations.last(), Some(Normalization::OneSpacePerWord)) && scheme != SpacePrefix::EveryStretchWithout {
+            return unknown(part); // words of which only the first has a mark
+        }
         if flag(part, "split", true) {
             self.steps.push(Step::BeforeSpace);
         }
@@ -135,8 +159,18 @@ impl Seen {
         match kind(part) {
             "ByteLevel" => Ok(()), // offsets only
             "TemplateProcessing" => self.template(part),
+            "BertProcessing" | "RobertaProcessing" => self.pair(part),
             _ => unknown(part),
         }
+    }
+
+    /// `cls` and `sep` are `[text, id]`: they go around the text.
+    fn pair(&mut self, part: &Value) -> Result<()> {
+        let id = |key: &str| part.get(key)?.get(1)?.as_u64().and_then(|id| Token::try_from(id).ok());
+        let (Some(cls), Some(sep)) = (id("cls"), id("sep")) else { return unknown(part) };
+        self.prefix.push(cls);
+        self.suffix.push(sep);
+        Ok(())
     }
 
     /// `single` is a list of special tokens around one `Sequence`, the text.
@@ -160,7 +194,7 @@ impl Seen {
 
     fn decoder(&mut self, part: &Value) -> Result<()> {
         match kind(part) {
-            "ByteLevel" | "ByteFallback" | "Fuse" => {}
+            "ByteLevel" | "ByteFallback" | "Fuse" | "WordPiece" => {}
             "Replace" if replaces(part, SPACE_MARK, " ") => {}
             "Strip" if text(part, "content") == Some(" ") => self.strip_first_space |= part.get("start") == Some(&1.into()),
             "Metaspace" => {
@@ -204,6 +238,21 @@ fn flag(part: &Value, key: &str, default: bool) -> bool {
 
 fn replaces(part: &Value, from: &str, to: &str) -> bool {
     part.pointer("/pattern/String").and_then(Value::as_str) == Some(from) && text(part, "content") == Some(to)
+}
+
+/// ` {2,}` becomes a space, or what stands for one.
+fn merges_spaces(part: &Value) -> bool {
+    part.pointer("/pattern/Regex").and_then(Value::as_str) == Some(" {2,}") && matches!(text(part, "content"), Some(" " | SPACE_MARK))
+}
+
+fn bert_rules(part: &Value) -> BertRules {
+    let lowercase = flag(part, "lowercase", true);
+    BertRules {
+        clean: flag(part, "clean_text", true),
+        isolate_chinese: flag(part, "handle_chinese_chars", true),
+        strip_accents: flag(part, "strip_accents", lowercase),
+        lowercase,
+    }
 }
 
 /// True if a `Split` keeps what it finds and what lies between. The known patterns leave nothing between.

@@ -1,6 +1,7 @@
 //! Small files in the published forms, and broken ones. The published files themselves are in `tests/tokenizer_vectors.rs`.
 
 use super::*;
+use crate::text::limits::MAX_TOKENS;
 use crate::text::{DecodeOptions, EncodeOptions};
 use serde_json::{Value, json};
 
@@ -119,7 +120,8 @@ fn added_tokens_take_white_space_if_the_file_says_so() {
 fn broken_files_are_refused() {
     use ErrorKind::{Format, Unsupported};
     let cases: Vec<(&str, Value, ErrorKind, &str)> = vec![
-        ("/model/type", json!("WordPiece"), Unsupported, "WordPiece"),
+        ("/model/type", json!("WordLevel"), Unsupported, "WordLevel"),
+        ("/model/type", json!("Unigram"), Format, "not a list"),
         ("/model/type", json!(7), Format, "invalid type"),
         ("/model/vocab", json!([["a", 0.5]]), Format, "not a map"),
         ("/model/vocab", json!({ "a": -1 }), Format, "-1"),
@@ -135,7 +137,9 @@ fn broken_files_are_refused() {
         ("/model/dropout", json!(0.1), Unsupported, "dropout 0.1"),
         ("/model/continuing_subword_prefix", json!("##"), Unsupported, "##"),
         ("/model/unk_token", json!("<none>"), Format, "<none>"),
-        ("/normalizer", json!({ "type": "Precompiled" }), Unsupported, "Precompiled"),
+        ("/normalizer", json!({ "type": "Precompiled" }), Format, "Base64"),
+        ("/normalizer/normalizers/0", json!({ "type": "Precompiled", "precompiled_charsmap": "AAAA" }), Format, "has 3 bytes"),
+        ("/normalizer", json!({ "type": "Lowercase" }), Unsupported, "Lowercase"),
         (
             "/pre_tokenizer",
             json!({ "type": "Split", "pattern": { "Regex": "(a+)+$" }, "behavior": "Isolated", "invert": false }),
@@ -207,4 +211,12 @@ fn damaged_files_do_no_harm() {
             try_all(&damaged);
         }
     }
+}
+
+#[test]
+fn lists_longer_than_any_vocabulary_are_refused_while_they_are_read() {
+    let long = format!("[{}]", vec!["\"a b\""; MAX_TOKENS + 1].join(","));
+    let json = gpt2().to_string().replace(r#"["a b","Ġ ab"]"#, &long);
+    let error = Tokenizer::from_json(json.as_bytes(), None).err().unwrap();
+    assert!(error.kind() == ErrorKind::Format && error.message().contains("more than 524288 items"), "{error}");
 }

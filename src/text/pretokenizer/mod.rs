@@ -7,7 +7,7 @@ mod runs;
 mod table;
 mod words;
 
-pub(super) use table::{Named, digits, from_name, from_pattern};
+pub(super) use table::{Named, PUNCTUATION, digits, from_name, from_pattern};
 pub(super) use words::GPT2;
 
 use crate::error::Result;
@@ -22,6 +22,8 @@ pub(super) enum Step {
     Words(WordRules),
     /// Runs of one kind of character; what lies between them stays whole.
     Runs(Runs),
+    /// Before each group of three digits, counted from the end of their run: `(?=(\d{3})+(?!\d))`.
+    ByThousands,
     /// Before each run of spaces: no token of the vocabulary reaches across such a border, so cutting there changes nothing.
     BeforeSpaces,
     /// Before each space.
@@ -42,8 +44,11 @@ impl PreTokenizer {
 }
 
 /// One level of recursion per step, of which there are fewer than ten.
-fn split(steps: &[Step], classes: &Classes, text: &str, each: &mut impl FnMut(&str) -> Result<()>) -> Result<()> {
+fn split(steps: &[Step], classes: &Classes, text: &str, each: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     let Some((step, later)) = steps.split_first() else { return each(text) };
+    if *step == Step::ByThousands {
+        return by_thousands(classes, text, &mut |piece| split(later, classes, piece, each));
+    }
     let mut rest = text;
     while !rest.is_empty() {
         // A step that took nothing, or half a character, would be a bug here; taking all keeps it from looping for ever.
@@ -60,6 +65,7 @@ impl Step {
         match self {
             Self::Words(rules) => rules.next(classes, text),
             Self::Runs(runs) => runs.next(classes, text),
+            Self::ByThousands => text.len(), // `split` does it
             Self::BeforeSpaces => {
                 let spaces = text.len() - text.trim_start_matches(' ').len();
                 text[spaces..].find(' ').map_or(text.len(), |n| spaces + n)
@@ -67,6 +73,24 @@ impl Step {
             Self::BeforeSpace => text.char_indices().skip(1).find(|&(_, c)| c == ' ').map_or(text.len(), |(at, _)| at),
         }
     }
+}
+
+/// [`Step::ByThousands`], in one pass: the length of a run of digits decides where its first group ends.
+fn by_thousands(classes: &Classes, text: &str, each: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+    let (mut rest, mut at) = (text, 0); // all before `at` belongs to the piece that `rest` begins with
+    while let Some(start) = rest[at..].find(|c| classes.is_decimal(c)).map(|found| at + found) {
+        let digits = rest[start..].chars().take_while(|&c| classes.is_decimal(c));
+        let (mut n, mut end) = (digits.clone().count(), start);
+        for c in digits {
+            if n.is_multiple_of(3) && end > 0 {
+                each(&rest[..end])?;
+                (rest, end) = (&rest[end..], 0);
+            }
+            (n, end) = (n - 1, end + c.len_utf8());
+        }
+        at = end;
+    }
+    if rest.is_empty() { Ok(()) } else { each(rest) }
 }
 
 #[cfg(test)]
@@ -88,6 +112,12 @@ mod tests {
         assert_eq!(pieces(vec![Step::BeforeSpaces], "  a b  ç "), ["  a", " b", "  ç", " "]);
         assert_eq!(pieces(vec![Step::BeforeSpace], "  a é b"), [" ", " a", " é", " b"]);
         assert_eq!(pieces(vec![Step::BeforeSpace], "é"), ["é"]);
+    }
+
+    #[test]
+    fn digits_are_grouped_from_the_end() {
+        assert_eq!(pieces(vec![Step::ByThousands], "a1234567b12c123x"), ["a1", "234", "567b12c", "123x"]);
+        assert_eq!(pieces(vec![Step::ByThousands], "123456"), ["123", "456"]);
     }
 
     #[test]

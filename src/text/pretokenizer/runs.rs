@@ -2,14 +2,14 @@
 //!
 //! They come before or after the word rules in pre-tokenizers that are published as a sequence.
 
-use crate::text::unicode::{ClassSet, Classes, LOWERCASE, NUMBER, PUNCTUATION, UPPERCASE};
+use crate::text::unicode::{ClassSet, Classes, LETTER, LOWERCASE, NUMBER, PUNCTUATION, UPPERCASE};
 
 /// A run of characters of one kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Runs {
     pub(super) kind: CharKind,
-    /// One white space character before the run belongs to it: `\s?`.
-    pub(super) space_before: bool,
+    /// One character before the run may belong to it.
+    pub(super) before: Before,
     /// A longer run is cut after so many characters, `usize::MAX` for never.
     pub(super) at_most: usize,
     /// Fewer characters than this are no run.
@@ -18,35 +18,63 @@ pub(crate) struct Runs {
     pub(super) at_end: bool,
 }
 
+/// What may stand before a run and belong to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Before {
+    Nothing,
+    /// ` ?`
+    Space,
+    /// `\s?`
+    WhiteSpace,
+}
+
 /// The kinds of character that published patterns single out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CharKind {
     /// `\p{N}`
     Number,
+    /// `\p{L}`
+    Letter,
     /// `[0-9]`
     AsciiDigit,
+    /// `\n`
+    NewLine,
     /// `[\r\n]`
     LineEnd,
     /// `\s`
     WhiteSpace,
     /// ``[\p{P}$+<=>^~|`]``: Unicode's punctuation and ASCII's.
     Punctuation,
+    /// `[\p{P}$+<=>^~|]`: as `Punctuation` without the grave accent.
+    PunctuationButGrave,
+    /// `\p{P}`
+    UnicodePunctuation,
+    /// `[^(\s|.,!?…。，、।۔،)]`: as BLOOM wrote it; the parentheses and the bar are members.
+    BloomWord,
     /// Letters that have a case: `[\p{Lu}\p{Ll}\p{Lt}]`.
     CasedLetter,
     /// ``[!-/:-~！-／：-～‘-‟　-。]``: as DeepSeek wrote it; the range `:-~` includes ASCII letters.
     DeepSeekPunctuation,
     /// `[一-龥ࠀ-一가-퟿]`
     DeepSeekIdeograph,
+    /// What lies in these ranges, first and last.
+    OneOf(&'static [(char, char)]),
 }
 
 impl CharKind {
     fn contains(self, c: char, class: ClassSet) -> bool {
         match self {
             Self::Number => class & NUMBER != 0,
+            Self::Letter => class & LETTER != 0,
             Self::AsciiDigit => c.is_ascii_digit(),
+            Self::NewLine => c == '\n',
             Self::LineEnd => matches!(c, '\r' | '\n'),
             Self::WhiteSpace => c.is_whitespace(),
             Self::Punctuation => class & PUNCTUATION != 0 || c.is_ascii_punctuation(),
+            Self::PunctuationButGrave => class & PUNCTUATION != 0 || (c.is_ascii_punctuation() && c != '`'),
+            Self::UnicodePunctuation => class & PUNCTUATION != 0,
+            Self::BloomWord => !c.is_whitespace() && !"(|.,!?…。，、।۔،)".contains(c),
+            Self::OneOf(ranges) => ranges.iter().any(|&(first, last)| (first..=last).contains(&c)),
             Self::CasedLetter => class & (UPPERCASE | LOWERCASE) != 0,
             Self::DeepSeekPunctuation => {
                 matches!(c, '!'..='/' | ':'..='~' | '！'..='／' | '：'..='～' | '‘'..='‟' | '\u{3000}'..='。')
@@ -59,7 +87,7 @@ impl CharKind {
 impl Runs {
     /// Runs of `kind`, as long as they are.
     pub(crate) const fn of(kind: CharKind) -> Self {
-        Self { kind, space_before: false, at_most: usize::MAX, at_least: 1, at_end: false }
+        Self { kind, before: Before::Nothing, at_most: usize::MAX, at_least: 1, at_end: false }
     }
 
     /// Bytes of the first piece of `text`, which is not empty: a run, or all before the first one.
@@ -80,7 +108,12 @@ impl Runs {
     /// Where the run at the start of `text` ends, if there is one.
     fn run(&self, classes: &Classes, text: &str) -> Option<usize> {
         let first = text.chars().next()?;
-        let space = if self.space_before && first.is_whitespace() { first.len_utf8() } else { 0 };
+        let belongs = match self.before {
+            Before::Nothing => false,
+            Before::Space => first == ' ',
+            Before::WhiteSpace => first.is_whitespace(),
+        };
+        let space = if belongs { first.len_utf8() } else { 0 };
         // The space is optional: it may itself be the first character of the run.
         self.run_after(space, classes, text).or_else(|| if space > 0 { self.run_after(0, classes, text) } else { None })
     }
@@ -116,9 +149,9 @@ mod tests {
 
     #[test]
     fn a_space_before_belongs_to_the_run() {
-        let letters = Runs { space_before: true, ..Runs::of(CharKind::CasedLetter) };
+        let letters = Runs { before: Before::WhiteSpace, ..Runs::of(CharKind::CasedLetter) };
         assert_eq!(isolate(letters, "é  b c中"), ["é", " ", " b", " c", "中"]);
-        let punctuation = Runs { space_before: true, ..Runs::of(CharKind::DeepSeekPunctuation) };
+        let punctuation = Runs { before: Before::WhiteSpace, ..Runs::of(CharKind::DeepSeekPunctuation) };
         assert_eq!(isolate(punctuation, "1\u{3000}1 。"), ["1", "\u{3000}", "1", " 。"]);
     }
 

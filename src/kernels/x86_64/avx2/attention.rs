@@ -1,42 +1,76 @@
-//! Attention over one tile of keys and values: scores of 32 tokens, their softmax, then the weighted values.
+//! Attention over one tile of keys and values: the scores of its tokens, their softmax, then the weighted values.
 //!
 //! Consecutive queries that see the same tokens (the heads of a GQA group, and all queries of a full tile) share each read of a key or a
-//! value. Nothing a query computes depends on which others it shares with: lanes and pieces sit at absolute positions of the tile.
+//! value. Nothing a query computes depends on which others it shares with: every lane is a token, or an element, of its own.
 
 #![expect(clippy::needless_range_loop, reason = "tiles of registers are indexed in step with each other")]
 
-use super::element::{Element, F16, F32, eights, widen_part};
+use super::element::{Element, F16, F32, Q8, eights, widen_part};
 use super::exp::{exp, tanh};
-use super::vector::{load, load_part, max, store, store_part, sum};
-use crate::kernels::contract::{AttendParams, KvTile, KvType, SoftmaxState};
-use crate::kernels::shape::AttendShape;
+use super::vector::{load, load_f16, load_part, max, prefetch, store, store_part, sum};
+use crate::kernels::block::{F16Bytes, blocks};
+use crate::kernels::contract::{AttendParams, KV_GROUP, KvTile, KvType, SoftmaxState, TILE_TOKENS};
+use crate::kernels::shape::{AttendShape, elements_and_scales};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// Queries that share the reads: eight accumulators with two vectors of values each, which hides the latency of the addition.
+/// Queries that share the reads: eight accumulators with two vectors of tokens or values each, which hides the latency of the addition.
 const QUERIES: usize = 4;
 
-/// Tokens whose scores are held at once. Pieces begin at multiples of it.
-const PIECE: usize = 32;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Vectors of scores of a tile.
+const EIGHTS: usize = TILE_TOKENS / 8;
 
 /// See [`Kernels::attend`](crate::kernels::Kernels::attend).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn attend(params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+pub(super) fn attend(
+    params: &AttendParams,
+    q: &[f32],
+    tile: KvTile<'_>,
+    next: Option<KvTile<'_>>,
+    visible: &[(u32, u32)],
+    state: &mut SoftmaxState<'_>,
+) {
     AttendShape::check(params, q, &tile, visible, state);
+    let (keys, key_scales) = elements_and_scales(tile.kind, params.head_dim, tile.keys);
+    let (values, value_scales) = elements_and_scales(tile.kind, params.head_dim, tile.values);
+    let next = next.unwrap_or(KvTile { keys: &[], values: &[], ..tile });
+    let tiles = Tiles { keys, key_scales, values, value_scales, next };
     match tile.kind {
-        KvType::F32 => runs::<F32>(params, q, &tile, visible, state),
-        KvType::F16 => runs::<F16>(params, q, &tile, visible, state),
+        KvType::Q8_0 => runs::<Q8>(params, q, tiles, visible, state),
+        KvType::F32 => runs::<F32>(params, q, tiles, visible, state),
+        KvType::F16 => runs::<F16>(params, q, tiles, visible, state),
     }
+}
+
+/// The tile that is read, and the one to ask memory for meanwhile (empty if there is none).
+#[derive(Clone, Copy)]
+struct Tiles<'a> {
+    /// `(head_dim, TILE_TOKENS)`
+    keys: &'a [u8],
+    /// `(head_dim / KV_GROUP, TILE_TOKENS)`, or empty
+    key_scales: &'a [F16Bytes],
+    /// `(TILE_TOKENS, head_dim)`
+    values: &'a [u8],
+    /// As those of the keys.
+    value_scales: &'a [F16Bytes],
+    next: KvTile<'a>,
 }
 
 /// Splits the queries into runs that see the same tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn runs<E: Element>(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+fn runs<E: Element>(params: &AttendParams, q: &[f32], mut tiles: Tiles<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
     let n = params.head_dim;
     let mut first = 0;
     while let Some(&(start, end)) = visible.get(first) {
         let len = visible[first..].iter().take(QUERIES).take_while(|v| **v == (start, end)).count();
         let rows = first..first + len;
+        first += len;
+        if start >= end {
+            continue;
+        }
         let mut run = Run {
             params,
             q: &q[rows.start * n..rows.end * n],
@@ -46,12 +80,12 @@ fn runs<E: Element>(params: &AttendParams, q: &[f32], tile: &KvTile<'_>, visible
         };
         let tokens = start as usize..end as usize;
         match len {
-            1 => run.pieces::<E, 1>(tile, tokens),
-            2 => run.pieces::<E, 2>(tile, tokens),
-            3 => run.pieces::<E, 3>(tile, tokens),
-            _ => run.pieces::<E, QUERIES>(tile, tokens),
+            1 => run.fold::<E, 1>(&tiles, tokens),
+            2 => run.fold::<E, 2>(&tiles, tokens),
+            3 => run.fold::<E, 3>(&tiles, tokens),
+            _ => run.fold::<E, QUERIES>(&tiles, tokens),
         }
-        first += len;
+        (tiles.next.keys, tiles.next.values) = (&[], &[]); // asked for once
     }
 }
 
@@ -68,94 +102,126 @@ struct Run<'a> {
     acc: &'a mut [f32],
 }
 
+/// For each of `R` queries the scores, later the weights, of a tile's tokens.
+type Scores<const R: usize> = [[[f32; 8]; EIGHTS]; R];
+
 impl Run<'_> {
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn pieces<E: Element, const R: usize>(&mut self, tile: &KvTile<'_>, tokens: Range<usize>) {
-        let row_bytes = self.params.head_dim * tile.kind.bytes();
-        let mut start = tokens.start;
-        while start < tokens.end {
-            let base = start - start % PIECE;
-            let end = tokens.end.min(base + PIECE);
-            let bytes = base * row_bytes..end * row_bytes;
-            let (keys, values) = (&tile.keys[bytes.clone()], &tile.values[bytes]);
-            let tokens = start - base..end - base;
-            let mut weights = self.scores::<E, R>(keys, tokens.clone());
-            let shrink = self.softmax::<R>(&mut weights);
-            self.add_values::<E, R>(&Values { bytes: values, row_bytes, tokens, weights: &weights, shrink });
-            start = end;
+    fn fold<E: Element, const R: usize>(&mut self, tiles: &Tiles<'_>, tokens: Range<usize>) {
+        let mut weights = self.scores::<E, R>(tiles);
+        for row in &mut weights {
+            let row = row.as_flattened_mut();
+            row[..tokens.start].fill(f32::NEG_INFINITY);
+            row[tokens.end..].fill(f32::NEG_INFINITY);
+        }
+        let shrink = self.softmax::<R>(&mut weights);
+        let row_bytes = tiles.values.len() / TILE_TOKENS;
+        let values = Values { bytes: tiles.values, row_bytes, tokens, weights: &weights, shrink };
+        if !E::SCALED {
+            return self.add_values::<E, R>(&values, 0..self.params.head_dim);
+        }
+        for (g, scales) in tiles.value_scales.as_chunks::<TILE_TOKENS>().0.iter().enumerate() {
+            let weights = scaled_weights(&weights, scales);
+            self.add_values::<E, R>(&Values { weights: &weights, ..values.clone() }, g * KV_GROUP..(g + 1) * KV_GROUP);
         }
     }
 
-    /// `q . key` for the tokens of a piece (`keys`: `(tokens.end, head_dim)`); minus infinity for the others.
+    /// `q . key` for all tokens of a tile. Each is one chain over the elements of the head.
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn scores<E: Element, const R: usize>(&self, keys: &[u8], tokens: Range<usize>) -> [[f32; PIECE]; R] {
+    #[inline]
+    fn scores<E: Element, const R: usize>(&self, tiles: &Tiles<'_>) -> Scores<R> {
         let n = self.params.head_dim;
-        let row_bytes = n * (size_of::<E::Eight>() / 8);
-        let mut scores = [[f32::NEG_INFINITY; PIECE]; R];
+        let rows = blocks::<E::Eight>(tiles.keys).as_chunks::<EIGHTS>().0;
         let mut queries = [&self.q[..n]; R];
         for r in 0..R {
             queries[r] = &self.q[r * n..(r + 1) * n];
         }
-        for token in tokens {
-            let dots = dots::<E, R>(queries, &keys[token * row_bytes..(token + 1) * row_bytes]);
+        let mut scores = [[[0.0; 8]; EIGHTS]; R];
+        for half in [0, EIGHTS / 2] {
+            let mut acc = [[_mm256_setzero_ps(); EIGHTS / 2]; R];
+            // One half asks for the next keys, the other one for the values: few lines at a time.
+            let next = if half == 0 { tiles.next.keys } else { tiles.next.values };
+            let mut total = acc;
+            for (j, row) in rows.iter().enumerate().take(n) {
+                (0..size_of_val(row)).step_by(LINE).for_each(|at| prefetch(next, j * size_of_val(row) + at));
+                for i in 0..EIGHTS / 2 {
+                    // SAFETY: this function has the same features.
+                    let key = unsafe { E::widen(&row[half + i]) };
+                    for r in 0..R {
+                        acc[r][i] = _mm256_fmadd_ps(_mm256_set1_ps(queries[r][j]), key, acc[r][i]);
+                    }
+                }
+                if E::SCALED && (j + 1).is_multiple_of(KV_GROUP) {
+                    let scales = &tiles.key_scales[j / KV_GROUP * TILE_TOKENS..][..TILE_TOKENS].as_chunks::<8>().0[half..];
+                    for i in 0..EIGHTS / 2 {
+                        let scale = load_f16(&scales[i]);
+                        for r in 0..R {
+                            total[r][i] = _mm256_fmadd_ps(acc[r][i], scale, total[r][i]);
+                            acc[r][i] = _mm256_setzero_ps();
+                        }
+                    }
+                }
+            }
+            let dots = if E::SCALED { &total } else { &acc };
             for r in 0..R {
-                scores[r][token] = dots[r];
+                for i in 0..EIGHTS / 2 {
+                    store(&mut scores[r][half + i], self.scaled(dots[r][i]));
+                }
             }
         }
         scores
     }
 
-    /// Turns scores into weights `exp(score - max)` and takes them into maxima and sums. Returns what the accumulators shrink by.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn softmax<const R: usize>(&mut self, scores: &mut [[f32; PIECE]; R]) -> [f32; R] {
-        let mut shrink = [1.0; R];
-        for r in 0..R {
-            let eights = scores[r].as_chunks_mut::<8>().0;
-            let mut largest = _mm256_set1_ps(self.max[r]);
-            for eight in eights.iter_mut() {
-                let score = self.scaled(load(eight));
-                largest = _mm256_max_ps(largest, score);
-                store(eight, score);
-            }
-            let largest = max(largest);
-            let mut total = _mm256_setzero_ps();
-            for eight in eights {
-                let weight = exp(_mm256_sub_ps(load(eight), _mm256_set1_ps(largest)));
-                total = _mm256_add_ps(total, weight);
-                store(eight, weight);
-            }
-            shrink[r] = _mm256_cvtss_f32(exp(_mm256_set1_ps(self.max[r] - largest)));
-            self.max[r] = largest;
-            self.sum[r] = self.sum[r].mul_add(shrink[r], sum(total));
-        }
-        shrink
-    }
-
-    /// A dot product as a score: scaled, and capped if the model says so. Keeps minus infinity.
+    /// A dot product as a score: scaled, and capped if the model says so.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     fn scaled(&self, dot: __m256) -> __m256 {
         let score = _mm256_mul_ps(dot, _mm256_set1_ps(self.params.scale));
         let Some(cap) = self.params.softcap else { return score };
         let cap = _mm256_set1_ps(cap);
-        let capped = _mm256_mul_ps(cap, tanh(_mm256_div_ps(score, cap)));
-        let masked = _mm256_cmp_ps::<_CMP_EQ_OQ>(dot, _mm256_set1_ps(f32::NEG_INFINITY));
-        _mm256_blendv_ps(capped, dot, masked)
+        _mm256_mul_ps(cap, tanh(_mm256_div_ps(score, cap)))
     }
 
-    /// `acc = acc * shrink + weights . values` over the tokens of a piece.
+    /// Turns scores into weights `exp(score - max)` and takes them into maxima and sums. Returns what the accumulators shrink by.
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn add_values<E: Element, const R: usize>(&mut self, values: &Values<'_, R>) {
-        let n_eights = self.params.head_dim / 8;
-        let pairs = n_eights - n_eights % 2;
-        for first in (0..pairs).step_by(2) {
+    #[inline]
+    fn softmax<const R: usize>(&mut self, scores: &mut Scores<R>) -> [f32; 8] {
+        // Lanes behind the queries: exp(0), not used.
+        let mut shrink = [0.0; 8];
+        for r in 0..R {
+            let pairs = [0, 2].map(|i| _mm256_max_ps(load(&scores[r][i]), load(&scores[r][i + 1])));
+            let largest = max(_mm256_max_ps(pairs[0], pairs[1])).max(self.max[r]);
+            shrink[r] = self.max[r] - largest;
+            self.max[r] = largest;
+        }
+        let shrunk = exp(load(&shrink));
+        store(&mut shrink, shrunk);
+        for r in 0..R {
+            let mut total = _mm256_setzero_ps();
+            for eight in &mut scores[r] {
+                let weight = exp(_mm256_sub_ps(load(eight), _mm256_set1_ps(self.max[r])));
+                total = _mm256_add_ps(total, weight);
+                store(eight, weight);
+            }
+            self.sum[r] = self.sum[r].mul_add(shrink[r], sum(total));
+        }
+        shrink
+    }
+
+    /// `acc = acc * shrink + weights . values` over the tokens of a tile, for some elements of each head, from a multiple of eight on.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn add_values<E: Element, const R: usize>(&mut self, values: &Values<'_, R>, elements: Range<usize>) {
+        let whole = elements.start / 8..elements.end / 8;
+        let pairs = whole.end - whole.len() % 2;
+        for first in (whole.start..pairs).step_by(2) {
             self.add_eights::<E, R, 2>(values, first);
         }
-        if pairs < n_eights {
+        if pairs < whole.end {
             self.add_eights::<E, R, 1>(values, pairs);
         }
-        if !self.params.head_dim.is_multiple_of(8) {
-            self.add_rest::<E, R>(values, 8 * n_eights);
+        if !elements.end.is_multiple_of(8) {
+            self.add_rest::<E, R>(values, 8 * whole.end);
         }
     }
 
@@ -177,7 +243,7 @@ impl Run<'_> {
                 // SAFETY: this function has the same features.
                 let value = unsafe { E::widen(&row[i]) };
                 for r in 0..R {
-                    acc[r][i] = _mm256_fmadd_ps(_mm256_set1_ps(values.weights[r][token]), value, acc[r][i]);
+                    acc[r][i] = _mm256_fmadd_ps(_mm256_set1_ps(values.weight(r, token)), value, acc[r][i]);
                 }
             }
         }
@@ -198,21 +264,37 @@ impl Run<'_> {
             let mut acc = _mm256_mul_ps(load_part(rest), _mm256_set1_ps(values.shrink[r]));
             for token in values.tokens.clone() {
                 let value = widen_part::<E>(eights::<E>(values.row(token)).1);
-                acc = _mm256_fmadd_ps(_mm256_set1_ps(values.weights[r][token]), value, acc);
+                acc = _mm256_fmadd_ps(_mm256_set1_ps(values.weight(r, token)), value, acc);
             }
             store_part(rest, acc);
         }
     }
 }
 
-/// The values of a piece and what each query makes of them.
+/// Weights of quants: those of the values, times the scale of a group of each token.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn scaled_weights<const R: usize>(weights: &Scores<R>, scales: &[F16Bytes; TILE_TOKENS]) -> Scores<R> {
+    let mut scaled = *weights;
+    for (i, scales) in scales.as_chunks::<8>().0.iter().enumerate() {
+        let scale = load_f16(scales);
+        for row in &mut scaled {
+            let weight = _mm256_mul_ps(load(&row[i]), scale);
+            store(&mut row[i], weight);
+        }
+    }
+    scaled
+}
+
+/// The values of a tile and what each query makes of them.
+#[derive(Clone)]
 struct Values<'a, const R: usize> {
-    /// `(tokens.end, head_dim)`
+    /// `(TILE_TOKENS, head_dim)`
     bytes: &'a [u8],
     row_bytes: usize,
     tokens: Range<usize>,
-    weights: &'a [[f32; PIECE]; R],
-    shrink: [f32; R],
+    weights: &'a Scores<R>,
+    shrink: [f32; 8],
 }
 
 impl<const R: usize> Values<'_, R> {
@@ -220,31 +302,9 @@ impl<const R: usize> Values<'_, R> {
     fn row(&self, token: usize) -> &[u8] {
         &self.bytes[token * self.row_bytes..(token + 1) * self.row_bytes]
     }
-}
 
-/// The dot products of `R` queries with one key; each is one chain of eight lanes.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn dots<E: Element, const R: usize>(queries: [&[f32]; R], key: &[u8]) -> [f32; R] {
-    let (key, key_rest) = eights::<E>(key);
-    let queries = queries.map(|q| (&q.as_chunks::<8>().0[..key.len()], q.as_chunks::<8>().1));
-    let mut acc = [_mm256_setzero_ps(); R];
-    for (i, key) in key.iter().enumerate() {
-        // SAFETY: this function has the same features.
-        let key = unsafe { E::widen(key) };
-        for r in 0..R {
-            acc[r] = _mm256_fmadd_ps(load(&queries[r].0[i]), key, acc[r]);
-        }
+    #[inline]
+    fn weight(&self, r: usize, token: usize) -> f32 {
+        self.weights[r].as_flattened()[token]
     }
-    if !key_rest.is_empty() {
-        let key = widen_part::<E>(key_rest);
-        for r in 0..R {
-            acc[r] = _mm256_fmadd_ps(load_part(queries[r].1), key, acc[r]);
-        }
-    }
-    let mut out = [0.0; R];
-    for r in 0..R {
-        out[r] = sum(acc[r]);
-    }
-    out
 }

@@ -8,6 +8,7 @@ mod dot_bytes;
 mod dot_float;
 mod element;
 mod exp;
+mod kv;
 mod lanes;
 mod matmul;
 mod pointwise;
@@ -105,13 +106,26 @@ impl Kernels for Avx2 {
         unsafe { pointwise::rope(style, head, cos, sin) }
     }
 
-    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]) {
+    fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize) {
         // SAFETY: `self` proves the features.
-        unsafe { pointwise::store_kv(kind, x, out) }
+        unsafe { kv::store_key(kind, key, keys, token) }
     }
 
-    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+    fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize) {
         // SAFETY: `self` proves the features.
-        unsafe { attention::attend(params, q, tile, visible, state) }
+        unsafe { kv::store_value(kind, value, values, token) }
+    }
+
+    fn attend(
+        &self,
+        params: &AttendParams,
+        q: &[f32],
+        tile: KvTile<'_>,
+        next: Option<KvTile<'_>>,
+        visible: &[(u32, u32)],
+        state: &mut SoftmaxState<'_>,
+    ) {
+        // SAFETY: `self` proves the features.
+        unsafe { attention::attend(params, q, tile, next, visible, state) }
     }
 }

@@ -1,8 +1,8 @@
 //! Norm, gates, rotation, addition and storage of keys and values. Addition, rotation and storage give the reference's bits.
 
 use super::exp::times_sigmoid;
-use super::vector::{load, load_part, store, store_half, store_part, sum};
-use crate::kernels::contract::{GateFn, Kernels, KvType, RopeStyle};
+use super::vector::{load, load_part, store, store_part, sum};
+use crate::kernels::contract::{GateFn, Kernels, RopeStyle};
 use crate::kernels::reference::Reference;
 use std::arch::x86_64::*;
 
@@ -138,21 +138,4 @@ fn rotate_neighbours(head: &mut [f32], cos: &[f32], sin: &[f32]) {
         store(low, _mm256_unpacklo_ps(x, y));
         store(high, _mm256_unpackhi_ps(x, y));
     }
-}
-
-/// See [`Kernels::store_kv`].
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn store_kv(kind: KvType, x: &[f32], out: &mut [u8]) {
-    assert_eq!(Some(out.len()), x.len().checked_mul(kind.bytes()), "bytes of {} elements of the cache", x.len());
-    if kind == KvType::F32 {
-        return Reference.store_kv(kind, x, out); // a copy
-    }
-    let (eights, rest) = x.as_chunks::<8>();
-    let (out, out_rest) = out.as_chunks_mut::<16>();
-    for (out, x) in out.iter_mut().zip(eights) {
-        store_half(out, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(load(x)));
-    }
-    let mut part = [0; 16];
-    store_half(&mut part, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(load_part(rest)));
-    out_rest.copy_from_slice(&part[..out_rest.len()]);
 }

@@ -35,6 +35,15 @@ pub(super) fn store_half(out: &mut [u8; 16], x: __m128i) {
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), x) }
 }
 
+/// Asks for the cache line of `bytes[at]`, if there is one, before it is read.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn prefetch(bytes: &[u8], at: usize) {
+    if let Some(byte) = bytes.get(at) {
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
+    }
+}
+
 /// Eight floats.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
@@ -74,6 +83,14 @@ pub(super) fn store_part(out: &mut [f32], x: __m256) {
 #[inline]
 pub(super) fn broadcast(x: &[u8; 4]) -> __m256 {
     _mm256_set1_ps(f32::from_ne_bytes(*x))
+}
+
+/// Eight `f16`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn load_f16(x: &[F16Bytes; 8]) -> __m256 {
+    // SAFETY: `x` is 16 readable bytes, and the instruction needs no alignment.
+    unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
 }
 
 /// The value of an `f16`, in all lanes.

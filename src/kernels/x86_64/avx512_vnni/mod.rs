@@ -85,11 +85,23 @@ impl Kernels for Avx512Vnni {
         self.avx2.rope(style, head, cos, sin);
     }
 
-    fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]) {
-        self.avx2.store_kv(kind, x, out);
+    fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize) {
+        self.avx2.store_key(kind, key, keys, token);
     }
 
-    fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
-        self.avx2.attend(params, q, tile, visible, state);
+    fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize) {
+        self.avx2.store_value(kind, value, values, token);
+    }
+
+    fn attend(
+        &self,
+        params: &AttendParams,
+        q: &[f32],
+        tile: KvTile<'_>,
+        next: Option<KvTile<'_>>,
+        visible: &[(u32, u32)],
+        state: &mut SoftmaxState<'_>,
+    ) {
+        self.avx2.attend(params, q, tile, next, visible, state);
     }
 }

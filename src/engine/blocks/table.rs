@@ -1,0 +1,181 @@
+//! The blocks of one sequence, and which of them other sequences may find.
+
+use super::index::{BlockTokens, Prefix};
+use super::pool::BlockPool;
+use crate::backend::{BLOCK_TOKENS, BlockId};
+use crate::error::Result;
+use crate::fail;
+use crate::text::Token;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The blocks of one sequence: entry `p / BLOCK_TOKENS` holds position `p`. Returned to the pool on drop.
+pub(in crate::engine) struct BlockTable {
+    pool: Arc<BlockPool>,
+    ids: Vec<BlockId>,
+    /// What the named blocks at the front make of the prefix, one by one.
+    named: Vec<Prefix>,
+    /// Blocks from here on hold what their tokens alone do not determine, and get no names.
+    nameable: usize,
+    shares: bool,
+}
+
+impl BlockTable {
+    /// An empty table. If `shares`, it finds blocks of others and others find its blocks.
+    pub(in crate::engine) fn new(pool: Arc<BlockPool>, shares: bool) -> Self {
+        let shares = shares && pool.names_blocks();
+        Self { pool, ids: Vec::new(), named: Vec::new(), nameable: usize::MAX, shares }
+    }
+
+    pub(in crate::engine) fn ids(&self) -> &[BlockId] {
+        &self.ids
+    }
+
+    /// A table of the same blocks.
+    pub(in crate::engine) fn fork(&self) -> Self {
+        self.ids.iter().for_each(|&id| self.pool.share(id));
+        Self { pool: self.pool.clone(), ids: self.ids.clone(), named: self.named.clone(), nameable: self.nameable, shares: self.shares }
+    }
+
+    /// Takes over blocks that exist for the `tokens` of the sequence, of which `n_computed` are computed, and returns how many are then.
+    ///
+    /// At least one token stays to be computed: the logits behind a block are not kept with it. Not while a pass writes into the table.
+    pub(in crate::engine) fn adopt(&mut self, tokens: &[Token], n_computed: usize) -> usize {
+        let mut n_computed = n_computed;
+        while n_computed + BLOCK_TOKENS < tokens.len() {
+            let Some((before, block)) = self.next_name(tokens, n_computed) else { break };
+            let Some((prefix, id)) = self.pool.find(before, block) else { break };
+            // Room that was made for a pass which was given up.
+            self.truncate(n_computed);
+            self.ids.push(id);
+            self.named.push(prefix);
+            n_computed += BLOCK_TOKENS;
+        }
+        n_computed
+    }
+
+    /// The name that the block at `n_computed` will have, if that is a border of blocks and its tokens are all there.
+    fn next_name<'t>(&self, tokens: &'t [Token], n_computed: usize) -> Option<(Prefix, &'t BlockTokens)> {
+        if n_computed.is_multiple_of(BLOCK_TOKENS) { self.current_name(tokens, n_computed) } else { None }
+    }
+
+    /// The name that the block around `n_computed` will have once it is computed.
+    pub(in crate::engine) fn current_name<'t>(&self, tokens: &'t [Token], n_computed: usize) -> Option<(Prefix, &'t BlockTokens)> {
+        let block = n_computed / BLOCK_TOKENS;
+        if !self.shares || block != self.named.len() || block >= self.nameable {
+            return None;
+        }
+        let before = self.named.last().copied().unwrap_or(Prefix::EMPTY);
+        Some((before, tokens.get(block * BLOCK_TOKENS..)?.first_chunk()?))
+    }
+
+    /// Makes room for positions `rows`, to be written: blocks that others see are replaced by copies.
+    ///
+    /// # Errors
+    /// `Budget` or `OutOfMemory`; what is in the table is still right.
+    pub(in crate::engine) fn reserve(&mut self, rows: &Range<usize>) -> Result<()> {
+        let first = rows.start / BLOCK_TOKENS;
+        for block in first..self.ids.len().min(rows.end.div_ceil(BLOCK_TOKENS)) {
+            let id = self.ids[block];
+            if !self.pool.is_private(id) {
+                self.named.truncate(block);
+                self.ids[block] = self.pool.copy(id)?;
+                self.pool.release([id].into_iter());
+            }
+        }
+        while self.ids.len() * BLOCK_TOKENS < rows.end {
+            let id = self.pool.take()?;
+            self.ids.push(id);
+        }
+        Ok(())
+    }
+
+    /// Names the blocks that are full now that `n_computed` of `tokens` are computed.
+    pub(in crate::engine) fn publish(&mut self, tokens: &[Token], n_computed: usize) {
+        while (self.named.len() + 1) * BLOCK_TOKENS <= n_computed {
+            let block = self.named.len();
+            let Some((before, content)) = self.current_name(tokens, block * BLOCK_TOKENS) else { break };
+            let (prefix, id) = self.pool.publish(before, content, self.ids[block]);
+            self.ids[block] = id;
+            self.named.push(prefix);
+        }
+    }
+
+    /// Drops blocks `gone` from the middle and moves what is behind them to their positions. Blocks that others see are replaced by copies first;
+    /// what was moved gets no names any more: its keys and values know of tokens that are gone.
+    ///
+    /// # Errors
+    /// `Budget`, `OutOfMemory`, `Unsupported` by the backend; the table is as it was.
+    pub(in crate::engine) fn shift(&mut self, gone: Range<usize>) -> Result<()> {
+        let mut copies = Self::new(self.pool.clone(), false);
+        let mut moved = Vec::new();
+        for &id in self.ids.get(gone.end..).unwrap_or_default() {
+            let copy = if self.pool.is_private(id) { id } else { self.pool.copy(id)? };
+            if copy != id {
+                copies.ids.push(copy);
+            }
+            moved.push(copy);
+        }
+        self.pool.turn_back(&moved, gone.len() * BLOCK_TOKENS)?;
+        copies.ids.clear();
+        let behind = self.ids.split_off(gone.end);
+        self.pool.release(behind.into_iter().filter(|id| !moved.contains(id)).rev());
+        self.pool.release(self.ids.drain(gone.start..).rev());
+        self.ids.extend(moved);
+        self.named.truncate(gone.start);
+        self.nameable = self.nameable.min(gone.start);
+        Ok(())
+    }
+
+    /// Another table, of full blocks with these contents, `(block_bytes,)` each. Nobody else finds them: who knows where they come from?
+    ///
+    /// # Errors
+    /// `Budget`, `OutOfMemory`, `Unsupported` by the backend.
+    pub(in crate::engine) fn restored<'a>(&self, blocks: impl Iterator<Item = &'a [u8]>) -> Result<Self> {
+        let mut table = Self::new(self.pool.clone(), self.shares);
+        table.nameable = 0;
+        for block in blocks {
+            let id = table.pool.take()?;
+            table.ids.push(id);
+            table.pool.write(id, block)?;
+        }
+        Ok(table)
+    }
+
+    /// Copies block `i` of the sequence into `out`, `(block_bytes,)`.
+    ///
+    /// # Errors
+    /// `Internal`, `Unsupported` by the backend.
+    pub(in crate::engine) fn read(&self, i: usize, out: &mut [u8]) -> Result<()> {
+        match self.ids.get(i) {
+            Some(&id) => self.pool.read(id, out),
+            None => fail!(Internal, "block {i} of {}", self.ids.len()),
+        }
+    }
+
+    /// Bytes of a block.
+    pub(in crate::engine) fn block_bytes(&self) -> u64 {
+        self.pool.block_bytes()
+    }
+
+    /// True if its tokens alone determine what it holds, so that it could be computed again.
+    pub(in crate::engine) fn is_pure(&self) -> bool {
+        self.nameable == usize::MAX
+    }
+
+    /// Gives back the blocks that positions below `n_tokens` do not need.
+    pub(in crate::engine) fn truncate(&mut self, n_tokens: usize) {
+        let keep = n_tokens.div_ceil(BLOCK_TOKENS).min(self.ids.len());
+        self.pool.release(self.ids.drain(keep..).rev());
+        self.named.truncate(n_tokens / BLOCK_TOKENS);
+        if keep <= self.nameable {
+            self.nameable = usize::MAX;
+        }
+    }
+}
+
+impl Drop for BlockTable {
+    fn drop(&mut self) {
+        self.truncate(0);
+    }
+}

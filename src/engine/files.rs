@@ -1,0 +1,124 @@
+//! The files that a model is made from: GGUF, or, for its tokenizer alone, `tokenizer.json` and what lies beside it.
+
+use super::model::LoadConfig;
+use crate::error::{Error, Result};
+use crate::fail;
+use crate::formats::gguf::Gguf;
+use crate::sys::file::{FileSource, ReadAt, exists, is_directory, read_all};
+use crate::sys::progress::{Progress, Watched};
+use crate::text::Tokenizer;
+use crate::text::limits::MAX_JSON_BYTES;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const TOKENIZER_JSON: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
+/// Files that published models have beside their weights, by the ends of their names: told apart from a broken GGUF file.
+const COMPANIONS: [&str; 5] = [".json", ".safetensors", ".jinja", ".model", ".txt"];
+
+/// What was found.
+pub(super) enum Opened {
+    Gguf(Gguf),
+    /// `tokenizer.json`, and `tokenizer_config.json`, if there is one.
+    Json(Vec<u8>, Option<Vec<u8>>),
+}
+
+impl Opened {
+    pub(super) fn tokenizer(&self, config: &LoadConfig, progress: &Progress) -> Result<Tokenizer> {
+        let instead = config.pre_tokenizer.as_deref();
+        match (self, instead) {
+            (Self::Gguf(gguf), _) => Tokenizer::from_gguf_with(gguf.metadata(), instead, progress),
+            (Self::Json(tokenizer, settings), None) => Tokenizer::from_json(tokenizer, settings.as_deref()),
+            (Self::Json(..), Some(_)) => fail!(InvalidArgument, "pre_tokenizer: {TOKENIZER_JSON} holds its own"),
+        }
+    }
+
+    pub(super) fn into_gguf(self) -> Option<Gguf> {
+        match self {
+            Self::Gguf(gguf) => Some(gguf),
+            Self::Json(..) => None,
+        }
+    }
+}
+
+/// Opens what `config` names; what is read counts as progress.
+pub(super) fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Result<Opened> {
+    let watched = |source: Arc<dyn ReadAt>| Arc::new(Watched::new(source, progress.clone())) as Arc<dyn ReadAt>;
+    let file = |path: &Path| Ok(watched(Arc::new(FileSource::open(path)?)));
+    if let Some(paths) = config.vocab_only.then(|| tokenizer_files(config)).flatten() {
+        let sources = paths.iter().map(|path| file(path)).chain(config.sources.iter().map(|source| Ok(watched(source.clone()))));
+        return open_json(sources.collect::<Result<_>>()?);
+    }
+    config.paths.iter().try_for_each(|path| refuse_hf_directory(path))?;
+    source_names(config).try_for_each(|name| refuse_companion(&name))?;
+    let gguf = match (&config.paths[..], &config.sources[..]) {
+        ([], []) => fail!(InvalidArgument, "no model file was given"),
+        ([path], []) => Gguf::open_with(path, &file)?,
+        (paths, sources) => {
+            let files = paths.iter().map(|path| file(path));
+            Gguf::from_sources(files.chain(sources.iter().map(|source| Ok(watched(source.clone())))).collect::<Result<_>>()?)?
+        }
+    };
+    Ok(Opened::Gguf(gguf))
+}
+
+/// The paths of `tokenizer.json` and what is beside it, if that is what `config` names: by its directory, itself, or as sources.
+fn tokenizer_files(config: &LoadConfig) -> Option<Vec<PathBuf>> {
+    match (&config.paths[..], &config.sources[..]) {
+        ([path], []) => {
+            let tokenizer = if is_directory(path) { path.join(TOKENIZER_JSON) } else { path.clone() };
+            let settings = tokenizer.with_file_name(TOKENIZER_CONFIG);
+            let is_json = tokenizer.file_name()? == TOKENIZER_JSON;
+            is_json.then(|| if exists(&settings) { vec![tokenizer, settings] } else { vec![tokenizer] })
+        }
+        ([], [_, ..]) => source_names(config).all(|name| name.ends_with(".json")).then(Vec::new),
+        _ => None,
+    }
+}
+
+/// The sources are told apart by their names.
+fn open_json(sources: Vec<Arc<dyn ReadAt>>) -> Result<Opened> {
+    let is_settings = |source: &Arc<dyn ReadAt>| source.name().is_some_and(|name| name.ends_with(TOKENIZER_CONFIG));
+    let (settings, tokenizer): (Vec<_>, Vec<_>) = sources.into_iter().partition(is_settings);
+    let ([tokenizer], [] | [_]) = (&tokenizer[..], &settings[..]) else {
+        fail!(InvalidArgument, "expected one {TOKENIZER_JSON}, and one {TOKENIZER_CONFIG} at most");
+    };
+    let settings = settings.first().map(|source| read_all(&**source, MAX_JSON_BYTES)).transpose()?;
+    Ok(Opened::Json(read_all(&**tokenizer, MAX_JSON_BYTES)?, settings))
+}
+
+fn source_names(config: &LoadConfig) -> impl Iterator<Item = String> {
+    let paths = config.paths.iter().map(|path| path.display().to_string());
+    paths.chain(config.sources.iter().map(|source| source.name().unwrap_or("memory").to_owned()))
+}
+
+fn refuse_hf_directory(path: &Path) -> Result<()> {
+    if exists(&path.join("config.json")) || exists(&path.join(TOKENIZER_JSON)) {
+        fail!(
+            Unsupported,
+            "{}: is a Hugging Face directory: this build loads models from GGUF files, and with vocab_only a {TOKENIZER_JSON}",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+fn refuse_companion(name: &str) -> Result<()> {
+    let lower = name.to_ascii_lowercase();
+    if COMPANIONS.iter().any(|end| lower.ends_with(end)) {
+        fail!(
+            Unsupported,
+            "{name}: this build loads models from GGUF files, which hold tokenizer and settings, and with vocab_only a {TOKENIZER_JSON}"
+        );
+    }
+    Ok(())
+}
+
+/// An error that says which model it is about: by its first file, where the error does not name a file already.
+pub(super) fn named(e: Error, config: &LoadConfig) -> Error {
+    match source_names(config).next() {
+        Some(name) if !source_names(config).any(|name| e.message().contains(&name)) => e.at(name),
+        _ => e,
+    }
+}

@@ -1,0 +1,116 @@
+//! How long the stages of a model take on this machine, measured while they run: so that work is cut to the time a host gives.
+
+use crate::model::{STAGE_KINDS, StageLoad};
+use parking_lot::Mutex;
+use std::time::Duration;
+
+/// Rows of the first pass within a time, when nothing was measured yet.
+const FIRST_ROWS: usize = 8;
+
+/// Classes of rows: one for each power of two up to the largest pass.
+const CLASSES: usize = 16;
+
+/// What a kind of stage took lately with about so many rows.
+#[derive(Clone, Copy, Default)]
+struct Measured {
+    rows: usize,
+    ns: u64,
+}
+
+/// The measurements of a kind of stage by class of rows, where there are some. Classes do not mix: a stage of few rows reads weights, one of many
+/// multiplies.
+type Kind = [Option<Measured>; CLASSES];
+
+/// What the stages of one model took.
+#[derive(Default)]
+pub(super) struct Pace {
+    kinds: Mutex<[Kind; STAGE_KINDS]>,
+}
+
+fn class(rows: usize) -> usize {
+    (rows.max(1).ilog2() as usize).min(CLASSES - 1)
+}
+
+impl Pace {
+    /// A stage took `time`.
+    pub(super) fn note(&self, load: StageLoad, time: Duration) {
+        let mut kinds = self.kinds.lock();
+        let Some(known) = kinds.get_mut(load.kind).and_then(|kind| kind.get_mut(class(load.rows))) else { return };
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
+        // Slow ones count at once, but a thread that lost its core says little; what was slow once is forgotten in a dozen stages.
+        let ns = known.map_or(ns, |known| ns.min(known.ns.saturating_mul(4)).max(known.ns - known.ns / 8));
+        *known = Some(Measured { rows: load.rows.max(1), ns });
+    }
+
+    /// What a stage will take; zero if nothing is known.
+    pub(super) fn expect(&self, load: StageLoad) -> Duration {
+        let kinds = self.kinds.lock();
+        let Some(kind) = kinds.get(load.kind) else { return Duration::ZERO };
+        let (smaller, larger) = kind.split_at((class(load.rows) + 1).min(CLASSES));
+        let below = smaller.iter().rev().flatten().next();
+        let scaled = below.map(|known| if class(known.rows) == class(load.rows) { known.ns } else { known.scaled(load.rows) });
+        // Fewer rows perhaps take as long, as the weights are read in any case.
+        Duration::from_nanos(scaled.or(larger.iter().flatten().next().map(|known| known.ns)).unwrap_or(0))
+    }
+
+    /// The most rows of a pass whose stages take at most `time` each; at least 1.
+    pub(super) fn rows_within(&self, time: Duration) -> usize {
+        let target = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let kinds = self.kinds.lock();
+        let rows = |kind: &Kind| {
+            let fits = kind.iter().rev().flatten().find(|known| known.ns <= target);
+            let known = fits.or(kind.iter().flatten().next())?;
+            Some(target.saturating_mul(known.rows as u64) / known.ns)
+        };
+        // The last kind is the head: its rows are outputs.
+        let most = kinds[..STAGE_KINDS - 1].iter().filter_map(rows).min();
+        most.map_or(FIRST_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX).max(1))
+    }
+}
+
+impl Measured {
+    /// More rows take at most in proportion more.
+    fn scaled(&self, rows: usize) -> u64 {
+        self.ns.saturating_mul(rows as u64) / self.rows as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_follow_the_slowest_stage() {
+        let pace = Pace::default();
+        let us = Duration::from_micros;
+        assert_eq!((pace.rows_within(us(100)), pace.expect(StageLoad { kind: 1, rows: 5 })), (FIRST_ROWS, us(0)));
+        pace.note(StageLoad { kind: 1, rows: 8 }, us(80));
+        pace.note(StageLoad { kind: 2, rows: 8 }, us(400));
+        assert_eq!((pace.rows_within(us(1000)), pace.rows_within(us(10))), (20, 1));
+        let expect = |rows| pace.expect(StageLoad { kind: 2, rows });
+        assert_eq!((expect(16), expect(15), expect(1)), (us(800), us(400), us(400)));
+    }
+
+    #[test]
+    fn few_and_many_rows_in_turn_do_not_drive_each_other_up() {
+        let pace = Pace::default();
+        for _ in 0..100 {
+            for rows in [1, 3, 16, 31, 128] {
+                pace.note(StageLoad { kind: 1, rows }, Duration::from_micros(50 + rows as u64));
+            }
+        }
+        assert_eq!(pace.expect(StageLoad { kind: 1, rows: 128 }), Duration::from_micros(178));
+        assert!(pace.expect(StageLoad { kind: 1, rows: 31 }) <= Duration::from_micros(81));
+    }
+
+    #[test]
+    fn one_slow_stage_is_capped_and_forgotten() {
+        let pace = Pace::default();
+        let load = StageLoad { kind: 1, rows: 1 };
+        pace.note(load, Duration::from_micros(100));
+        pace.note(load, Duration::from_secs(1));
+        assert_eq!(pace.expect(load), Duration::from_micros(400));
+        (0..20).for_each(|_| pace.note(load, Duration::from_micros(100)));
+        assert_eq!(pace.expect(load), Duration::from_micros(100));
+    }
+}
