@@ -23,7 +23,8 @@ const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 /// `2^f = 1 + f * c(f)` on `|f| <= 1/2`: the Taylor coefficients `ln(2)^n / n!`, lowest first; relative error 2e-7.
 const C: [f32; 6] = [0.693_147_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_356, 0.000_154_035_3];
 
-/// `e^x` for `x <= 0`, within 1e-6; 0 below -87 and for NaN. Without branches or calls, so that it can be done for several at once.
+/// `e^x` for `x <= 0`; 0 below -87 and for NaN. Without branches or calls, so that it can be done for several at once. Off by 3e-7 at most,
+/// and by 1e-5 of its value: the product with `log2(e)` is rounded.
 fn exp_below_zero(x: f32) -> f32 {
     let t = x.max(-87.0) * std::f32::consts::LOG2_E; // `max` turns NaN into -87
     let rounded = t + ROUND;
@@ -42,7 +43,7 @@ mod tests {
     fn the_exponential_is_close() {
         for x in (0..87_000).map(|i| -i as f32 / 1000.0) {
             let (got, exact) = (f64::from(exp_below_zero(x)), f64::from(x).exp());
-            assert!((got - exact).abs() <= 1e-6 * exact, "exp({x}) = {got}, not {exact}");
+            assert!((got - exact).abs() <= (1e-5 * exact).min(3e-7), "exp({x}) = {got}, not {exact}");
         }
         assert_eq!([0.0, -88.0, f32::NEG_INFINITY, f32::NAN].map(exp_below_zero), [1.0, 0.0, 0.0, 0.0]);
     }
