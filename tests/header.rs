@@ -134,9 +134,7 @@ fn declared() -> Vec<(String, Vec<String>)> {
     let header = fs::read_to_string(committed()).unwrap();
     let structs = header.split("\ntypedef struct ").skip(1).filter_map(|text| text.split_once(" {\n"));
     let field = |line: &str| {
-        // What is indented further goes on with a comment.
-        let code = line.strip_prefix("  ").filter(|code| !code.starts_with(' '))?;
-        let declaration = code.split_once(';')?.0.split('[').next()?;
+        let declaration = line.split_once(';')?.0.split('[').next()?;
         Some(declaration.rsplit([' ', '*']).next()?.to_owned())
     };
     let whole = |(name, text): (&str, &str)| (name.to_owned(), text.split("\n}").next().unwrap_or("").lines().filter_map(field).collect());
