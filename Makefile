@@ -50,7 +50,7 @@ EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/
 CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-cpp test-go test-python test-surface test-examples test-install header lint valgrind torture bench bench-quick clean
+.PHONY: all help demo chat install test test-rust test-c test-cpp test-go test-python test-surface test-examples test-install header lint valgrind torture bench bench-quick bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -180,6 +180,14 @@ bench: $(LIBRARY) $(PYTHON) ## ours and llama.cpp, interleaved, all files (an ho
 
 bench-quick: $(LIBRARY) $(PYTHON) ## two files, few rounds: five minutes once built
 	$(RUN_BENCH) --quick
+
+$(BUILD)/wrapper_overhead: tools/wrapper_overhead.cpp include/inference.hpp include/inference.h $(LIBRARY)
+	$(CXX) $(CXXFLAGS) -O2 $< -o $@ -L$(BUILD) -linference -Wl,-rpath,'$$ORIGIN' $(SYSTEM_LIBS)
+
+bench-wrappers: $(BUILD)/wrapper_overhead ## what reading an event costs in C, C++, Python, Go
+	@$< $(MODEL)
+	@python3 tools/wrapper_overhead.py $(MODEL)
+	@$(GOTEST) && export CGO_CFLAGS CGO_LDFLAGS INF_MODEL GOFLAGS && $(GO) test -run '^$$' -bench Events . | grep ns/event
 
 clean: ## remove build/ and target/
 	rm -rf $(BUILD)
