@@ -11,6 +11,9 @@ PERSON_HEADS = "Al Bel Bor Bran Cor Dal Dor Ed El Fal Fen Gar Gil Hal Hil Is Jor
 PERSON_TAILS = "a an ard by da den dric fa gar go in la lin lo mir mund na nor ra ric rin ta ton va wen win".split()
 TOWN_HEADS = "Ash Birch Bright Clear Cold Deep Elm Fair Fox Green Grey High Honey Iron Lake Long Moss North Oak Raven Red Salt Silver Stone Sun Swan Thorn White Wind Wolf".split()
 TOWN_TAILS = "bridge brook bury dale field ford gate ham haven hill hollow mere mill mouth port ridge stead ton vale wick wood".split()
+# What made-up names are put together from.
+ONSETS = "b br c ch cr d dr f fl g gl gr h j k kr l m n p pr qu r s sh sk st t th tr v w x y z".split()
+CODAS = "b ck d f g k l ld lf lm lth m n nd ng p r rd rn s sh sk st t th x z".split()
 
 # trade -> what it sells. A guard sells nothing: a guard keeps a gate, and takes a toll.
 WARES = {
@@ -104,8 +107,9 @@ ASKS = {
     ],
 }
 
-# What the character says, by intent. Only facts of the system prompt fill the braces. An answer about a ware or a place
-# names it first: the model then decides whether there is such a thing right after reading its name, which a small one learns.
+# What the character says, by intent. Only facts of the system prompt fill the braces. An answer about a ware or a place begins
+# as the system prompt does (`a dagger for 12 gold`, `the inn is north`), and with a question where there is no such thing:
+# a small model continues a sentence that it has read long before it learns to move a fact into another one.
 SAYS = {
     "greet": ["Welcome to {town}! I am {name}, the {trade}.", "Good day, traveller. I am {name}, the {trade} of {town}."],
     "bye": ["Farewell, and safe roads!", "Come back to {town} soon.", "Until we meet again, traveller."],
@@ -116,16 +120,16 @@ SAYS = {
     "mood": ["I am {mood} today: {reason}.", "I feel {mood}, because {reason}."],
     "wares": ["I sell {list}.", "I have {list}."],
     "no_wares": ["I sell nothing. I am the guard of {town}.", "I have no wares, traveller. I keep the gate."],
-    "price": ["{A_ware} costs {price} gold.", "{A_ware}? For {price} gold it is yours.", "{A_ware}? I ask {price} gold."],
-    "have": ["{A_ware}? Yes, for {price} gold.", "{A_ware}? Of course, it costs {price} gold."],
+    "price": ["{A_ware} for {price} gold, that is my price.", "{A_ware} for {price} gold, not a copper less."],
+    "have": ["{A_ware} for {price} gold, take a look.", "{A_ware} for {price} gold, and a fine one."],
     "missing": ["{A_ware}? I am sorry, I have none.", "{A_ware}? I do not sell that, traveller.", "{A_ware}? Not here, I am afraid."],
-    "buy": ["{A_ware}? Here you are, for {price} gold.", "{A_ware}? It is yours for {price} gold."],
-    "selling": ["{A_ware}? Gladly.", "{A_ware}? A fine choice."],
+    "buy": ["{A_ware} for {price} gold, and it is yours.", "{A_ware} for {price} gold, here you are."],
+    "selling": ["{A_ware} for {price} gold, gladly.", "{A_ware} for {price} gold, a good choice."],
     "sold": ["Done! Here is your {ware}. Use it well.", "The {ware} is yours. Thank you!"],
-    "where": ["The {place} is {direction} of here, {landmark}.", "The {place}? Go {direction}, {landmark}."],
+    "where": ["The {place} is {direction}, {landmark}.", "The {place} is {direction}, {landmark}. You cannot miss it."],
     "lost": ["The {place}? I know of no such place.", "The {place}? I have never heard of it, traveller."],
-    "guide": ["The {place}? I must stay, but it is {direction} of here, {landmark}."],
-    "guiding": ["The {place}? Follow me.", "The {place}? I know the way."],
+    "guide": ["The {place} is {direction}, {landmark}, but I must stay here."],
+    "guiding": ["The {place} is {direction}, {landmark}. Follow me!"],
     "guided": ["Here we are, the {place}.", "This is the {place}. Take care!"],
     "toll": ["The toll is {toll} gold.", "To pass the gate costs {toll} gold."],
     "no_toll": ["I keep no gate, traveller. I am the {trade}.", "Ask the guard. I am only the {trade}."],

@@ -41,15 +41,17 @@ def is_held_out(name: str) -> bool:
 def random_name(rng: random.Random, heads: list[str], tails: list[str], held_out: bool) -> str:
     """A two-part name, or now and then a made-up one, from the training side or from the held-out side."""
     while True:
-        made_up = rng.random() < 0.15
+        made_up = rng.random() < 0.25
         name = random_syllables(rng).capitalize() if made_up else rng.choice(heads) + rng.choice(tails)
         if is_held_out(name) == held_out:
             return name
 
 
 def random_syllables(rng: random.Random) -> str:
-    """A word that can be spoken and means nothing: `zukava`. It teaches copying letter group by letter group."""
-    return "".join(rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiou") for _ in range(rng.randint(2, 3)))
+    """A word that can be spoken and means nothing: `zukava`, `brolth`. It teaches copying letter group by letter group."""
+    count = rng.randint(1, 3)
+    syllables = [rng.choice(lex.ONSETS) + rng.choice("aeiouy") for _ in range(count)]
+    return "".join(syllables) + (rng.choice(lex.CODAS) if count == 1 or rng.random() < 0.5 else "")
 
 
 def random_ware(rng: random.Random, trade: str) -> str:
@@ -104,7 +106,7 @@ def system_prompt(rng: random.Random, who: Character) -> str:
         rest.append(rng.choice(["You sell {list}.", "You have {list}."]).format(list=wares_list(who)))
     if who.toll is not None:
         rest.append(rng.choice(["The toll is {toll} gold.", "To pass the gate costs {toll} gold."]).format(toll=who.toll))
-    rest += [f"The {place} is {direction} of here, {landmark}." for place, (direction, landmark) in who.places.items()]
+    rest += [f"The {place} is {direction}, {landmark}." for place, (direction, landmark) in who.places.items()]
     rng.shuffle(rest)
     return " ".join([opening.format(**who.facts()), *rest])
 
@@ -189,7 +191,7 @@ def place_turn(rng: random.Random, who: Character, intent: str, missing: bool) -
         return Turn("lost", place, [question, say(rng, who, "lost", place=place)])
     direction, landmark = who.places[place]
     if intent == "guide" and "guide" in who.tools:
-        request = call(say(rng, who, "guiding", place=place), "guide", place=place)
+        request = call(say(rng, who, "guiding", place=place, direction=direction, landmark=landmark), "guide", place=place)
         return Turn(intent, place, [question, *after_call(rng, who, request, "guided", place=place)])
     return Turn(intent, place, [question, say(rng, who, intent, place=place, direction=direction, landmark=landmark)])
 
