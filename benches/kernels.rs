@@ -1,10 +1,12 @@
-//! Throughput of matrix products: each kernel set, weight type and batch size, on one thread.
+//! Throughput on one thread: matrix products by kernel set, weight type and batch size, then attention and the pointwise operations.
 //!
 //! `cargo bench --bench kernels [-- SET [TYPE]]`. GMAC/s counts products of a weight and an activation, GB/s the weight bytes of one pass.
 #![expect(clippy::print_stdout, reason = "a table for a person")]
 
 use inference::dtype::DType;
-use inference::kernels::{Activation, ActivationRows, Kernels, WeightRows, available, select};
+use inference::kernels::{
+    Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows, available, select,
+};
 use inference::sys::columns::ColumnsMut;
 use std::time::Instant;
 
@@ -59,6 +61,52 @@ fn line(set: &dyn Kernels, dtype: DType) -> String {
     line
 }
 
+/// Attention of `n_queries` queries of one KV head over 4096 tokens, in GMAC/s (keys and values each count).
+fn attention(set: &dyn Kernels, kind: KvType, n_queries: usize) -> f64 {
+    const HEAD_DIM: usize = 128;
+    const TOKENS: usize = 32;
+    let cache = vec![0x11; 4096 * HEAD_DIM * kind.bytes()];
+    let tiles: Vec<&[u8]> = cache.chunks(TOKENS * HEAD_DIM * kind.bytes()).collect();
+    let (q, visible) = (vec![0.1; n_queries * HEAD_DIM], vec![(0, TOKENS as u32); n_queries]);
+    let (mut max, mut sum, mut acc) = (vec![0.0; n_queries], vec![0.0; n_queries], vec![0.0; n_queries * HEAD_DIM]);
+    let params = AttendParams { head_dim: HEAD_DIM, scale: 0.1, softcap: None };
+    let seconds = time(tiles.len(), |i| {
+        let mut state = SoftmaxState { max: &mut max, sum: &mut sum, acc: &mut acc };
+        set.attend(&params, &q, KvTile { keys: tiles[i], values: tiles[i], kind }, &visible, &mut state);
+    });
+    (2 * n_queries * 4096 * HEAD_DIM) as f64 / 1e9 / seconds
+}
+
+/// Nanoseconds per element of an operation on a row of 4096.
+fn per_element(mut operation: impl FnMut(&mut [f32])) -> f64 {
+    let mut row = vec![0.5; 4096];
+    let seconds = time(100, |_| operation(&mut row));
+    seconds / 100.0 / 4096.0 * 1e9
+}
+
+/// The lines below the table.
+fn print_others(set: &dyn Kernels) {
+    for kind in [KvType::F32, KvType::F16] {
+        let speeds = [1, 4, 32].map(|n| format!("{n} queries {:.1}", attention(set, kind, n))).join(", ");
+        println!("{:<7}attend {kind:?}, GMAC/s: {speeds}", set.name());
+    }
+    let other = vec![0.25; 4096];
+    let mut bytes = vec![0; 4 * 4096];
+    let quantize = |set: &dyn Kernels, layout, x: &[f32], bytes: &mut [u8]| {
+        set.quantize(layout, x, &mut bytes[..set.activation_bytes(layout, x.len())]);
+    };
+    let nanoseconds = [
+        ("Q8Block32", per_element(|x| quantize(set, Activation::Q8Block32, x, &mut bytes))),
+        ("Q8Block256", per_element(|x| quantize(set, Activation::Q8Block256, x, &mut bytes))),
+        ("rms_norm", per_element(|x| set.rms_norm(&other, &other, 1e-6, x))),
+        ("silu", per_element(|x| set.glu(GateFn::Silu, x, &other))),
+        ("rope", per_element(|x| set.rope(RopeStyle::Interleaved, x, &other[..2048], &other[..2048]))),
+        ("store f16", per_element(|x| set.store_kv(KvType::F16, x, &mut bytes[..2 * 4096]))),
+    ];
+    let listed = nanoseconds.map(|(name, ns)| format!("{name} {ns:.3}")).join(", ");
+    println!("{:<7}ns per element: {listed}", set.name());
+}
+
 /// Bytes per second of reading memory and nothing else: the limit of decoding.
 fn read_bandwidth() -> f64 {
     let words = vec![1_u64; 64 << 17];
@@ -81,5 +129,6 @@ fn main() {
         for dtype in DType::ALL.into_iter().filter(|dtype| wanted(1, dtype.name())) {
             println!("{}", line(set, dtype));
         }
+        print_others(set);
     }
 }

@@ -4,7 +4,8 @@
  * Generated from src/ffi by `make header`; edit there. A program that uses only this file:
  *
  *     inf_runtime *rt;  inf_model *m;  inf_session *s;  inf_generation *g;  inf_error err;
- *     inf_source file = { sizeof file, 0, "model.gguf" };
+ *     inf_source file = { 0 };
+ *     file.struct_size = sizeof file;  file.path = "model.gguf";
  *     const inf_source *files[] = { &file };
  *     inf_model_params load = { 0 };
  *     load.struct_size = sizeof load;  load.n_sources = 1;  load.sources = files;
@@ -16,18 +17,21 @@
  *     inf_event ev = { 0 };
  *     ev.struct_size = sizeof ev;
  *     while (inf_generation_next(g, INF_WAIT_FOREVER, &ev, &err) == INF_OK && ev.type != INF_EV_DONE) fputs(ev.text, stdout);
- *     inf_generation_free(g);  inf_session_free(s);  inf_model_free(m);  inf_runtime_free(rt);
+ *     inf_generation_free(g);  inf_session_free(s);  inf_model_free(m);
+ *     inf_runtime_shutdown(rt, INF_WAIT_FOREVER, NULL);  inf_runtime_free(rt);
  *
  * LIFE OF OBJECTS
  *   A runtime owns threads; a model is loaded on a runtime; sessions, samplers and generations work with a model. Children keep their
- *   parents alive, so objects may be freed in any order, also by a garbage collector, and NULL may be freed.
+ *   parents alive, so objects may be freed in any order, also by a garbage collector, and NULL may be freed. What was running may end a moment after
+ *   the last free; inf_runtime_shutdown waits for it, and after it nothing of yours is used any more.
  *   A handle is a number in the shape of a pointer, and is never dereferenced. NULL, a freed handle, a handle of another kind or an
  *   invented one is INF_ERR_INVALID_HANDLE, also while another thread frees it; functions that return no status answer 0 or NULL.
  *   There is no global state: no init, no exit, no environment variables, no signal handlers, no output to stdout or stderr.
  *
  * ERRORS
  *   What can fail returns an inf_status and takes, as its last argument, an inf_error of yours to fill; NULL if you do not want the
- *   sentence. Nothing is ever thrown, aborted or printed. Outputs are written on INF_OK only, except the length with INF_ERR_BUFFER_TOO_SMALL.
+ *   sentence. Nothing is ever thrown, aborted or printed. Outputs are written on INF_OK only, except the length with INF_ERR_BUFFER_TOO_SMALL and the
+ *   progress of a load with INF_ERR_TIMEOUT.
  *   A call that fails has changed nothing, unless its documentation says otherwise. Beside the statuses listed at a function, every function
  *   may return INF_ERR_INVALID_ARGUMENT (a NULL or misaligned pointer), INF_ERR_INVALID_HANDLE, INF_ERR_ABI, INF_ERR_SHUTDOWN (the runtime was shut
  *   down), INF_ERR_FORKED, INF_ERR_OUT_OF_MEMORY, and INF_ERR_INTERNAL, which is a bug of ours, caught: please report it.
@@ -35,7 +39,7 @@
  * THREADS
  *   Functions that take `const T *` may be called on one object by several threads at once; functions that take `T *` of a session, a sampler
  *   or a generation may not: a clash is detected and is INF_ERR_BUSY. Each function says more. `free` and `cancel` are for any thread at any time.
- *   Functions of yours (log, thread, wake) are called on any thread, must not throw or longjmp, and must not call functions that block: INF_ERR_BUSY.
+ *   Functions of yours (log, thread, wake, read_at, release) are called on any thread, must not throw or longjmp, and must not call functions that block: INF_ERR_BUSY.
  *   Inside, the floating-point modes are the default ones; yours are back when a call returns, and are the same on your threads for ever.
  *   After fork(), handles of the parent answer INF_ERR_FORKED in the child; a new runtime works there.
  *
@@ -216,6 +220,9 @@ typedef struct inf_device_info {
   char reason[128];       /**< Why it is not usable; empty if it is. */
 } inf_device_info;
 
+/** "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw. */
+typedef void (*inf_wake_fn)(void *user, uint64_t tag);
+
 /**
  * Makes a runtime and starts its threads. params may be NULL.
  *
@@ -230,17 +237,17 @@ typedef struct inf_device_info {
 INF_API inf_status inf_runtime_create(const inf_runtime_params *params, inf_runtime **out, inf_error *err);
 
 /**
- * Lets go of a runtime. Models and sessions keep what they need alive, so any order of freeing is right; the threads
- * end with the last of them. NULL and dead handles are ignored.
+ * Lets go of a runtime. Models, sessions and what still runs keep it alive, so any order of freeing is right; its
+ * threads end with the last of them, which may be after this call: after `inf_runtime_shutdown` none of your log and
+ * thread functions is called any more, after this alone one may be. NULL and dead handles are ignored.
  *
- * Any thread, also from inside a hook. Blocks until the threads have ended, except on a thread of the library. Since
- * 0.1.
+ * Any thread, also from inside a hook. Blocks until the threads have ended, if nothing else keeps them. Since 0.1.
  */
 INF_API void inf_runtime_free(inf_runtime *rt);
 
 /**
- * Cancels what runs and joins the threads. Models and sessions of the runtime answer `INF_ERR_SHUTDOWN` from now on and
- * can still be freed.
+ * Cancels what runs, a step on another thread of yours included, and joins the threads. Models and sessions of the
+ * runtime answer `INF_ERR_SHUTDOWN` from now on and can still be freed.
  *
  * Any thread. Blocks for at most timeout_ms (`INF_WAIT_FOREVER`: until done).
  *
@@ -282,6 +289,45 @@ INF_API uint32_t inf_device_count(const inf_runtime *rt);
  */
 INF_API inf_status inf_device_get(const inf_runtime *rt, uint32_t i, inf_device_info *out, inf_error *err);
 
+/* ---- Sources: where a model's bytes come from ---------------------------------------------------------------------- */
+
+#define INF_SOURCE_PATH 0u    /**< `inf_source.kind`: a file, by its path. */
+#define INF_SOURCE_MEMORY 1u  /**< A file that lies in memory. */
+#define INF_SOURCE_READER 2u  /**< A function of yours that reads. */
+#define INF_SOURCE_NATIVE 3u  /**< An open file, or a stretch of it. */
+
+/**
+ * Reads up to n bytes from offset into dst, as pread does, and returns how many; fewer are asked for again, 0 makes the
+ * load fail. Called on a thread of the library, or on the one that is inside `inf_model_load`; never for bytes beyond
+ * size.
+ */
+typedef size_t (*inf_read_fn)(void *user, uint64_t offset, void *dst, size_t n);
+
+/** Says that a source is not used any more. Called exactly once, on any thread. */
+typedef void (*inf_release_fn)(void *user);
+
+/** One input file. kind says which of path, data, native and read_at is used; the others are ignored. */
+typedef struct inf_source {
+  uint32_t struct_size;          /**< `sizeof(inf_source)` */
+  uint32_t kind;                 /**< `INF_SOURCE_*` */
+  const char *name;              /**< Memory, reader, native: what messages call it, NUL-terminated: "smith.gguf".
+                                      NULL = a name made from place and kind. Copied. */
+  const char *path;              /**< Path: UTF-8 on every platform, NUL-terminated. Copied. */
+  const void *data;              /**< Memory: size bytes, borrowed until release is called (without release: until
+                                      the load has ended). Never written to. */
+  intptr_t native;               /**< Native: a POSIX file descriptor or a Windows HANDLE of a regular file.
+                                      Duplicated during the call, its cursor is not used. */
+  uint64_t size;                 /**< Memory, reader, native: bytes. Native: 0 = all that follow offset. */
+  uint64_t offset;               /**< Native: where the source begins inside the file, for models in an archive. */
+  inf_read_fn read_at;           /**< Reader. */
+  inf_release_fn release;        /**< Optional, for every kind. Called exactly once when the source is not used any
+                                      more, at the latest before the load tells its end, also where the call that
+                                      takes the source fails. Only a source that cannot be read itself (NULL, an
+                                      impossible struct_size) is not released. */
+  void *user;                    /**< Handed to read_at and release. */
+  const void *reserved_pointer;  /**< NULL. */
+} inf_source;
+
 /* ---- Models -------------------------------------------------------------------------------------------------------- */
 
 #define INF_KV_AUTO 0u       /**< Keys and values of the context: the default, which is f16. */
@@ -294,27 +340,25 @@ INF_API inf_status inf_device_get(const inf_runtime *rt, uint32_t i, inf_device_
 /** Immutable weights and a tokenizer, shared by any number of sessions. Any thread. */
 typedef struct inf_model inf_model;
 
-/** One input file. */
-typedef struct inf_source {
-  uint32_t struct_size;  /**< `sizeof(inf_source)` */
-  uint32_t kind;         /**< 0 = path. */
-  const char *path;      /**< UTF-8 on every platform, NUL-terminated. */
-} inf_source;
-
 /** What to load, and how. Zero means default. */
 typedef struct inf_model_params {
   uint32_t struct_size;              /**< `sizeof(inf_model_params)` */
   uint32_t n_sources;                /**< Entries of sources. */
-  const inf_source *const *sources;  /**< A GGUF file: 1, the first of a split set finds the others; or all files of
-                                          the set. */
+  const inf_source *const *sources;  /**< A GGUF file: 1, of a split set one path finds the others; or all files of
+                                          the set, of any kind. Files beside GGUF are refused by name. */
   const char *device;                /**< NULL or "auto", "cpu", or an id from `inf_device_get`. */
-  uint32_t n_ctx_hint;               /**< Context that sessions get by default. 0 = 4096, or less if the model was
-                                          made for less. */
+  uint32_t n_ctx_hint;               /**< Context that sessions get by default, cut to what the model was made for. 0
+                                          = 4096. */
   uint32_t kv_type;                  /**< `INF_KV_*` */
+  inf_wake_fn wake;                  /**< Optional, for `inf_load_start` alone: called once when the load has ended,
+                                          on a thread of the library. */
+  void *wake_user;                   /**< Handed to wake. */
+  uint64_t wake_tag;                 /**< Handed to wake. */
   const char *options_json;          /**< `{"vocab_only":true}` loads the tokenizer and no weights;
                                           `{"backend":"candle"}` computes with candle instead of our own kernels:
-                                          slow, for comparison. NULL = none. An unknown key is an error that names
-                                          it. */
+                                          slow, for comparison only, as candle has process-wide threads, reads
+                                          environment variables and does not survive a fork. NULL = none. An unknown
+                                          key is an error that names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
@@ -338,7 +382,8 @@ typedef struct inf_model_info {
 } inf_model_info;
 
 /**
- * Loads a model. Everything in p is read during the call and may go afterwards.
+ * Loads a model; `inf_load_start` does so in the background. Everything in p is read during the call and may go
+ * afterwards.
  *
  * The caller owns `*out` and gives it back with `inf_model_free`. Any thread, any number at once. Blocks until the
  * model is loaded.
@@ -349,9 +394,10 @@ typedef struct inf_model_info {
  * - `INF_ERR_UNSUPPORTED`: an architecture, type or tokenizer that this build does not have; the message names it.
  * - `INF_ERR_NO_DEVICE`: no such device.
  * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_CANCELLED`: `inf_runtime_shutdown` ended it.
  * - `INF_ERR_BUSY`: called from inside a hook.
  *
- * After any of them nothing is loaded and no memory is held. Since 0.1.
+ * After any of them nothing is loaded, no memory is held, and the sources are released. Since 0.1.
  */
 INF_API inf_status inf_model_load(inf_runtime *rt, const inf_model_params *p, inf_model **out, inf_error *err);
 
@@ -397,6 +443,86 @@ INF_API inf_status inf_model_metadata(const inf_model *m, const char *key, char 
  * Any thread. Never blocks. Since 0.1.
  */
 INF_API uint32_t inf_model_is_eog(const inf_model *m, inf_token t);
+
+/* ---- Loads: in the background, with progress and cancel ------------------------------------------------------------ */
+
+/** A model load in progress. Any thread. */
+typedef struct inf_load inf_load;
+
+/**
+ * Starts to load a model in the background. Everything in p is read during the call and may go afterwards, except
+ * memory and readers, which are in use until their release. What is wrong with the files is told by `inf_load_wait`.
+ * wake of p is called when the load has ended.
+ *
+ * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, any number at once, also inside a hook.
+ * Never blocks.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: a parameter is impossible; nothing started.
+ * - `INF_ERR_IO`: a native handle is not an open regular file; nothing started.
+ * - `INF_ERR_FORMAT`: the file of a native handle is shorter than offset and size say; nothing started.
+ * - `INF_ERR_OUT_OF_MEMORY`: no thread can be started; nothing started.
+ *
+ * After any of them the sources are released. Since 0.1.
+ */
+INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, inf_load **out, inf_error *err);
+
+/**
+ * Starts to load the file at path in the background: `inf_load_start` without structs, for callers from other
+ * languages.
+ *
+ * options_json: `{"device":"cpu","n_ctx":4096,"kv_type":"f16","backend":"cpu","vocab_only":false}`, all optional, with
+ * the meaning of the fields and options of inf_model_params; kv_type is "auto", "f16" or "f32". NULL = none. An unknown
+ * key is an error that names it.
+ *
+ * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: a parameter is impossible; nothing started.
+ * - `INF_ERR_OUT_OF_MEMORY`: no thread can be started; nothing started.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_load_start_path(inf_runtime *rt, const char *path, size_t path_len, const char *options_json,
+    size_t options_len, inf_load **out, inf_error *err);
+
+/**
+ * Waits for the end of a load: 0 polls, above 0 waits so many milliseconds, `INF_WAIT_FOREVER` waits until it ends.
+ * `INF_OK` once, with the model in `*out`; what made a load fail is answered each time.
+ *
+ * progress, which may be NULL, gets the share of the weights' bytes that have been read, with `INF_ERR_TIMEOUT` and
+ * with `INF_OK`: from 0, never falling, 1 only with `INF_OK`. The caller owns `*out` and gives it back with
+ * `inf_model_free`. Any thread. Blocks as long as asked.
+ *
+ * - `INF_ERR_TIMEOUT`: it is still loading.
+ * - `INF_ERR_IO`: a source cannot be opened or read; the message names it.
+ * - `INF_ERR_FORMAT`: not a model, corrupt, or truncated; the message says what and where.
+ * - `INF_ERR_UNSUPPORTED`: an architecture, type, tokenizer or kind of file that this build does not have; the message
+ *   names it.
+ * - `INF_ERR_NO_DEVICE`: no such device.
+ * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_CANCELLED`: it was cancelled, by you or by `inf_runtime_shutdown`; its memory is back and its sources are
+ *   released.
+ * - `INF_ERR_INVALID_ARGUMENT`: an earlier call handed out the model.
+ * - `INF_ERR_BUSY`: a wait inside a hook.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_load_wait(inf_load *ld, int32_t timeout_ms, float *progress, inf_model **out, inf_error *err);
+
+/**
+ * Ends a load as soon as the read in flight is done; `inf_load_wait` then answers `INF_ERR_CANCELLED`. A load that has
+ * ended stays as it is. Dead handles are ignored.
+ *
+ * Any thread. Never blocks. Since 0.1.
+ */
+INF_API void inf_load_cancel(inf_load *ld);
+
+/**
+ * Gives a load back, and cancels it if it runs; a thread that waits for it gets `INF_ERR_CANCELLED`. A model that it
+ * handed out lives on. NULL and dead handles are ignored.
+ *
+ * Any thread. Does not wait for the load to end: memory and readers are in use until their release. Since 0.1.
+ */
+INF_API void inf_load_free(inf_load *ld);
 
 /* ---- Tokenizer ----------------------------------------------------------------------------------------------------- */
 
@@ -665,6 +791,8 @@ INF_API inf_status inf_session_append(inf_session *s, const inf_token *tokens, s
  *
  * - `INF_ERR_INVALID_ARGUMENT`: the session is empty, or the sampler is for another vocabulary; unchanged.
  * - `INF_ERR_CONTEXT_FULL`: everything is computed, but a chosen token has no room; nothing was chosen.
+ * - `INF_ERR_FORMAT`: everything is computed, but no logit is finite, because the model's weights are corrupt; nothing
+ *   was chosen.
  * - `INF_ERR_BUSY`: session or sampler in use by another thread or a generation, or called inside a hook; unchanged.
  *
  * Since 0.1.
@@ -701,9 +829,6 @@ INF_API inf_status inf_session_logits(inf_session *s, const float **logits, size
 /** One running request. One reader; cancel and free from any thread. */
 typedef struct inf_generation inf_generation;
 
-/** "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw. */
-typedef void (*inf_wake_fn)(void *user, uint64_t tag);
-
 /** What a host asks of a generation. Zero means default. */
 typedef struct inf_generate_params {
   uint32_t struct_size;          /**< `sizeof(inf_generate_params)` */
@@ -738,8 +863,9 @@ typedef struct inf_event {
   size_t error_len;         /**< Bytes of error_text. */
   uint32_t n_done;          /**< Prompt tokens computed ... */
   uint32_t n_total;         /**< ... of these. */
-  uint32_t prompt_tokens;   /**< Tokens of the prompt that this generation added. */
-  uint32_t cached_tokens;   /**< Tokens that the session held already. */
+  uint32_t prompt_tokens;   /**< Tokens of the prompt that this generation computes: what it added, and what was
+                                 queued before it. */
+  uint32_t cached_tokens;   /**< Tokens that the session had computed already. */
   uint32_t output_tokens;   /**< Tokens generated. */
   uint32_t reserved;        /**< 0. */
   float prefill_ms;         /**< Wall time until the first token, in milliseconds. */
@@ -759,6 +885,8 @@ typedef struct inf_event {
  * - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, stop_json is no array of strings, the sampler is for another
  *   vocabulary; nothing started.
  * - `INF_ERR_BUSY`: session or sampler in use; nothing started.
+ * - `INF_ERR_FORMAT`: sampler is NULL, and the chain that the model's file recommends has impossible numbers; nothing
+ *   started.
  * - `INF_ERR_OUT_OF_MEMORY`: no thread can be started; nothing started.
  *
  * Since 0.1.
@@ -782,8 +910,9 @@ INF_API inf_status inf_generate_start(inf_session *s, const inf_generate_params 
 INF_API inf_status inf_generation_next(inf_generation *g, int32_t timeout_ms, inf_event *out, inf_error *err);
 
 /**
- * Ends a generation as soon as the stage in flight is done, prefill included; `INF_EV_DONE` follows. Dead handles are
- * ignored.
+ * Ends a generation, in its prefill too; `INF_EV_DONE` follows. It ends with the stage in flight, or, where others
+ * share its forward pass and one before was given up for a cancel, with the pass. Calls on the session wait for that.
+ * Dead handles are ignored.
  *
  * Any thread. Never blocks. Since 0.1.
  */
@@ -793,7 +922,8 @@ INF_API void inf_generation_cancel(inf_generation *g);
  * Gives a generation back, and cancels it if it runs; a thread that waits for its events gets `INF_ERR_CANCELLED`. NULL
  * and dead handles are ignored.
  *
- * Any thread. Does not wait for the computation to end. Since 0.1.
+ * Any thread. Does not wait for the computation to end, but for a call of wake in progress, unless called inside a
+ * hook: afterwards wake is not called any more. So do not hold a lock here that wake takes. Since 0.1.
  */
 INF_API void inf_generation_free(inf_generation *g);
 #ifdef __cplusplus

@@ -68,10 +68,22 @@ pub struct Error {
 /// The result of every fallible function in the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Bytes of a message, and three dots if it was longer: more than C's `inf_error` takes. What it quotes from a file may be as long as the file.
+const MAX_MESSAGE_BYTES: usize = 1 << 10;
+
+/// `message`, cut between characters if it is no sentence any more.
+fn sentence(message: Cow<'static, str>) -> Cow<'static, str> {
+    if message.len() <= MAX_MESSAGE_BYTES {
+        return message;
+    }
+    let cut = (0..=MAX_MESSAGE_BYTES).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+    format!("{}...", &message[..cut]).into()
+}
+
 impl Error {
-    /// An error of `kind` that says `message`.
+    /// An error of `kind` that says `message`, cut after 1 KiB.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), detail: [0; 2] }
+        Self { kind, message: sentence(message.into()), detail: [0; 2] }
     }
 
     /// The same error with its two numbers; their meaning is documented at each [`ErrorKind`].
@@ -84,7 +96,7 @@ impl Error {
     /// The same error, said to have happened at `place`: `"place: message"`.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.message = format!("{place}: {}", self.message).into();
+        self.message = sentence(format!("{place}: {}", self.message).into());
         self
     }
 
@@ -124,4 +136,17 @@ macro_rules! fail {
     ($kind:ident, $($arg:tt)+) => {
         return Err($crate::error::Error::new($crate::error::ErrorKind::$kind, format!($($arg)+)))
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_cut_between_characters() {
+        let long = Error::new(ErrorKind::Format, "\u{e9}".repeat(5000)).at("\u{20ac}".repeat(5000));
+        assert!((MAX_MESSAGE_BYTES - 3..MAX_MESSAGE_BYTES + 4).contains(&long.message().len()) && long.message().ends_with("\u{20ac}..."));
+        let short = Error::new(ErrorKind::Format, "x".repeat(MAX_MESSAGE_BYTES));
+        assert_eq!(short.message().len(), MAX_MESSAGE_BYTES);
+    }
 }

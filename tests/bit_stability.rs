@@ -12,6 +12,7 @@ use common::golden_data::Golden;
 use common::lanes::{Lane, prefill, run};
 use common::random::Random;
 use common::{placements, random_gguf};
+use inference::backend::BLOCK_TOKENS;
 use inference::dtype::DType;
 use inference::engine::{
     EventKind, GenerateParams, Generation, LoadConfig, Model, Prompt, Runtime, RuntimeConfig, Sampler, Session, SessionConfig, Wait,
@@ -48,7 +49,7 @@ fn check(gguf: &Gguf, tokens: &[u32], kernels: &str, kv: KvType) {
         let model = placements::load(gguf, placements::cpu(kernels, n_threads), kv);
         let n_vocab = model.spec().n_vocab;
         let what = |how: String| format!("{kernels}, {kv:?}, {n_threads} threads, {how}");
-        for chunk in [tokens.len(), 1, 7, 32] {
+        for chunk in [tokens.len(), 1, 7, 32, 512] {
             let logits = prefill(&model, tokens, chunk);
             assert_same_bits(&logits, &expected, n_vocab, &what(format!("{chunk} tokens at a time")));
         }
@@ -65,7 +66,7 @@ fn beside_neighbours(model: &Arc<dyn Forward>, tokens: &[u32]) -> Vec<f32> {
         _ => Lane::new(&random_tokens(2 * tokens.len(), model.spec().n_vocab, i as u64), i, n_lanes),
     };
     let mut lanes: Vec<Lane> = (0..n_lanes).map(lane).collect();
-    model.grow_kv(n_lanes * tokens.len().div_ceil(8)).unwrap();
+    model.grow_kv(n_lanes * (2 * tokens.len()).div_ceil(BLOCK_TOKENS)).unwrap();
     let mut random = Random(0);
     while lanes[ours].n_queued() > 0 {
         let most = [1, 3, 40][random.below(3) as usize];
@@ -101,6 +102,17 @@ fn every_weight_type() {
             check(&gguf, &tokens, kernels, KvType::F16);
         }
     }
+}
+
+/// Long enough that attention is cut into several parts of the context, which threads share.
+const LONG: usize = 1100;
+
+#[test]
+fn long_contexts() {
+    let gguf = random_model(DType::F32);
+    let tokens = random_tokens(LONG, random_gguf::N_VOCAB, 4);
+    // The parts are cut by the backend, in the same way for every kernel set.
+    check(&gguf, &tokens, kernels::available()[0], KvType::F16);
 }
 
 /// Kernels take rows in tiles: every number of rows up to 64 meets every remainder. The scalar set takes one row at a time, slowly: a few will do.
@@ -145,6 +157,18 @@ fn every_weight_type_computes_what_candle_computes_from_the_expanded_weights() {
     }
 }
 
+#[test]
+fn long_contexts_compute_what_candle_computes() {
+    let gguf = random_model(DType::F32);
+    let tokens = random_tokens(LONG, random_gguf::N_VOCAB, 5);
+    let exact = prefill(&placements::load(&gguf, Placement::Candle, KvType::F32), &tokens, LONG);
+    for kernels in kernels::available() {
+        let ours = prefill(&placements::load(&gguf, placements::cpu(kernels, 2), KvType::F32), &tokens, 512);
+        let noise = distance(&ours, &exact);
+        assert!(noise < noise_bound(DType::F32), "{kernels}: relative distance {noise}");
+    }
+}
+
 /// `|a - b| / |b|`
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     let square = |x: f64| x * x;
@@ -158,14 +182,19 @@ fn engine(golden: &Golden, kernels: &str, n_threads: usize) -> Arc<Model> {
     Model::load(&runtime, &LoadConfig { paths: vec![golden.path.clone()], ..LoadConfig::default() }).unwrap()
 }
 
-/// Continues `prompt` by `n` greedy tokens, step by step; returns them and the last logits.
-fn step_through(model: &Arc<Model>, prompt: &[u32], n: usize, prefill_chunk: u32) -> (Vec<u32>, Vec<f32>) {
+/// The tokens of a session, and the logits that follow them.
+type Outcome = (Vec<u32>, Vec<f32>);
+
+/// Continues `prompt` by `n` greedy tokens, step by step.
+fn step_through(model: &Arc<Model>, prompt: &[u32], n: usize, prefill_chunk: u32) -> Outcome {
     let session = Session::new(model, SessionConfig { prefill_chunk, ..SessionConfig::default() }).unwrap();
     let mut greedy = Sampler::new(model.n_vocab());
     session.append(prompt).unwrap();
-    let ids = (0..n).map(|_| session.step(Some(&mut greedy), None, true).unwrap().token.unwrap()).collect();
+    for _ in 0..n {
+        session.step(Some(&mut greedy), None, true).unwrap();
+    }
     session.step(None, None, true).unwrap();
-    (ids, session.with_logits(<[f32]>::to_vec).unwrap())
+    (session.tokens().unwrap(), session.with_logits(<[f32]>::to_vec).unwrap())
 }
 
 /// Sessions of one model, each on a thread of its host, all stepping at once.
@@ -200,11 +229,14 @@ fn generations_at_once() {
         let model = engine(&golden, kernels::available()[0], 2);
         let prompts: Vec<Vec<u32>> =
             (0..N_NEIGHBOURS).map(|i| random_tokens(5 + 17 * i, model.n_vocab(), i as u64)).chain([golden.prompt.clone()]).collect();
-        let alone: Vec<Vec<u32>> = prompts.iter().map(|prompt| wait(&start(&model, prompt))).collect();
+        let alone: Vec<Outcome> = prompts.iter().map(|prompt| wait(&start(&model, prompt))).collect();
         let running: Vec<Running> = prompts.iter().map(|prompt| start(&model, prompt)).collect();
-        let together: Vec<Vec<u32>> = running.iter().map(wait).collect();
-        assert_eq!(together, alone, "{name}");
-        assert!(alone[N_NEIGHBOURS].len() > golden.prompt.len(), "{name}: nothing was generated");
+        let together: Vec<Outcome> = running.iter().map(wait).collect();
+        for (i, (alone, together)) in alone.iter().zip(&together).enumerate() {
+            assert!(alone.0.len() > prompts[i].len(), "{name}, prompt {i}: nothing was generated");
+            assert_eq!(together.0, alone.0, "{name}, prompt {i}");
+            assert_same_bits(&together.1, &alone.1, model.n_vocab(), &format!("{name}, prompt {i}"));
+        }
     }
 }
 
@@ -225,8 +257,9 @@ fn start(model: &Arc<Model>, prompt: &[u32]) -> Running {
     (session, generation)
 }
 
-/// The tokens of the session at the end of its generation.
-fn wait((session, generation): &Running) -> Vec<u32> {
+/// What the session holds at the end of its generation.
+fn wait((session, generation): &Running) -> Outcome {
     while generation.next(Wait::Forever).unwrap().kind != EventKind::Done {}
-    session.tokens().unwrap()
+    session.step(None, None, true).unwrap();
+    (session.tokens().unwrap(), session.with_logits(<[f32]>::to_vec).unwrap())
 }

@@ -6,9 +6,10 @@ use inference::engine::{
 };
 use inference::error::ErrorKind;
 use inference::sys::pool::PoolConfig;
+use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const PROMPT: [u32; 5] = [5, 9, 17, 3, 40];
@@ -157,8 +158,10 @@ fn a_session_belongs_to_its_generation_until_the_end_or_a_cancel() {
     s.append(&[1]).unwrap();
     assert_eq!(drain(&generation).last().unwrap().finish, Some(Finish::Cancelled));
     drop(generation);
+    let held = s.n_tokens();
     let again = Generation::start(&s, ask(&[2], 3)).unwrap();
-    assert!(drain(&again).last().unwrap().usage.cached_tokens > 0);
+    let usage = drain(&again).last().unwrap().usage;
+    assert_eq!(usage.cached_tokens + usage.prompt_tokens, held + 1);
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn eight_at_once_give_what_each_gives_alone() {
 }
 
 #[test]
-fn hooks_wake_and_must_not_wait() {
+fn hooks_wake() {
     let s = session();
     let woken = Arc::new(AtomicU32::new(0));
     let counter = woken.clone();
@@ -215,6 +218,96 @@ fn hooks_wake_and_must_not_wait() {
     let generation = Generation::start(&s, GenerateParams { wake: Some(wake), ..ask(&PROMPT, 4) }).unwrap();
     drain(&generation);
     assert!(woken.load(Ordering::Relaxed) >= 2);
+}
+
+/// Waits for `value` to become true.
+fn eventually(value: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !value() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it did not happen");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_hook_that_cancels_and_asks_for_the_session_is_refused_and_not_hung() {
+    let s = session();
+    let refused = Arc::new(AtomicU32::new(0));
+    let shared: Arc<Mutex<Option<Arc<Generation>>>> = Arc::default();
+    let (counter, slot, session) = (refused.clone(), shared.clone(), Arc::downgrade(&s));
+    let wake = Arc::new(move || {
+        let Some(generation) = slot.lock().clone() else { return };
+        let Some(session) = session.upgrade() else { return };
+        generation.cancel();
+        let busy = |e: inference::error::Error| assert_eq!(e.kind(), ErrorKind::Busy);
+        generation.next(Wait::Forever).map(|_| ()).map_err(busy).unwrap_err();
+        if session.truncate(0).map_err(busy).is_err() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let generation = Generation::start(&s, GenerateParams { wake: Some(wake), queue_capacity: 1, ..ask(&PROMPT, 0) }).unwrap();
+    *shared.lock() = Some(generation.clone());
+    drain(&generation);
+    s.truncate(0).unwrap();
+    shared.lock().take();
+}
+
+#[test]
+fn a_freed_generation_wakes_nobody() {
+    let model = model_on(&runtime());
+    for _ in 0..50 {
+        let s = Session::new(&model, SessionConfig::default()).unwrap();
+        let freed = Arc::new(AtomicBool::new(false));
+        let flag = freed.clone();
+        let wake = Arc::new(move || assert!(!flag.load(Ordering::SeqCst), "woken after the free"));
+        let generation = Generation::start(&s, GenerateParams { wake: Some(wake), ..ask(&PROMPT, 0) }).unwrap();
+        generation.next(Wait::Forever).unwrap();
+        generation.release();
+        freed.store(true, Ordering::SeqCst);
+        // A panic in the hook would end the generation with `Internal` instead of bringing the session back.
+        s.truncate(0).unwrap();
+    }
+}
+
+#[test]
+fn cancels_of_a_neighbour_do_not_stop_a_prefill() {
+    let model = model_on(&runtime());
+    let steady = Session::new(&model, SessionConfig { prefill_chunk: 8, ..SessionConfig::default() }).unwrap();
+    let prompt: Vec<u32> = (0..200).map(|i| i % 180).collect();
+    let generation = Generation::start(&steady, ask(&prompt, 1)).unwrap();
+    let ended = || generation.next(Wait::Poll).unwrap().kind == EventKind::Done;
+    let started = Instant::now();
+    while !ended() {
+        assert!(started.elapsed() < Duration::from_secs(60), "starved");
+        let s = Session::new(&model, SessionConfig::default()).unwrap();
+        Generation::start(&s, ask(&prompt, 1)).unwrap().cancel();
+        // Faster than a pass, and slow enough that ending the cancelled ones is not all that the driver does.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_paused_generation_is_cancelled_beside_one_that_runs() {
+    let model = model_on(&runtime());
+    let (a, b) = (Session::new(&model, SessionConfig::default()).unwrap(), Session::new(&model, SessionConfig::default()).unwrap());
+    let running = Generation::start(&a, ask(&PROMPT, 0)).unwrap();
+    let paused = Generation::start(&b, GenerateParams { queue_capacity: 1, ..ask(&PROMPT, 0) }).unwrap();
+    eventually(|| b.n_tokens() > 5);
+    paused.cancel();
+    b.truncate(0).unwrap();
+    drop(running);
+}
+
+#[test]
+fn progress_counts_what_was_queued_before_the_generation() {
+    let s = session();
+    s.append(&[7; 150]).unwrap();
+    let events = drain(&Generation::start(&s, ask(&[], 1)).unwrap());
+    let progress: Vec<_> = events.iter().filter(|e| e.kind == EventKind::Progress).map(|e| (e.n_done, e.n_total)).collect();
+    assert_eq!(progress.last(), Some(&(150, 150)));
+    assert!(progress.iter().all(|(done, total)| done <= total && *total == 150), "{progress:?}");
+    let usage = events.last().unwrap().usage;
+    assert_eq!((usage.prompt_tokens, usage.cached_tokens), (150, 0));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod common {
 use common::golden_data::Golden;
 use common::lanes::{Lane, prefill, run};
 use common::placements;
+use inference::backend::BLOCK_TOKENS;
 use inference::engine::{BackendKind, LoadConfig, Model, Runtime, RuntimeConfig, Sampler, Session, SessionConfig};
 use inference::formats::gguf::Gguf;
 use inference::kernels::{self, KvType};
@@ -66,7 +67,7 @@ fn check_logits(golden: &Golden, expected: &[f32], model: &Arc<dyn Forward>, pla
         assert_close(&logits, expected, &format!("{place}, {chunk} tokens at a time"));
     }
     let n = golden.prompt.len() / 2;
-    model.grow_kv(2 * golden.prompt.len()).unwrap();
+    model.grow_kv(2 * golden.prompt.len().div_ceil(BLOCK_TOKENS)).unwrap();
     let mut lanes = [Lane::new(&golden.prompt, 0, 2), Lane::new(&golden.prompt[..n], 1, 2)];
     run(model, &mut lanes, &[golden.prompt.len(), n]);
     assert_close(&lanes[0].logits, expected, &format!("{place}, first of two sequences"));

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sections in reading order: a file of `src/ffi`, and what the header calls it.
-const SECTIONS: [(&str, &str); 8] = [
+const SECTIONS: [(&str, &str); 10] = [
     ("status", "Status codes and errors"),
     ("library", "The library"),
     ("runtime", "Runtimes: threads, devices, log"),
+    ("source", "Sources: where a model's bytes come from"),
     ("model", "Models"),
+    ("load", "Loads: in the background, with progress and cancel"),
     ("tokenizer", "Tokenizer"),
     ("sampler", "Samplers"),
     ("session", "Sessions: append, then step; for hosts that own the loop"),
@@ -103,8 +105,10 @@ fn layouts() -> Vec<Layout> {
             struct_size, n_threads, reserved, thread_priority, cpu_mask, spin_us, log_level, log, log_user, thread, thread_user, options_json, options_len
         }
         runtime::inf_device_info { struct_size, kind, index, usable, memory_total, memory_free, id, name, reason }
-        model::inf_source { struct_size, kind, path }
-        model::inf_model_params { struct_size, n_sources, sources, device, n_ctx_hint, kv_type, options_json, options_len }
+        source::inf_source { struct_size, kind, name, path, data, native, size, offset, read_at, release, user, reserved_pointer }
+        model::inf_model_params {
+            struct_size, n_sources, sources, device, n_ctx_hint, kv_type, wake, wake_user, wake_tag, options_json, options_len
+        }
         model::inf_model_info {
             struct_size, n_vocab, n_ctx_max, n_embd, n_layers, capabilities, bos, eos, n_params, architecture, quantization, device
         }

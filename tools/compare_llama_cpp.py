@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """The same GGUF file through libinference and through llama.cpp: tokens, logits at every position, greedy continuation.
 
-    python3 tools/compare_llama_cpp.py MODEL.gguf [--library libinference.so] [--text FILE | --random N] [--kv f32] [--options JSON]
+    python3 tools/compare_llama_cpp.py MODEL.gguf [--library libinference.so] [--text FILE | --random N] [--kv f32] [--backend cpu]
 
 Used by hand when a family or a storage type is new; not part of the tests. Needs `pip install llama-cpp-python numpy`.
 """
 
 import argparse
 import ctypes
+import json
 from pathlib import Path
 
 import llama_cpp
@@ -15,30 +16,14 @@ import numpy as np
 
 TEXT = """Once upon a time, in a town by the sea, a baker named Ada sold 12 kinds of bread. "Which one is best?" asked the
 stranger; she laughed: "The one you can't afford!" He'd walked for 3 days - through snow, naïve as ever - and paid in gold."""
-KV_TYPES = {"f32": (1, 0), "f16": (2, 1)}  # libinference's number, ggml's number
+KV_TYPES = {"f32": 0, "f16": 1}  # ggml's numbers
 ADD_SPECIAL = 1
 IGNORE_END = 1
+WAIT_FOREVER = -1
 
 
 class Error(ctypes.Structure):
     _fields_ = [("detail", ctypes.c_int64 * 2), ("status", ctypes.c_uint32), ("reserved", ctypes.c_uint32), ("message", ctypes.c_char * 488)]
-
-
-class Source(ctypes.Structure):
-    _fields_ = [("struct_size", ctypes.c_uint32), ("kind", ctypes.c_uint32), ("path", ctypes.c_char_p)]
-
-
-class ModelParams(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_uint32),
-        ("n_sources", ctypes.c_uint32),
-        ("sources", ctypes.POINTER(ctypes.POINTER(Source))),
-        ("device", ctypes.c_char_p),
-        ("n_ctx_hint", ctypes.c_uint32),
-        ("kv_type", ctypes.c_uint32),
-        ("options_json", ctypes.c_char_p),
-        ("options_len", ctypes.c_size_t),
-    ]
 
 
 class Step(ctypes.Structure):
@@ -55,14 +40,14 @@ class Step(ctypes.Structure):
 class Ours:
     """A session of libinference through its C ABI."""
 
-    def __init__(self, library: Path, model: Path, n_ctx: int, kv: int, options: str):
+    def __init__(self, library: Path, model: Path, options: dict):
         self.library = ctypes.CDLL(str(library))
-        self.runtime, self.model, self.session = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
-        source = Source(ctypes.sizeof(Source), 0, str(model).encode())
-        sources = (ctypes.POINTER(Source) * 1)(ctypes.pointer(source))
-        params = ModelParams(ctypes.sizeof(ModelParams), 1, sources, None, n_ctx, kv, options.encode(), len(options.encode()))
+        self.runtime, self.load, self.model, self.session = (ctypes.c_void_p() for _ in range(4))
+        path, text = str(model).encode(), json.dumps(options).encode()
+        load = (path, ctypes.c_size_t(len(path)), text, ctypes.c_size_t(len(text)), ctypes.byref(self.load))
         self.call("runtime_create", None, ctypes.byref(self.runtime))
-        self.call("model_load", self.runtime, ctypes.byref(params), ctypes.byref(self.model))
+        self.call("load_start_path", self.runtime, *load)
+        self.call("load_wait", self.load, WAIT_FOREVER, ctypes.byref(ctypes.c_float()), ctypes.byref(self.model))
         self.call("session_create", self.model, None, ctypes.byref(self.session))
 
     def call(self, name: str, *arguments) -> None:
@@ -136,12 +121,12 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="what to predict; default: a few sentences")
     parser.add_argument("--random", type=int, metavar="N", help="N random tokens instead: for models of random weights")
     parser.add_argument("--kv", choices=KV_TYPES, default="f32")
-    parser.add_argument("--options", default="{}", help='of the model: {"backend":"candle"}')
+    parser.add_argument("--backend", choices=["cpu", "candle"], default="cpu")
     arguments = parser.parse_args()
     text = arguments.text.read_bytes() if arguments.text else TEXT.encode()
     n_ctx = (arguments.random or len(text)) + 128
-    ours = Ours(arguments.library, arguments.model, n_ctx, KV_TYPES[arguments.kv][0], arguments.options)
-    theirs = Theirs(arguments.model, n_ctx, KV_TYPES[arguments.kv][1])
+    ours = Ours(arguments.library, arguments.model, {"n_ctx": n_ctx, "kv_type": arguments.kv, "backend": arguments.backend})
+    theirs = Theirs(arguments.model, n_ctx, KV_TYPES[arguments.kv])
     tokens = theirs.tokenize(text)
     print(f"tokens of the text: {'the same' if ours.tokenize(text) == tokens else 'DIFFERENT'} ({len(tokens)})")
     if arguments.random:

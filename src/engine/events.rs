@@ -1,7 +1,7 @@
 //! The queue between a generation's worker and the host that reads it.
 
 use super::Wait;
-use super::hooks::{self, WakeHook};
+use super::hooks::{Wake, WakeHook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Token;
 use parking_lot::{Condvar, Mutex};
@@ -42,9 +42,9 @@ pub enum Finish {
 /// What a generation cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// Tokens of the prompt that this generation added.
+    /// Tokens of the prompt that this generation computes: what it added, and what was queued before it.
     pub prompt_tokens: u32,
-    /// Tokens that the session held already.
+    /// Tokens that the session had computed already.
     pub cached_tokens: u32,
     /// Tokens generated.
     pub output_tokens: u32,
@@ -88,7 +88,7 @@ pub(super) struct EventQueue {
     queue: Mutex<Queue>,
     ready: Condvar,
     capacity: usize,
-    wake: Option<WakeHook>,
+    wake: Wake,
 }
 
 impl EventQueue {
@@ -97,7 +97,7 @@ impl EventQueue {
             queue: Mutex::new(Queue { events: VecDeque::new(), done: None, closed: false }),
             ready: Condvar::new(),
             capacity: capacity.max(1),
-            wake,
+            wake: Wake::new(wake),
         }
     }
 
@@ -129,30 +129,25 @@ impl EventQueue {
         self.signal(first);
     }
 
-    /// Wakes every waiter with `Cancelled`: the host freed the generation.
+    /// Wakes every waiter with `Cancelled`, and silences the wake hook: the host freed the generation.
     pub(super) fn close(&self) {
         self.queue.lock().closed = true;
         self.ready.notify_all();
+        self.wake.silence();
     }
 
     fn signal(&self, wake: bool) {
         self.ready.notify_all();
-        if wake && let Some(hook) = &self.wake {
-            hooks::call(&**hook);
+        if wake {
+            self.wake.call();
         }
     }
 
     /// The next event, and whether taking it made room in a full queue. Nothing ready in time is an event of kind `None`.
     ///
-    /// A poll never waits: if the worker is inside the queue at that instant, there is nothing yet.
+    /// A poll waits for nothing but a push or a pop in progress: nothing is computed under the queue's lock.
     pub(super) fn next(&self, wait: Wait) -> Result<(Event, bool)> {
-        let mut queue = match wait {
-            Wait::Poll => match self.queue.try_lock() {
-                Some(queue) => queue,
-                None => return Ok((Event::default(), false)),
-            },
-            _ => self.queue.lock(),
-        };
+        let mut queue = self.queue.lock();
         let deadline = match wait {
             Wait::For(time) => Instant::now().checked_add(time),
             _ => None,

@@ -1,7 +1,9 @@
 //! Calls into the host: wrapped so that the library knows when it is inside one.
 
+use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// "Something is ready": carries no data, is called on a thread of the library.
 pub type WakeHook = Arc<dyn Fn() + Send + Sync>;
@@ -16,7 +18,7 @@ pub fn in_hook() -> bool {
 }
 
 /// Calls `hook` with [`in_hook`] true.
-pub(super) fn call(hook: &dyn Fn()) {
+pub fn call(hook: &dyn Fn()) {
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
@@ -26,4 +28,35 @@ pub(super) fn call(hook: &dyn Fn()) {
     DEPTH.set(DEPTH.get() + 1);
     let _leave = Leave;
     hook();
+}
+
+/// A wake hook that its owner can silence, so that the host may free what the hook uses.
+pub(super) struct Wake {
+    /// Held during a call, so that [`Self::silence`] can wait for it.
+    hook: Mutex<Option<WakeHook>>,
+    silenced: AtomicBool,
+}
+
+impl Wake {
+    pub(super) fn new(hook: Option<WakeHook>) -> Self {
+        Self { hook: Mutex::new(hook), silenced: AtomicBool::new(false) }
+    }
+
+    /// Calls the hook, if there is one and it was not silenced.
+    pub(super) fn call(&self) {
+        let hook = self.hook.lock();
+        if let Some(hook) = &*hook
+            && !self.silenced.load(Ordering::Acquire)
+        {
+            call(&**hook);
+        }
+    }
+
+    /// No call begins afterwards. Waits for one in progress, except inside a hook, which may be that very call.
+    pub(super) fn silence(&self) {
+        self.silenced.store(true, Ordering::Release);
+        if !in_hook() {
+            self.hook.lock().take();
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Who runs next, with what memory. The Rust face of the library; `ffi` is its only user besides our own tests.
 //!
-//! A [`Runtime`] owns threads and the log, a [`Model`] the weights, the tokenizer and the KV blocks, a [`Session`] is one sequence,
+//! A [`Runtime`] owns threads and the log, a [`Load`] brings a [`Model`]: weights, tokenizer and KV blocks; a [`Session`] is one sequence,
 //! a [`Sampler`] chooses tokens, a [`Generation`] runs in the background and hands out [`Event`]s. Everything is `Arc`-shared:
 //! children keep their parents alive, so a host may free in any order.
 
@@ -10,6 +10,7 @@ mod driver;
 mod events;
 mod generation;
 mod hooks;
+mod load;
 mod log;
 mod model;
 mod runtime;
@@ -20,7 +21,8 @@ mod session;
 pub use device::{DeviceInfo, DeviceKind};
 pub use events::{Event, EventKind, Finish, Usage};
 pub use generation::{GenerateParams, Generation, Prompt};
-pub use hooks::{WakeHook, in_hook};
+pub use hooks::{WakeHook, call as call_hook, in_hook};
+pub use load::Load;
 pub use log::{LogLevel, LogSink};
 pub use model::{BackendKind, LoadConfig, Model, ModelInfo};
 pub use runtime::{Runtime, RuntimeConfig};
@@ -36,4 +38,16 @@ pub enum Wait {
     For(std::time::Duration),
     /// Until it happens.
     Forever,
+}
+
+impl Wait {
+    /// When the wait ends; `None` = never.
+    fn deadline(self) -> Option<std::time::Instant> {
+        let now = std::time::Instant::now();
+        match self {
+            Self::Poll => Some(now),
+            Self::For(time) => now.checked_add(time),
+            Self::Forever => None,
+        }
+    }
 }

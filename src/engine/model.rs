@@ -11,9 +11,11 @@ use crate::formats::gguf::{Gguf, Metadata};
 use crate::kernels::KvType;
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
 use crate::sys::file::{FileSource, ReadAt};
+use crate::sys::progress::{Progress, Watched};
 use crate::text::{Token, Tokenizer};
+use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,8 +37,10 @@ pub enum BackendKind {
 /// What to load, and how.
 #[derive(Clone, Debug, Default)]
 pub struct LoadConfig {
-    /// A GGUF file (the first of a split set finds the others), or all parts of a split set.
+    /// A GGUF file (one of a split set finds the others), or all parts of a split set.
     pub paths: Vec<PathBuf>,
+    /// What is not a path: memory, readers, open files. A whole model, or parts of a split set, also together with `paths`.
+    pub sources: Vec<Arc<dyn ReadAt>>,
     /// `""`, `"auto"` or `"cpu"`.
     pub device: String,
     /// Context that sessions get by default; 0 = 4096, or less if the model has less.
@@ -91,30 +95,30 @@ pub struct Model {
     weights: Option<Weights>,
     info: ModelInfo,
     n_ctx: usize,
+    /// Read when it is first asked for: a file with bad recommendations still serves a host that brings its own chain.
+    recommended: OnceCell<Sampler>,
 }
 
 impl Model {
-    /// Reads and packs a model. Blocks until it is done.
-    ///
-    /// # Errors
-    /// `Io`, `Format` (corrupt, names what and where), `Unsupported` (names architecture, tensor type or tokenizer), `NoDevice`, `OutOfMemory`, `Shutdown`.
-    pub fn load(runtime: &Arc<Runtime>, config: &LoadConfig) -> Result<Arc<Self>> {
-        runtime.check_alive()?;
+    /// Reads and packs a model, as long as `progress` is not cancelled.
+    pub(super) fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Self>> {
         check_device(&config.device)?;
         let started = Instant::now();
-        let gguf = open(&config.paths)?;
-        let tokenizer = Tokenizer::from_gguf(gguf.metadata())?;
-        let weights = load_weights(runtime, config, &gguf, &tokenizer)?;
+        let in_file = |e: Error| in_file(e, config);
+        let gguf = open(config, progress).map_err(in_file)?;
+        let tokenizer = Tokenizer::from_gguf_while(gguf.metadata(), progress).map_err(in_file)?;
+        let weights = load_weights(runtime, config, &gguf, &tokenizer, progress).map_err(in_file)?;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
-        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX.min(n_ctx_max) } else { config.n_ctx as usize };
+        let n_ctx = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
+        let n_ctx = n_ctx.min(n_ctx_max);
         let info = describe(&gguf, &tokenizer, spec);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
         });
         let metadata = gguf.into_metadata();
-        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx }))
+        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, recommended: OnceCell::new() }))
     }
 
     /// Facts about it.
@@ -140,14 +144,11 @@ impl Model {
     /// The chain its file recommends (`general.sampling.*`), else temperature 0.8 on the top 40, top-p 0.95 and min-p 0.05.
     ///
     /// # Errors
-    /// `InvalidArgument` if the file recommends a number out of range.
+    /// `Format` if the file recommends a number out of range.
     pub fn recommended_sampler(&self) -> Result<Sampler> {
-        let number = |key: &str, default: f32| self.metadata.f32_or(&format!("general.sampling.{key}"), default);
-        let mut sampler = Sampler::new(self.n_vocab());
-        sampler.add(Stage::TopK(self.metadata.u32_or("general.sampling.top_k", 40)?))?;
-        sampler.add(Stage::TopP(number("top_p", 0.95)?))?;
-        sampler.add(Stage::MinP(number("min_p", 0.05)?))?;
-        sampler.add(Stage::Temperature(number("temp", 0.8)?))?;
+        let chain = self.recommended.get_or_try_init(|| recommended_chain(&self.metadata, self.n_vocab()))?;
+        let mut sampler = chain.clone();
+        sampler.reseed();
         Ok(sampler)
     }
 
@@ -201,6 +202,22 @@ impl Model {
     }
 }
 
+fn recommended_chain(metadata: &Metadata, n_vocab: usize) -> Result<Sampler> {
+    let number = |key: &str, default: f32| metadata.f32_or(&format!("general.sampling.{key}"), default);
+    let stages = [
+        Stage::TopK(metadata.u32_or("general.sampling.top_k", 40)?),
+        Stage::TopP(number("top_p", 0.95)?),
+        Stage::MinP(number("min_p", 0.05)?),
+        Stage::Temperature(number("temp", 0.8)?),
+    ];
+    let mut sampler = Sampler::new(n_vocab);
+    for stage in stages {
+        // The number is the file's, not the caller's.
+        sampler.add(stage).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()).at("metadata \"general.sampling\""))?;
+    }
+    Ok(sampler)
+}
+
 fn check_device(device: &str) -> Result<()> {
     match device {
         "" | "auto" | "cpu" => Ok(()),
@@ -208,18 +225,54 @@ fn check_device(device: &str) -> Result<()> {
     }
 }
 
-fn open(paths: &[PathBuf]) -> Result<Gguf> {
-    match paths {
-        [] => fail!(InvalidArgument, "no model file was given"),
-        [path] => Gguf::open(path),
-        parts => {
-            let open = |path| Ok(Arc::new(FileSource::open(path)?) as Arc<dyn ReadAt>);
-            Gguf::from_sources(parts.iter().map(open).collect::<Result<_>>()?)
+/// Files that published models have beside their weights, by the ends of their names: told apart from a broken GGUF file.
+const COMPANIONS: [&str; 5] = [".json", ".safetensors", ".jinja", ".model", ".txt"];
+
+fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Result<Gguf> {
+    let watched = |source: Arc<dyn ReadAt>| Arc::new(Watched::new(source, progress.clone())) as Arc<dyn ReadAt>;
+    let file = |path: &Path| Ok(watched(Arc::new(FileSource::open(path)?)));
+    source_names(config).try_for_each(|name| refuse_companion(&name))?;
+    match (&config.paths[..], &config.sources[..]) {
+        ([], []) => fail!(InvalidArgument, "no model file was given"),
+        ([path], []) => Gguf::open_with(path, &file),
+        (paths, sources) => {
+            let files = paths.iter().map(|path| file(path));
+            Gguf::from_sources(files.chain(sources.iter().map(|source| Ok(watched(source.clone())))).collect::<Result<_>>()?)
         }
     }
 }
 
-fn load_weights(runtime: &Arc<Runtime>, config: &LoadConfig, gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<Weights>> {
+fn source_names(config: &LoadConfig) -> impl Iterator<Item = String> {
+    let paths = config.paths.iter().map(|path| path.display().to_string());
+    paths.chain(config.sources.iter().map(|source| source.name().unwrap_or("memory").to_owned()))
+}
+
+fn refuse_companion(name: &str) -> Result<()> {
+    let lower = name.to_ascii_lowercase();
+    if COMPANIONS.iter().any(|end| lower.ends_with(end)) {
+        fail!(
+            Unsupported,
+            "{name}: this build loads models from GGUF files, which hold tokenizer and settings, and from nothing beside them"
+        );
+    }
+    Ok(())
+}
+
+/// An error that says which model it is about: by its first file, where the error does not name a file already.
+fn in_file(e: Error, config: &LoadConfig) -> Error {
+    match source_names(config).next() {
+        Some(name) if !source_names(config).any(|name| e.message().contains(&name)) => e.at(name),
+        _ => e,
+    }
+}
+
+fn load_weights(
+    runtime: &Arc<Runtime>,
+    config: &LoadConfig,
+    gguf: &Gguf,
+    tokenizer: &Tokenizer,
+    progress: &Progress,
+) -> Result<Option<Weights>> {
     if config.vocab_only || gguf.tensors().next().is_none() {
         return Ok(None);
     }
@@ -231,6 +284,8 @@ fn load_weights(runtime: &Arc<Runtime>, config: &LoadConfig, gguf: &Gguf, tokeni
         BackendKind::Cpu => Placement::Cpu { pool: runtime.pool().clone(), kernels: runtime.kernels() },
         BackendKind::Candle => Placement::Candle,
     };
+    // All tensors are read, each once: one that nothing reads is an error.
+    progress.plan(gguf.tensors().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
     let forward = model::load(gguf, spec, placement, config.kv.unwrap_or(KvType::F16))?;
     let blocks = BlockPool::new(forward.clone());
     Ok(Some(Weights { forward, blocks, passes: Mutex::default() }))
@@ -245,7 +300,7 @@ fn describe(gguf: &Gguf, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> Mod
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),
-        n_params: gguf.tensors().map(|t| t.n_elements() as u64).sum(),
+        n_params: gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64)),
         architecture: gguf.metadata().str("general.architecture").unwrap_or("").to_owned(),
         quantization: main_dtype(gguf),
         device: "cpu".into(),

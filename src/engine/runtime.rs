@@ -3,16 +3,16 @@
 use super::Wait;
 use super::device::{self, DeviceInfo};
 use super::driver::{Driver, Task};
-use super::hooks::in_hook;
+use super::hooks::{self, in_hook};
+use super::load::Loads;
 use super::log::{Log, LogLevel, LogSink};
 use super::session::State;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{self, Kernels};
-use crate::sys::pool::{Pool, PoolConfig};
+use crate::sys::pool::{Pool, PoolConfig, ThreadHook};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 /// More threads than any machine this runs on; beyond it the number is a mistake.
 const MAX_THREADS: usize = 1024;
@@ -36,6 +36,7 @@ pub struct Runtime {
     kernels: &'static dyn Kernels,
     log: Arc<Log>,
     driver: Driver,
+    loads: Arc<Loads>,
     stopped: AtomicBool,
 }
 
@@ -49,14 +50,17 @@ impl Runtime {
             fail!(InvalidArgument, "n_threads {}: expected at most {MAX_THREADS}", config.pool.n_threads);
         }
         let kernels = kernels::select(config.kernels.as_deref())?;
-        let pool = Arc::new(Pool::new(&config.pool)?);
+        let hook = config.pool.hook.map(|hook| -> ThreadHook { Arc::new(move |starting| hooks::call(&|| hook(starting))) });
+        let threads = PoolConfig { hook, ..config.pool };
+        let pool = Arc::new(Pool::new(&threads)?);
         let log = Arc::new(Log::new(config.log_level, config.log));
-        let driver = Driver::new(log.clone(), config.pool.hook.clone());
+        let driver = Driver::new(log.clone(), threads.clone());
+        let loads = Arc::new(Loads::new(threads));
         log.line(LogLevel::Info, || format!("runtime: {} threads, {} kernels", pool.n_threads(), kernels.name()));
-        Ok(Arc::new(Self { pool, kernels, log, driver, stopped: AtomicBool::new(false) }))
+        Ok(Arc::new(Self { pool, kernels, log, driver, loads, stopped: AtomicBool::new(false) }))
     }
 
-    /// Cancels live generations, joins the threads; models and sessions answer `Shutdown` afterwards and can still be freed.
+    /// Cancels loads and generations, joins the threads; models and sessions answer `Shutdown` afterwards and can still be freed.
     ///
     /// # Errors
     /// `Timeout` if the work in flight does not end in time (call again), `Busy` inside a hook.
@@ -65,12 +69,8 @@ impl Runtime {
             fail!(Busy, "a runtime cannot be shut down from inside a hook");
         }
         self.stopped.store(true, Ordering::Release);
-        let deadline = match wait {
-            Wait::Poll => Some(Instant::now()),
-            Wait::For(time) => Instant::now().checked_add(time),
-            Wait::Forever => None,
-        };
-        if !self.driver.stop(deadline) {
+        let deadline = wait.deadline();
+        if !self.loads.stop(deadline) || !self.driver.stop(deadline) {
             fail!(Timeout, "the work in flight has not ended yet");
         }
         self.pool.shutdown();
@@ -108,11 +108,22 @@ impl Runtime {
         self.kernels
     }
 
+    pub(super) fn loads(&self) -> &Arc<Loads> {
+        &self.loads
+    }
+
     pub(super) fn submit(&self, task: Task, state: Box<State>) -> Result<()> {
         self.driver.submit(task, state)
     }
 
     pub(super) fn wake_driver(&self) {
         self.driver.wake();
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // Only threads that are past their work are left: a running load keeps its runtime.
+        self.loads.stop(None);
     }
 }

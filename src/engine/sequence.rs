@@ -1,6 +1,7 @@
 //! One sequence of tokens: the first `n_computed` have keys and values, the rest is the queue.
 
 use super::blocks::{BlockPool, BlockTable};
+use super::sampler::Sampler;
 use crate::backend::{BLOCK_TOKENS, Batch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
@@ -101,6 +102,22 @@ impl Sequence {
     /// The logits of the last position, if everything is computed.
     pub(super) fn logits(&self) -> Option<&[f32]> {
         (self.has_logits && self.n_queued() == 0).then_some(&self.logits[..])
+    }
+
+    /// The token that `sampler` chooses from the logits, which must be there.
+    ///
+    /// # Errors
+    /// `Format` if no logit is finite: whoever called did nothing wrong, the weights are. As [`Sampler::pick`] otherwise.
+    pub(super) fn pick(&self, sampler: &mut Sampler) -> Result<Token> {
+        let Some(logits) = self.logits() else { fail!(Internal, "the logits are gone") };
+        if !logits.iter().any(|logit| logit.is_finite()) {
+            fail!(
+                Format,
+                "none of the model's {} logits is finite: its weights are corrupt, or not meant for this architecture",
+                logits.len()
+            );
+        }
+        sampler.pick(logits)
     }
 
     /// The next tokens to compute, at most `max_rows`, as positions. Where nothing is queued but the logits are gone, the last token is computed again.

@@ -1,6 +1,7 @@
 //! A session: one sequence that a host appends to and steps, or lends to a generation.
 
 use super::events::EventQueue;
+use super::hooks::in_hook;
 use super::model::Model;
 use super::sampler::Sampler;
 use super::sequence::Sequence;
@@ -8,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::model::{Pass, Progress};
 use crate::text::Token;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -78,6 +79,8 @@ pub(super) struct Borrower {
 
 enum Slot {
     Here(Box<State>),
+    /// A call of the host works with it.
+    InUse,
     /// A generation holds it, and brings it back before it tells the end.
     Lent(Arc<Borrower>),
 }
@@ -89,6 +92,8 @@ pub struct Session {
     returned: Condvar,
     /// `sequence.len()`, readable while the state is lent or in use.
     n_tokens: AtomicU32,
+    /// The host let go of it: no generation may begin.
+    released: AtomicBool,
 }
 
 impl Session {
@@ -110,6 +115,7 @@ impl Session {
             slot: Mutex::new(Slot::Here(state)),
             returned: Condvar::new(),
             n_tokens: AtomicU32::new(0),
+            released: AtomicBool::new(false),
         }))
     }
 
@@ -156,7 +162,8 @@ impl Session {
     /// token nothing happens until something is appended, unless `ignore_end`.
     ///
     /// # Errors
-    /// `Busy`, `InvalidArgument` on an empty session, `ContextFull` if the chosen token has no room, `OutOfMemory`, `Shutdown`.
+    /// `Busy`, `InvalidArgument` on an empty session, `ContextFull` if the chosen token has no room, `Format` if the weights give no number to
+    /// choose by, `OutOfMemory`, `Shutdown`. Nothing is chosen then.
     pub fn step(&self, sampler: Option<&mut Sampler>, budget: Option<Duration>, ignore_end: bool) -> Result<Step> {
         let deadline = budget.and_then(|b| Instant::now().checked_add(b));
         self.with_state(|state| state.step(&self.model, sampler, deadline, ignore_end))
@@ -181,12 +188,10 @@ impl Session {
         self.with_state(|state| Ok(state.sequence.tokens().to_vec()))
     }
 
-    /// The host let go of it: cancels the generation that holds it, if any.
+    /// The host let go of it: cancels the generation that holds it, if any, and lets no other begin.
     pub fn release(&self) {
-        // A slot that is locked is in use by a call of the host, so no generation holds the state.
-        if let Some(slot) = self.slot.try_lock()
-            && let Slot::Lent(borrower) = &*slot
-        {
+        self.released.store(true, Ordering::Release);
+        if let Slot::Lent(borrower) = &*self.slot.lock() {
             borrower.cancelled.store(true, Ordering::Release);
             self.model.runtime().wake_driver();
         }
@@ -195,18 +200,14 @@ impl Session {
     /// Moves the state into a generation.
     pub(super) fn lend(&self, borrower: Arc<Borrower>) -> Result<Box<State>> {
         self.model.runtime().check_alive()?;
-        let mut slot = self.lock()?;
-        let mut state = match std::mem::replace(&mut *slot, Slot::Lent(borrower)) {
-            Slot::Here(state) => state,
-            Slot::Lent(_) => fail!(Internal, "a lent session was lent again"),
-        };
+        let mut state = self.take(Slot::Lent(borrower))?;
         if let Some(running) = state.running.take() {
             self.model.keep_pass(running.pass);
         }
         Ok(state)
     }
 
-    /// Takes the state back from a generation.
+    /// Takes the state back from a generation, or from a call.
     pub(super) fn take_back(&self, state: Box<State>) {
         self.publish(&state);
         *self.slot.lock() = Slot::Here(state);
@@ -220,24 +221,49 @@ impl Session {
 
     fn with_state<R>(&self, f: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
         self.model.runtime().check_alive()?;
-        let mut slot = self.lock()?;
-        let Slot::Here(state) = &mut *slot else { fail!(Internal, "the session's state is missing") };
-        let result = f(state);
-        self.publish(state);
-        result
+        let mut taken = Taken { session: self, state: Some(self.take(Slot::InUse)?) };
+        match &mut taken.state {
+            Some(state) => f(state),
+            None => fail!(Internal, "the session's state is missing"),
+        }
     }
 
-    /// The slot with the state in it. Waits only for a cancelled generation, which brings the state back within one stage.
-    fn lock(&self) -> Result<MutexGuard<'_, Slot>> {
+    /// The state, and `instead` in its place. Waits only for a cancelled generation, which brings it back within a pass.
+    fn take(&self, instead: Slot) -> Result<Box<State>> {
         let busy = |why| Err(Error::new(ErrorKind::Busy, why));
-        let Some(mut slot) = self.slot.try_lock() else { return busy("the session is in use by another thread") };
-        while let Slot::Lent(borrower) = &*slot {
-            if !borrower.cancelled.load(Ordering::Acquire) {
-                return busy("the session belongs to a running generation");
+        let mut slot = self.slot.lock();
+        loop {
+            match &*slot {
+                _ if self.released.load(Ordering::Acquire) => fail!(InvalidHandle, "the session was freed meanwhile"),
+                Slot::Here(_) => break,
+                Slot::InUse => return busy("the session is in use by another thread"),
+                Slot::Lent(borrower) if !borrower.cancelled.load(Ordering::Acquire) => {
+                    return busy("the session belongs to a running generation");
+                }
+                Slot::Lent(_) if in_hook() => {
+                    return busy("a cancelled generation still holds the session, and a hook must not wait for it");
+                }
+                Slot::Lent(_) => self.returned.wait(&mut slot),
             }
-            self.returned.wait(&mut slot);
         }
-        Ok(slot)
+        match std::mem::replace(&mut *slot, instead) {
+            Slot::Here(state) => Ok(state),
+            _ => fail!(Internal, "the session's state is missing"),
+        }
+    }
+}
+
+/// The state during a call: goes back when dropped, also when the call panics.
+struct Taken<'a> {
+    session: &'a Session,
+    state: Option<Box<State>>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.session.take_back(state);
+        }
     }
 }
 
@@ -255,7 +281,8 @@ impl State {
             fail!(InvalidArgument, "the sampler is for {} tokens, the model has {}", s.n_vocab(), model.n_vocab());
         }
         while self.sequence.logits().is_none() {
-            if !self.advance(model, deadline)? {
+            let done = self.advance(model, deadline)?;
+            if !done || (self.sequence.logits().is_none() && is_past(deadline)) {
                 return Ok(self.report(StepState::Pending, None, 0.0));
             }
         }
@@ -272,7 +299,8 @@ impl State {
             None => self.begin(model)?,
         };
         while running.pass.advance()? == Progress::Running {
-            if deadline.is_some_and(|at| Instant::now() >= at) {
+            model.runtime().check_alive()?;
+            if is_past(deadline) {
                 self.running = Some(running);
                 return Ok(false);
             }
@@ -301,9 +329,8 @@ impl State {
         if self.sequence.len() == self.sequence.n_ctx() {
             fail!(ContextFull, "the context is full: {} tokens", self.sequence.n_ctx());
         }
-        let Some(logits) = self.sequence.logits() else { fail!(Internal, "the logits are gone") };
-        let token = sampler.pick(logits)?;
-        let logprob = log_probability(logits, token);
+        let token = self.sequence.pick(sampler)?;
+        let logprob = self.sequence.logits().map_or(0.0, |logits| log_probability(logits, token));
         let ends = model.is_end_of_generation(token) && !ignore_end;
         self.sequence.accept(token, ends)?;
         let step = self.report(if ends { StepState::EndOfGeneration } else { StepState::Token }, Some(token), logprob);
@@ -314,6 +341,10 @@ impl State {
     fn report(&self, state: StepState, token: Option<Token>, logprob: f32) -> Step {
         Step { state, token, prefill_done: self.prefill.0, prefill_total: self.prefill.1, logprob }
     }
+}
+
+fn is_past(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|at| Instant::now() >= at)
 }
 
 /// `ln(softmax(logits)[token])`

@@ -7,10 +7,9 @@
 //! so that nothing is printed. Only a real bug reaches the hook.
 
 use super::status::{self, inf_error, inf_status};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::sys::fpenv::FpEnv;
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::sys::panic;
 
 // With `panic = "abort"` a bug of ours would end the host's process.
 const _: () = assert!(cfg!(panic = "unwind"), "libinference must be built with panic = \"unwind\"");
@@ -43,27 +42,14 @@ fn guarded<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let _env = FpEnv::set_default();
     // A body reaches shared state only through handles, whose objects sit behind locks that do not poison and mark themselves
     // unusable where a half-done change would matter: nothing broken can be observed after the unwind.
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(result) => result,
-        Err(payload) => Err(internal(payload)),
-    }
-}
-
-/// The error for a caught panic; also survives a payload whose drop panics again.
-fn internal(payload: Box<dyn Any + Send>) -> Error {
-    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| payload.downcast_ref::<String>().cloned());
-    let error = Error::new(ErrorKind::Internal, format!("a bug in libinference: {}", text.as_deref().unwrap_or("unknown panic")));
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Whoever panics in a drop twice would do it again: leak it.
-        std::mem::forget(second);
-    }
-    error
+    panic::catch(body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::status::{INF_ERR_BUSY, INF_ERR_INTERNAL, INF_OK};
     use super::*;
+    use crate::error::{Error, ErrorKind};
     use std::panic::resume_unwind;
 
     /// A payload that panics when it is dropped, with a payload that does so too.

@@ -6,7 +6,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use std::ffi::{CStr, c_char};
-use std::ptr::NonNull;
+use std::fmt;
+use std::ptr::{self, NonNull};
 
 /// As a length: the string ends at its NUL. `INF_NUL` in the header.
 const NUL_TERMINATED: usize = usize::MAX;
@@ -147,20 +148,22 @@ impl<T: Copy> Buffer<T> {
     /// # Errors
     /// `BufferTooSmall` with `detail` = elements needed, elements there were.
     pub(super) fn fill(&self, items: &[T]) -> Result<()> {
-        self.len.set(items.len());
-        if self.start.is_null() {
+        self.check_room(items.len())?;
+        if !self.start.is_null() {
+            // SAFETY: `items` fits into the `capacity` elements that the promise of `new` covers, and is our memory, not the host's.
+            unsafe { self.start.copy_from_nonoverlapping(items.as_ptr(), items.len()) };
+        }
+        Ok(())
+    }
+
+    /// Tells the host that the output has `n` elements, and checks that they fit if it gave a buffer.
+    fn check_room(&self, n: usize) -> Result<()> {
+        self.len.set(n);
+        if self.start.is_null() || n <= self.capacity {
             return Ok(());
         }
-        if items.len() > self.capacity {
-            return Err(Error::new(
-                ErrorKind::BufferTooSmall,
-                format!("the output needs room for {}, the buffer has {}", items.len(), self.capacity),
-            )
-            .with_detail([items.len() as i64, self.capacity as i64]));
-        }
-        // SAFETY: `items` fits into the `capacity` elements that the promise of `new` covers, and is our memory, not the host's.
-        unsafe { self.start.copy_from_nonoverlapping(items.as_ptr(), items.len()) };
-        Ok(())
+        let message = format!("the output needs room for {n}, the buffer has {}", self.capacity);
+        Err(Error::new(ErrorKind::BufferTooSmall, message).with_detail([n as i64, self.capacity as i64]))
     }
 }
 
@@ -171,10 +174,57 @@ impl Buffer<u8> {
     /// As [`Self::fill`].
     pub(super) fn fill_string(&self, bytes: &[u8]) -> Result<()> {
         self.fill(bytes)?;
-        if bytes.len() < self.capacity {
-            // SAFETY: inside the `capacity` elements that the promise of `new` covers.
-            unsafe { self.start.add(bytes.len()).write(0) };
+        self.terminate(bytes.len());
+        Ok(())
+    }
+
+    /// As [`Self::fill_string`] with what `value` displays, which is never held as a whole: it may be many times as long as a model's header.
+    ///
+    /// # Errors
+    /// As [`Self::fill`].
+    pub(super) fn fill_display(&self, value: &impl fmt::Display) -> Result<()> {
+        let mut counted = Displayed { start: ptr::null_mut(), capacity: 0, len: 0 };
+        counted.show(value)?;
+        let n_bytes = counted.len;
+        self.check_room(n_bytes)?;
+        if !self.start.is_null() {
+            Displayed { start: self.start, capacity: n_bytes, len: 0 }.show(value)?;
+            self.terminate(n_bytes);
         }
+        Ok(())
+    }
+
+    /// Writes a NUL behind `n` bytes if there is room.
+    fn terminate(&self, n: usize) {
+        if n < self.capacity {
+            // SAFETY: inside the `capacity` elements that the promise of `new` covers.
+            unsafe { self.start.add(n).write(0) };
+        }
+    }
+}
+
+/// Counts the bytes of what is displayed, and writes those that fit.
+struct Displayed {
+    /// Valid for writes of `capacity` bytes.
+    start: *mut u8,
+    capacity: usize,
+    len: usize,
+}
+
+impl Displayed {
+    fn show(&mut self, value: &impl fmt::Display) -> Result<()> {
+        fmt::write(self, format_args!("{value}")).map_err(|_| Error::new(ErrorKind::Internal, "a value cannot be displayed"))
+    }
+}
+
+impl fmt::Write for Displayed {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.capacity.saturating_sub(self.len);
+        if !text.is_empty() && text.len() <= room {
+            // SAFETY: `len + text.len()` is at most `capacity`, which `start` is valid for; the host's memory is not ours.
+            unsafe { self.start.add(self.len).copy_from_nonoverlapping(text.as_ptr(), text.len()) };
+        }
+        self.len += text.len();
         Ok(())
     }
 }
@@ -259,6 +309,17 @@ mod tests {
         let (result, len, memory) = fill(2, b"abc");
         let error = result.unwrap_err();
         assert_eq!((error.kind(), error.detail(), len, memory), (ErrorKind::BufferTooSmall, [3, 2], 3, [0xEE; 4]));
+    }
+
+    #[test]
+    fn what_is_displayed_follows_the_size_rules_too() {
+        for capacity in 0..5 {
+            let (mut memory, mut len) = ([0xEE; 4], 99);
+            let start = if capacity == 0 { null_mut() } else { memory.as_mut_ptr() };
+            // SAFETY: `capacity` is at most the array's length, or refers to nothing.
+            let result = unsafe { Buffer::new(start, capacity.min(4), &raw mut len) }.unwrap().fill_display(&format_args!("{}{}", 1, "23"));
+            assert_eq!((result, len, memory), fill(capacity.min(4), b"123"));
+        }
     }
 
     #[test]

@@ -6,10 +6,11 @@ use super::handle::{self, Handle};
 use super::hooks;
 use super::model::inf_token;
 use super::options::{self, OutStruct, Versioned};
+use super::runtime::inf_wake_fn;
 use super::sampler::inf_sampler;
 use super::session::inf_session;
 use super::status::{self, INF_OK, inf_error, inf_status};
-use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt};
+use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt, Wait};
 use crate::error::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
@@ -31,11 +32,8 @@ impl Handle for inf_generation {
 pub struct Reader {
     generation: Arc<Generation>,
     /// Locked while a thread reads: a second one is told so instead of waiting.
-    shown: Mutex<Event>,
+    shown: Mutex<Shown>,
 }
-
-/// "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw.
-pub type inf_wake_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: u64)>;
 
 /// Nothing is ready.
 pub const INF_EV_NONE: u32 = 0u32;
@@ -125,9 +123,9 @@ pub struct inf_event {
     pub n_done: u32,
     /// ... of these.
     pub n_total: u32,
-    /// Tokens of the prompt that this generation added.
+    /// Tokens of the prompt that this generation computes: what it added, and what was queued before it.
     pub prompt_tokens: u32,
-    /// Tokens that the session held already.
+    /// Tokens that the session had computed already.
     pub cached_tokens: u32,
     /// Tokens generated.
     pub output_tokens: u32,
@@ -155,6 +153,7 @@ unsafe impl Versioned for inf_event {
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, stop_json is no array of strings, the sampler is for another vocabulary; nothing started.
 /// - `INF_ERR_BUSY`: session or sampler in use; nothing started.
+/// - `INF_ERR_FORMAT`: sampler is NULL, and the chain that the model's file recommends has impossible numbers; nothing started.
 /// - `INF_ERR_OUT_OF_MEMORY`: no thread can be started; nothing started.
 ///
 /// Since 0.1.
@@ -201,17 +200,21 @@ pub unsafe extern "C" fn inf_generation_next(
             let reader = handle::get(g.cast_const())?;
             let out = OutStruct::new(out)?;
             let wait = options::wait(timeout_ms)?;
+            if wait != Wait::Poll {
+                hooks::refuse_inside()?;
+            }
             let Some(mut shown) = reader.shown.try_lock() else {
                 return Err(Error::new(ErrorKind::Busy, "another thread reads this generation"));
             };
-            *shown = printable(reader.generation.next(wait)?);
-            out.set(&describe(&shown));
+            *shown = Shown::new(reader.generation.next(wait)?);
+            out.set(&shown.describe());
             Ok(())
         })
     }
 }
 
-/// Ends a generation as soon as the stage in flight is done, prefill included; `INF_EV_DONE` follows. Dead handles are ignored.
+/// Ends a generation, in its prefill too; `INF_EV_DONE` follows. It ends with the stage in flight, or, where others share its forward pass and one
+/// before was given up for a cancel, with the pass. Calls on the session wait for that. Dead handles are ignored.
 ///
 /// Any thread. Never blocks. Since 0.1.
 #[unsafe(no_mangle)]
@@ -226,7 +229,8 @@ pub extern "C" fn inf_generation_cancel(g: *mut inf_generation) {
 /// Gives a generation back, and cancels it if it runs; a thread that waits for its events gets `INF_ERR_CANCELLED`. NULL and dead handles are
 /// ignored.
 ///
-/// Any thread. Does not wait for the computation to end. Since 0.1.
+/// Any thread. Does not wait for the computation to end, but for a call of wake in progress, unless called inside a hook: afterwards wake is not called any more.
+/// So do not hold a lock here that wake takes. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn inf_generation_free(g: *mut inf_generation) {
     boundary::quiet(|| {
@@ -257,30 +261,43 @@ unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
     })
 }
 
-/// Puts a NUL behind the event's texts, which [`describe`] does not count.
-fn printable(mut event: Event) -> Event {
-    event.text.push('\0');
-    event.error = event.error.map(|e| Error::new(e.kind(), format!("{}\0", e.message())));
-    event
+/// The event that the host sees now. Its texts have a NUL behind them, which their lengths do not count.
+struct Shown {
+    event: Event,
+    error_text: String,
 }
 
-fn describe(event: &Event) -> inf_event {
-    let error_text = event.error.as_ref().map_or("\0", Error::message);
-    let mut c = inf_event::zeroed();
-    c.r#type = match event.kind {
-        EventKind::None => INF_EV_NONE,
-        EventKind::Progress => INF_EV_PROGRESS,
-        EventKind::Text => INF_EV_TEXT,
-        EventKind::Done => INF_EV_DONE,
-    };
-    c.finish = event.finish.map_or(0, |finish| finish as u32);
-    c.status = event.error.as_ref().map_or(INF_OK, |e| status::code(e.kind()));
-    (c.text, c.text_len) = (event.text.as_ptr().cast(), event.text.len() - 1);
-    (c.tokens, c.n_tokens) = (event.tokens.as_ptr().cast(), event.tokens.len());
-    (c.error_text, c.error_len) = (error_text.as_ptr().cast(), error_text.len() - 1);
-    (c.n_done, c.n_total) = (event.n_done, event.n_total);
-    (c.prompt_tokens, c.cached_tokens) = (event.usage.prompt_tokens, event.usage.cached_tokens);
-    c.output_tokens = event.usage.output_tokens;
-    (c.prefill_ms, c.decode_ms) = (event.usage.prefill_ms, event.usage.decode_ms);
-    c
+impl Default for Shown {
+    fn default() -> Self {
+        Self::new(Event::default())
+    }
+}
+
+impl Shown {
+    fn new(mut event: Event) -> Self {
+        event.text.push('\0');
+        let error_text = format!("{}\0", event.error.as_ref().map_or("", Error::message));
+        Self { event, error_text }
+    }
+
+    fn describe(&self) -> inf_event {
+        let Self { event, error_text } = self;
+        let mut c = inf_event::zeroed();
+        c.r#type = match event.kind {
+            EventKind::None => INF_EV_NONE,
+            EventKind::Progress => INF_EV_PROGRESS,
+            EventKind::Text => INF_EV_TEXT,
+            EventKind::Done => INF_EV_DONE,
+        };
+        c.finish = event.finish.map_or(0, |finish| finish as u32);
+        c.status = event.error.as_ref().map_or(INF_OK, |e| status::code(e.kind()));
+        (c.text, c.text_len) = (event.text.as_ptr().cast(), event.text.len() - 1);
+        (c.tokens, c.n_tokens) = (event.tokens.as_ptr().cast(), event.tokens.len());
+        (c.error_text, c.error_len) = (error_text.as_ptr().cast(), error_text.len() - 1);
+        (c.n_done, c.n_total) = (event.n_done, event.n_total);
+        (c.prompt_tokens, c.cached_tokens) = (event.usage.prompt_tokens, event.usage.cached_tokens);
+        c.output_tokens = event.usage.output_tokens;
+        (c.prefill_ms, c.decode_ms) = (event.usage.prefill_ms, event.usage.decode_ms);
+        c
+    }
 }

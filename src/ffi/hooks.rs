@@ -1,7 +1,6 @@
 //! Functions of the host that the library calls: wrapped as closures for the engine.
 
-use super::generation::inf_wake_fn;
-use super::runtime::{inf_log_fn, inf_thread_fn};
+use super::runtime::{inf_log_fn, inf_thread_fn, inf_wake_fn};
 use crate::engine::{LogLevel, LogSink, WakeHook, in_hook};
 use crate::error::Result;
 use crate::fail;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 
 /// The host's `void *user`: handed back, never followed.
 #[derive(Clone, Copy)]
-struct User(*mut c_void);
+pub(super) struct User(*mut c_void);
 
 // SAFETY: this library only copies the pointer; the header tells the host that hooks are called with it on any thread.
 unsafe impl Send for User {}
@@ -18,8 +17,13 @@ unsafe impl Send for User {}
 unsafe impl Sync for User {}
 
 impl User {
+    /// What the host gave.
+    pub(super) fn new(pointer: *mut c_void) -> Self {
+        Self(pointer)
+    }
+
     /// A method, because a closure that named the field would capture the bare pointer.
-    fn pointer(self) -> *mut c_void {
+    pub(super) fn pointer(self) -> *mut c_void {
         self.0
     }
 }

@@ -13,9 +13,11 @@ mod options;
 
 pub mod generation;
 pub mod library;
+pub mod load;
 pub mod model;
 pub mod runtime;
 pub mod sampler;
 pub mod session;
+pub mod source;
 pub mod status;
 pub mod tokenizer;

@@ -5,16 +5,16 @@ use super::bytes::{self, Buffer, Out};
 use super::handle::{self, Handle};
 use super::hooks;
 use super::options::{self, JsonOptions, OutStruct, Versioned};
-use super::runtime::inf_runtime;
+use super::runtime::{inf_runtime, inf_wake_fn};
+use super::source::{Opened, Sources, inf_source};
 use super::status::{inf_error, inf_status};
 use super::tokenizer;
-use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo};
+use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo, WakeHook};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
-use std::path::PathBuf;
 
 /// Immutable weights and a tokenizer, shared by any number of sessions. Any thread.
 pub struct inf_model {
@@ -40,24 +40,6 @@ pub const INF_KV_F16: u32 = 2u32;
 /// `inf_model_info.capabilities`: it generates text. A file that holds only a vocabulary does not.
 pub const INF_CAN_GENERATE: u32 = 1u32;
 
-/// One input file.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct inf_source {
-    /// `sizeof(inf_source)`
-    pub struct_size: u32,
-    /// 0 = path.
-    pub kind: u32,
-    /// UTF-8 on every platform, NUL-terminated.
-    pub path: *const c_char,
-}
-
-// SAFETY: repr(C), begins with struct_size; integers and pointers.
-unsafe impl Versioned for inf_source {
-    const NAME: &'static str = "inf_source";
-    const FIRST_SIZE: usize = offset_of!(Self, path) + size_of::<usize>();
-}
-
 /// What to load, and how. Zero means default.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -66,16 +48,22 @@ pub struct inf_model_params {
     pub struct_size: u32,
     /// Entries of sources.
     pub n_sources: u32,
-    /// A GGUF file: 1, the first of a split set finds the others; or all files of the set.
+    /// A GGUF file: 1, of a split set one path finds the others; or all files of the set, of any kind. Files beside GGUF are refused by name.
     pub sources: *const *const inf_source,
     /// NULL or "auto", "cpu", or an id from `inf_device_get`.
     pub device: *const c_char,
-    /// Context that sessions get by default. 0 = 4096, or less if the model was made for less.
+    /// Context that sessions get by default, cut to what the model was made for. 0 = 4096.
     pub n_ctx_hint: u32,
     /// `INF_KV_*`
     pub kv_type: u32,
+    /// Optional, for `inf_load_start` alone: called once when the load has ended, on a thread of the library.
+    pub wake: inf_wake_fn,
+    /// Handed to wake.
+    pub wake_user: *mut c_void,
+    /// Handed to wake.
+    pub wake_tag: u64,
     /// `{"vocab_only":true}` loads the tokenizer and no weights; `{"backend":"candle"}` computes with candle instead of our own kernels: slow, for
-    /// comparison. NULL = none. An unknown key is an error that names it.
+    /// comparison only, as candle has process-wide threads, reads environment variables and does not survive a fork. NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -123,7 +111,7 @@ unsafe impl Versioned for inf_model_info {
     const FIRST_SIZE: usize = offset_of!(Self, device) + 32;
 }
 
-/// Loads a model. Everything in p is read during the call and may go afterwards.
+/// Loads a model; `inf_load_start` does so in the background. Everything in p is read during the call and may go afterwards.
 ///
 /// The caller owns `*out` and gives it back with `inf_model_free`. Any thread, any number at once. Blocks until the model is loaded.
 ///
@@ -133,9 +121,10 @@ unsafe impl Versioned for inf_model_info {
 /// - `INF_ERR_UNSUPPORTED`: an architecture, type or tokenizer that this build does not have; the message names it.
 /// - `INF_ERR_NO_DEVICE`: no such device.
 /// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+/// - `INF_ERR_CANCELLED`: `inf_runtime_shutdown` ended it.
 /// - `INF_ERR_BUSY`: called from inside a hook.
 ///
-/// After any of them nothing is loaded and no memory is held. Since 0.1.
+/// After any of them nothing is loaded, no memory is held, and the sources are released. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inf_model_load(
     rt: *mut inf_runtime,
@@ -146,10 +135,11 @@ pub unsafe extern "C" fn inf_model_load(
     // SAFETY: the header's contract on pointers.
     unsafe {
         boundary::status(err, || {
+            let request = Request::take(p);
             let runtime = handle::get(rt.cast_const())?;
             let out = Out::new("out", out)?;
-            let config = config(&options::read(p)?)?;
             hooks::refuse_inside()?;
+            let (config, _) = request.config()?;
             out.set(handle::insert(Model::load(&runtime, &config)?)?);
             Ok(())
         })
@@ -213,7 +203,7 @@ pub unsafe extern "C" fn inf_model_metadata(
             let buffer = Buffer::new(buf.cast(), cap, len)?;
             let key = bytes::required_text("key", key)?;
             let Some(value) = model.metadata().get(key) else { fail!(InvalidArgument, "the model's file has no metadata {key:?}") };
-            buffer.fill_string(value.to_string().as_bytes())
+            buffer.fill_display(value)
         })
     }
 }
@@ -226,40 +216,62 @@ pub extern "C" fn inf_model_is_eog(m: *const inf_model, t: inf_token) -> u32 {
     boundary::value(0, || Ok(u32::from(handle::get(m)?.is_end_of_generation(tokenizer::from_c(t)?))))
 }
 
-/// # Safety
-/// The pointers in `params` are as the header demands.
-unsafe fn config(params: &inf_model_params) -> Result<LoadConfig> {
-    // SAFETY: passed on from the caller.
-    let (sources, device, mut json) = unsafe {
-        (
-            bytes::array("sources", params.sources, params.n_sources as usize)?,
-            bytes::optional_text("device", params.device)?,
-            JsonOptions::parse(params.options_json, params.options_len)?,
-        )
-    };
-    let (vocab_only, backend) = (json.flag("vocab_only")?, json.text("backend")?);
-    json.finish()?;
-    Ok(LoadConfig {
-        // SAFETY: passed on from the caller.
-        paths: sources.iter().map(|source| unsafe { path(*source) }).collect::<Result<_>>()?,
-        device: device.unwrap_or("auto").to_owned(),
-        n_ctx: params.n_ctx_hint,
-        kv: kv_type(params.kv_type)?,
-        vocab_only,
-        backend: backend_kind(backend.as_deref())?,
-    })
+/// What a host asks to be loaded. Its sources are adopted before anything can fail, so that they are released on every path.
+pub(super) struct Request {
+    params: Result<inf_model_params>,
+    sources: Sources,
 }
 
-/// # Safety
-/// `source` is NULL, or a struct as the header demands.
-unsafe fn path(source: *const inf_source) -> Result<PathBuf> {
-    // SAFETY: passed on from the caller.
-    let source = unsafe { options::read(source) }?;
-    if source.kind != 0 {
-        fail!(Unsupported, "inf_source.kind {}: this build loads from paths (kind 0)", source.kind);
+impl Request {
+    /// Takes over the request at `p`.
+    ///
+    /// # Safety
+    /// `p` is NULL, or a struct as the header demands, and so are its sources.
+    pub(super) unsafe fn take(p: *const inf_model_params) -> Self {
+        // SAFETY: passed on from the caller.
+        match unsafe { options::read_known(p) } {
+            Err(e) => Self { params: Err(e), sources: Sources::none() },
+            Ok((params, tail)) => {
+                // SAFETY: passed on from the caller.
+                let sources = unsafe { Sources::adopt(params.sources, params.n_sources) };
+                Self { params: tail.map(|()| params), sources }
+            }
+        }
     }
-    // SAFETY: passed on from the caller.
-    unsafe { bytes::required_text("inf_source.path", source.path) }.map(PathBuf::from)
+
+    /// The request as the engine takes it.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Abi`, and those of [`Sources::open`].
+    ///
+    /// # Safety
+    /// What the header demands of the pointers in the structs.
+    pub(super) unsafe fn config(self) -> Result<(LoadConfig, Option<WakeHook>)> {
+        let params = self.params?;
+        // SAFETY: passed on from the caller.
+        let (opened, device, mut json) = unsafe {
+            (
+                self.sources.open()?,
+                bytes::optional_text("device", params.device)?,
+                JsonOptions::parse(params.options_json, params.options_len)?,
+            )
+        };
+        let config = options_config(&mut json, opened)?;
+        json.finish()?;
+        let wake = hooks::wake_hook(params.wake, params.wake_user, params.wake_tag);
+        let device = device.unwrap_or_default().to_owned();
+        Ok((LoadConfig { device, n_ctx: params.n_ctx_hint, kv: kv_type(params.kv_type)?, ..config }, wake))
+    }
+}
+
+/// A load of `opened` with what every options_json may say.
+///
+/// # Errors
+/// `InvalidArgument`, naming the key.
+pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<LoadConfig> {
+    let Opened { paths, sources } = opened;
+    let (vocab_only, backend) = (json.flag("vocab_only")?, backend_kind(json.text("backend")?.as_deref())?);
+    Ok(LoadConfig { paths, sources, vocab_only, backend, ..LoadConfig::default() })
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {
@@ -269,6 +281,19 @@ fn kv_type(number: u32) -> Result<Option<KvType>> {
         INF_KV_F16 => Some(KvType::F16),
         other => fail!(InvalidArgument, "kv_type {other}: expected INF_KV_AUTO, INF_KV_F32 or INF_KV_F16"),
     })
+}
+
+/// As [`kv_type`], by name.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub(super) fn kv_type_by_name(name: Option<&str>) -> Result<Option<KvType>> {
+    match name {
+        None | Some("auto") => Ok(None),
+        Some("f32") => Ok(Some(KvType::F32)),
+        Some("f16") => Ok(Some(KvType::F16)),
+        Some(other) => fail!(InvalidArgument, "options_json: kv_type {other:?}: expected \"auto\", \"f16\" or \"f32\""),
+    }
 }
 
 fn backend_kind(name: Option<&str>) -> Result<BackendKind> {

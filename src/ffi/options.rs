@@ -39,18 +39,35 @@ pub(super) unsafe trait Versioned: Copy {
 /// `pointer` is NULL or points to `struct_size` readable bytes that begin with that number.
 pub(super) unsafe fn read<T: Versioned>(pointer: *const T) -> Result<T> {
     // SAFETY: passed on from the caller.
+    let (value, tail) = unsafe { read_known(pointer) }?;
+    tail.map(|()| value)
+}
+
+/// What this build knows of the host's struct, and whether it is all: for structs that come with duties even where the call fails.
+///
+/// # Errors
+/// As [`read`]; that of the tail comes beside the value.
+///
+/// # Safety
+/// As [`read`].
+pub(super) unsafe fn read_known<T: Versioned>(pointer: *const T) -> Result<(T, Result<()>)> {
+    // SAFETY: passed on from the caller.
     let host_size = unsafe { host_size(pointer) }?;
     let (known, start) = (host_size.min(size_of::<T>()), pointer.cast::<u8>());
-    // SAFETY: `known..host_size` lies inside the bytes that the caller promised.
-    let tail = unsafe { std::slice::from_raw_parts(start.add(known), host_size - known) };
-    if let Some(at) = tail.iter().position(|byte| *byte != 0) {
-        let name = T::NAME;
-        fail!(Abi, "{name}: the byte at offset {} is set, but this build knows only the first {known} bytes", known + at);
-    }
     let mut value = T::zeroed();
     // SAFETY: `known` bytes are readable at `start` and fit into `value`, for which every bit pattern is valid.
     unsafe { (&raw mut value).cast::<u8>().copy_from_nonoverlapping(start, known) };
-    Ok(value)
+    // SAFETY: `known..host_size` lies inside the bytes that the caller promised.
+    let tail = unsafe { std::slice::from_raw_parts(start.add(known), host_size - known) };
+    Ok((value, check_tail(T::NAME, known, tail)))
+}
+
+/// That a newer host has set nothing behind the `known` bytes.
+fn check_tail(name: &str, known: usize, tail: &[u8]) -> Result<()> {
+    match tail.iter().position(|byte| *byte != 0) {
+        None => Ok(()),
+        Some(at) => fail!(Abi, "{name}: the byte at offset {} is set, but this build knows only the first {known} bytes", known + at),
+    }
 }
 
 /// As [`read`]; NULL means all defaults.
@@ -162,6 +179,20 @@ impl JsonOptions {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(flag)) => Ok(flag),
             Some(other) => fail!(InvalidArgument, "options_json: {key:?} is {other}; expected true or false"),
+        }
+    }
+
+    /// Takes a number; absent is 0.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming the key, if it is no whole number from 0 to 2^32 - 1.
+    pub(super) fn number(&mut self, key: &str) -> Result<u32> {
+        match self.fields.remove(key) {
+            None | Some(Value::Null) => Ok(0),
+            Some(other) => match other.as_u64().and_then(|n| u32::try_from(n).ok()) {
+                Some(n) => Ok(n),
+                None => fail!(InvalidArgument, "options_json: {key:?} is {other}; expected a whole number from 0 to {}", u32::MAX),
+            },
         }
     }
 
@@ -314,6 +345,10 @@ mod tests {
         let mut options = parse(r#"{"kernles":"avx2"}"#).unwrap();
         assert_eq!(options.text("kernels").unwrap(), None);
         assert_eq!(options.finish().unwrap_err().message(), r#"options_json: unknown key "kernles""#);
+        assert_eq!(parse(r#"{"n":7}"#).unwrap().number("n").unwrap(), 7);
+        for bad in ["-1", "1.5", "4294967296", "\"7\"", "true"] {
+            assert!(parse(&format!("{{\"n\":{bad}}}")).unwrap().number("n").is_err(), "{bad}");
+        }
         assert!(parse(r#"{"flag":1}"#).unwrap().flag("flag").is_err());
         for bad in ["[]", "{", "7", "{\"a\":\"\u{0}\"}", " "] {
             assert_eq!(parse(bad).err().map(|e| e.kind()), Some(ErrorKind::InvalidArgument), "{bad:?}");

@@ -32,6 +32,9 @@ pub type inf_log_fn = Option<unsafe extern "C" fn(user: *mut c_void, level: u32,
 /// Called on each thread that the library makes, with starting 1 at its start and 0 at its end: to name it, to attach it to a profiler or a VM.
 pub type inf_thread_fn = Option<unsafe extern "C" fn(user: *mut c_void, starting: u32)>;
 
+/// "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw.
+pub type inf_wake_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: u64)>;
+
 /// What a host asks of a runtime. Zero means default.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -126,16 +129,17 @@ pub unsafe extern "C" fn inf_runtime_create(
     }
 }
 
-/// Lets go of a runtime. Models and sessions keep what they need alive, so any order of freeing is right; the threads end with
-/// the last of them. NULL and dead handles are ignored.
+/// Lets go of a runtime. Models, sessions and what still runs keep it alive, so any order of freeing is right; its threads end with the last of
+/// them, which may be after this call: after `inf_runtime_shutdown` none of your log and thread functions is called any more, after this alone
+/// one may be. NULL and dead handles are ignored.
 ///
-/// Any thread, also from inside a hook. Blocks until the threads have ended, except on a thread of the library. Since 0.1.
+/// Any thread, also from inside a hook. Blocks until the threads have ended, if nothing else keeps them. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn inf_runtime_free(rt: *mut inf_runtime) {
     boundary::quiet(|| handle::free(rt));
 }
 
-/// Cancels what runs and joins the threads. Models and sessions of the runtime answer `INF_ERR_SHUTDOWN` from now on and can still be freed.
+/// Cancels what runs, a step on another thread of yours included, and joins the threads. Models and sessions of the runtime answer `INF_ERR_SHUTDOWN` from now on and can still be freed.
 ///
 /// Any thread. Blocks for at most timeout_ms (`INF_WAIT_FOREVER`: until done).
 ///

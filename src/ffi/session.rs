@@ -173,6 +173,7 @@ pub unsafe extern "C" fn inf_session_append(s: *mut inf_session, tokens: *const 
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: the session is empty, or the sampler is for another vocabulary; unchanged.
 /// - `INF_ERR_CONTEXT_FULL`: everything is computed, but a chosen token has no room; nothing was chosen.
+/// - `INF_ERR_FORMAT`: everything is computed, but no logit is finite, because the model's weights are corrupt; nothing was chosen.
 /// - `INF_ERR_BUSY`: session or sampler in use by another thread or a generation, or called inside a hook; unchanged.
 ///
 /// Since 0.1.

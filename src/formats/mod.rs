@@ -18,5 +18,5 @@ pub mod gguf;
 pub mod limits;
 
 mod cursor;
-mod names;
+pub(crate) mod names;
 mod size;

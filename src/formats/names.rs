@@ -71,6 +71,17 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// As [`Quoted`], of bytes that need not be UTF-8.
+pub(crate) struct QuotedBytes<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for QuotedBytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A character has 4 bytes at most; one more character shows `Quoted` that there is more.
+        let start = self.0.get(..4 * MAX_QUOTED_CHARS + 4).unwrap_or(self.0);
+        Quoted(&String::from_utf8_lossy(start)).fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +113,7 @@ mod tests {
     fn quoting_escapes_and_cuts() {
         assert_eq!(Quoted("a\n").to_string(), r#""a\n""#);
         assert_eq!(Quoted(&"é".repeat(1000)).to_string().chars().count(), 85);
+        assert_eq!(QuotedBytes(b"a\xff\n").to_string(), "\"a\u{fffd}\\n\"");
+        assert_eq!(QuotedBytes(&"\u{1F600}".repeat(1000).into_bytes()).to_string().chars().count(), 85);
     }
 }

@@ -9,19 +9,31 @@ const ROW_ALIGN: usize = 32;
 /// The largest magnitude of a quantised activation. Symmetric, so that a byte can be negated.
 pub(crate) const Q8_MAX: f32 = 127.0;
 
-/// Bytes of a row of `n_cols` elements.
+/// Elements of a block, and the bytes they take in all planes together.
+const fn block_of(layout: Activation) -> (usize, usize) {
+    match layout {
+        Activation::F32 => (1, size_of::<f32>()),
+        Activation::Q8Block32 => (32, 32 + 2 * size_of::<f32>()),
+        Activation::Q8Block256 => (256, 256 + 16 * size_of::<i16>() + size_of::<f32>()),
+    }
+}
+
+/// Bytes of a row of `n_cols` elements, padded to whole vectors.
+///
+/// # Panics
+/// As [`used_bytes`].
+pub(crate) fn row_bytes(layout: Activation, n_cols: usize) -> usize {
+    used_bytes(layout, n_cols).checked_next_multiple_of(ROW_ALIGN).expect("an activation row fits into memory")
+}
+
+/// Bytes of a row of `n_cols` elements without its padding.
 ///
 /// # Panics
 /// If `n_cols` is not whole blocks of the layout, or the size overflows.
-pub(crate) fn row_bytes(layout: Activation, n_cols: usize) -> usize {
-    let (block_len, block_bytes) = match layout {
-        Activation::F32 => (1, size_of::<f32>()),
-        Activation::Q8Block32 => (32, 32 + 2 * size_of::<f32>()),
-        Activation::Q8Block256 => (256, 256 + 32 + size_of::<f32>()),
-    };
+pub(crate) fn used_bytes(layout: Activation, n_cols: usize) -> usize {
+    let (block_len, block_bytes) = block_of(layout);
     assert!(n_cols.is_multiple_of(block_len), "{n_cols} columns are not whole blocks of {block_len}");
-    let bytes = (n_cols / block_len).checked_mul(block_bytes).and_then(|n| n.checked_next_multiple_of(ROW_ALIGN));
-    bytes.unwrap_or_else(|| panic!("an activation row of {n_cols} columns overflows memory"))
+    (n_cols / block_len).checked_mul(block_bytes).expect("an activation row fits into memory")
 }
 
 /// A row quantised in blocks of 32: `x[i] = scales[i / 32] * quants[i]`.

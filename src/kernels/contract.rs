@@ -108,9 +108,9 @@ pub struct AttendParams {
 pub struct SoftmaxState<'a> {
     /// `(n_queries,)`: the largest score so far; `-inf` at the start.
     pub max: &'a mut [f32],
-    /// `(n_queries,)`: the sum of `exp(score - max)`.
+    /// `(n_queries,)`: the sum of `exp(score - max)`; 0 at the start.
     pub sum: &'a mut [f32],
-    /// `(n_queries, head_dim)`: the values weighted by `exp(score - max)`.
+    /// `(n_queries, head_dim)`: the values weighted by `exp(score - max)`; 0 at the start. Divided by `sum` it is the result.
     pub acc: &'a mut [f32],
 }
 
@@ -147,6 +147,7 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     fn store_kv(&self, kind: KvType, x: &[f32], out: &mut [u8]);
 
     /// Folds the tokens `visible[i].0 .. visible[i].1` of `tile` into the state of query row `i`, for all rows of `q` (`(n_queries, head_dim)`).
-    /// An empty range leaves its row untouched.
+    /// An empty range leaves its row untouched. Tiles come in ascending order; a row's bits depend on its own ranges alone, and what a
+    /// tile holds outside of them (even infinities) has no effect.
     fn attend(&self, params: &AttendParams, q: &[f32], tile: KvTile<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>);
 }

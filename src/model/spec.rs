@@ -6,6 +6,7 @@ use crate::backend::{Attention, Rope, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
+use crate::formats::names::Quoted;
 use std::ops::RangeInclusive;
 
 /// Bounds of what a file may claim. Far above every published model, and low enough that no product of two of them overflows or allocates absurdly.
@@ -19,6 +20,17 @@ mod bounds {
     pub const HEAD_DIM: RangeInclusive<usize> = 2..=1024;
     pub const CONTEXT: RangeInclusive<usize> = 1..=1 << 24;
     pub const VOCABULARY: RangeInclusive<usize> = 1..=1 << 22;
+
+    /// A feed-forward, or all heads together, may be this many times as wide as the residual stream: published models have 8 at most. Without
+    /// it, a prompt's activations could be 100 times as large as the file.
+    pub const RATIO: usize = 32;
+    /// Up to this width the ratio does not matter: activations are a few MiB.
+    pub const WIDTH_OF_ANY_RATIO: usize = 1 << 13;
+    /// Keys of a token in all layers, in multiples of the residual stream's width: published models have 100 at most. Without it, the
+    /// first KV blocks could be 100 times as large as the file.
+    pub const KEYS_RATIO: usize = 1 << 10;
+    /// Up to so many elements the keys' ratio does not matter: the first blocks are 16 MiB.
+    pub const KEYS_OF_ANY_RATIO: usize = 1 << 15;
 }
 
 /// How a model stretches its rotary positions.
@@ -129,7 +141,7 @@ impl<'a> Keys<'a> {
         let name = metadata.str("general.architecture")?;
         let Some(family) = Family::by_name(name) else {
             let known = Family::ALL.map(|f| f.name).join(", ");
-            fail!(Unsupported, "general.architecture {name:?}: this build runs {known}");
+            fail!(Unsupported, "general.architecture {}: this build runs {known}", Quoted(name));
         };
         Ok(Self { metadata, family })
     }
@@ -191,18 +203,73 @@ impl<'a> Keys<'a> {
         }
         let n_layers = self.size("block_count", bounds::LAYERS)?;
         let n_ff = self.size("feed_forward_length", bounds::FEED_FORWARD)?;
-        Ok(Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab })
+        let shape = Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab };
+        self.check_proportions(&shape)?;
+        Ok(shape)
+    }
+
+    /// What a model takes to run must be in proportion to its weights. Every size is bounded: no product overflows.
+    fn check_proportions(&self, shape: &Shape) -> Result<()> {
+        let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, .. } = *shape;
+        let widest = bounds::WIDTH_OF_ANY_RATIO.max(bounds::RATIO * n_embd);
+        let keys = bounds::KEYS_OF_ANY_RATIO.max(bounds::KEYS_RATIO * n_embd);
+        let sizes = [
+            ("feed_forward_length", "its activations", n_ff, widest),
+            ("attention.head_count", "all heads together", n_heads * head_dim, widest),
+            ("attention.head_count_kv", "a token's keys in all layers", n_layers * n_kv_heads * head_dim, keys),
+        ];
+        for (key, what, size, most) in sizes {
+            if size > most {
+                let name = self.name(key);
+                fail!(Unsupported, "{name}: {what} have {size} elements, expected {most} at most for an embedding_length of {n_embd}");
+            }
+        }
+        Ok(())
     }
 
     fn rope_scaling(&self) -> Result<RopeScaling> {
         let name = self.name("rope.scaling.type");
-        let kind = if self.has("rope.scaling.type") { self.metadata.str(&name)? } else { "none" };
+        // As llama.cpp reads files: no type means linear, no factor means 1, and 0 means 1, too.
+        let kind = if self.has("rope.scaling.type") { self.metadata.str(&name)? } else { "linear" };
         match kind {
-            // Files of before 2023-09 name no type and give the factor here.
-            "none" if self.has("rope.scale_linear") => Ok(RopeScaling::Linear(self.number("rope.scale_linear", None, 1e-3..=1e6)?)),
             "none" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear(self.number("rope.scaling.factor", None, 1e-3..=1e6)?)),
-            other => fail!(Unsupported, "{name}: {other:?} is not in this build, expected \"none\" or \"linear\""),
+            "linear" => {
+                let key = if self.has("rope.scaling.factor") { "rope.scaling.factor" } else { "rope.scale_linear" };
+                let factor = self.number(key, Some(1.0), 0.0..=1e6)?;
+                Ok(if factor == 0.0 || factor == 1.0 { RopeScaling::None } else { RopeScaling::Linear(factor) })
+            }
+            other => fail!(Unsupported, "{name}: {} is not in this build, expected \"none\" or \"linear\"", Quoted(other)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::gguf::GgufWriter;
+    use crate::sys::file::MemorySource;
+    use std::sync::Arc;
+
+    /// The scaling of a llama file with these keys.
+    fn scaling(kind: Option<&str>, factors: &[(&str, f32)]) -> Result<RopeScaling> {
+        let mut file = GgufWriter::new();
+        file.set("general.architecture", "llama").unwrap();
+        kind.iter().for_each(|kind| file.set("llama.rope.scaling.type", *kind).unwrap());
+        factors.iter().for_each(|(key, factor)| file.set(&format!("llama.rope.{key}"), *factor).unwrap());
+        let gguf = Gguf::from_source(Arc::new(MemorySource::new(file.to_bytes().unwrap())))?;
+        Keys::new(gguf.metadata())?.rope_scaling()
+    }
+
+    #[test]
+    fn rope_scaling_is_read_as_llama_cpp_reads_it() {
+        assert_eq!(scaling(None, &[]).unwrap(), RopeScaling::None);
+        assert_eq!(scaling(None, &[("scaling.factor", 4.0)]).unwrap(), RopeScaling::Linear(4.0));
+        assert_eq!(scaling(None, &[("scale_linear", 2.0)]).unwrap(), RopeScaling::Linear(2.0));
+        assert_eq!(scaling(Some("linear"), &[("scaling.factor", 8.0), ("scale_linear", 2.0)]).unwrap(), RopeScaling::Linear(8.0));
+        assert_eq!(scaling(Some("linear"), &[]).unwrap(), RopeScaling::None);
+        assert_eq!(scaling(Some("linear"), &[("scaling.factor", 0.0)]).unwrap(), RopeScaling::None);
+        assert_eq!(scaling(Some("none"), &[("scaling.factor", 4.0)]).unwrap(), RopeScaling::None);
+        assert_eq!(scaling(Some("yarn"), &[]).unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(scaling(None, &[("scaling.factor", -1.0)]).unwrap_err().kind(), ErrorKind::Format);
     }
 }

@@ -146,7 +146,7 @@ impl<B: Backend> Loader<'_, B> {
         check_shape(info, shape)?;
         let dtype = info.dtype()?;
         self.used.insert(name.to_owned());
-        let data = self.gguf.load(info).map_err(|e| e.at(name))?;
+        let data = self.gguf.load(info)?;
         let [n_cols, rest @ ..] = shape else { fail!(Internal, "{name}: a tensor without dimensions was asked for") };
         check_blocks(name, dtype, *n_cols)?;
         Ok(HostTensor { name: name.to_owned(), dtype, n_rows: rest.iter().product(), n_cols: *n_cols, data })

@@ -2,8 +2,9 @@
 //!
 //! Files are read, not mapped: a file that shrinks under a mapping kills the process, a file that shrinks under a read is an error.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fail;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -28,6 +29,34 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// `Io` if the system refuses, `Format` if the source ends before `dst` is full.
     fn read_exact_at(&self, offset: u64, dst: &mut [u8]) -> Result<()>;
+
+    /// Reads what is at hand, at least a byte, into the start of `dst`, and says how much; 0 only for an empty `dst`.
+    /// For sources whose bytes come in pieces; a caller may do something else between the pieces.
+    ///
+    /// # Errors
+    /// As [`Self::read_exact_at`], also where a part is there.
+    fn read_some_at(&self, offset: u64, dst: &mut [u8]) -> Result<usize> {
+        self.read_exact_at(offset, dst).map(|()| dst.len())
+    }
+}
+
+/// What [`ReadAt::read_exact_at`] is for a source that reads in pieces.
+pub(crate) fn read_pieces(source: &dyn ReadAt, mut offset: u64, mut dst: &mut [u8]) -> Result<()> {
+    while !dst.is_empty() {
+        let n = source.read_some_at(offset, dst)?.min(dst.len());
+        if n == 0 {
+            fail!(Io, "{}: nothing was read at {offset}, expected {} bytes", source.name().unwrap_or("source"), dst.len());
+        }
+        dst = &mut dst[n..];
+        offset = offset.saturating_add(n as u64);
+    }
+    Ok(())
+}
+
+impl fmt::Debug for dyn ReadAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {} bytes", self.name().unwrap_or("memory"), self.len())
+    }
 }
 
 /// A regular file, open for reading. Its length is taken once, when it is opened.
@@ -45,17 +74,21 @@ impl FileSource {
     /// `Io`, naming the path: it does not exist, may not be read, or is a directory, pipe, socket or device.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let name = path.as_ref().display().to_string();
-        let at_path = |e: io::Error| Error::from(e).at(&name);
-        let file = open_for_reading(path.as_ref()).map_err(at_path)?;
-        let metadata = file.metadata().map_err(at_path)?;
-        if metadata.is_dir() {
-            fail!(Io, "{name}: is a directory, expected a file");
-        }
-        if !metadata.is_file() {
-            fail!(Io, "{name}: is not a regular file");
-        }
-        Ok(Self { len: metadata.len(), file, name })
+        let file = open_for_reading(path.as_ref()).map_err(|e| Error::from(e).at(&name))?;
+        Ok(Self { len: regular_file_len(&file, &name)?, file, name })
     }
+}
+
+/// Bytes of `file`, which messages call `name`.
+fn regular_file_len(file: &File, name: &str) -> Result<u64> {
+    let metadata = file.metadata().map_err(|e| Error::from(e).at(name))?;
+    if metadata.is_dir() {
+        fail!(Io, "{name}: is a directory, expected a file");
+    }
+    if !metadata.is_file() {
+        fail!(Io, "{name}: is not a regular file");
+    }
+    Ok(metadata.len())
 }
 
 impl ReadAt for FileSource {
@@ -69,30 +102,120 @@ impl ReadAt for FileSource {
 
     fn read_exact_at(&self, offset: u64, dst: &mut [u8]) -> Result<()> {
         check_range(self.len, offset, dst.len()).map_err(|e| e.at(&self.name))?;
-        read_exact_at(&self.file, offset, dst).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                Error::new(ErrorKind::Format, format!("{}: the file became shorter while it was in use", self.name))
-            }
-            _ => Error::from(e).at(&self.name),
-        })
+        read_file(&self.file, offset, dst, &self.name)
     }
+}
+
+/// Fills `dst` from `file`, which messages call `name`.
+fn read_file(file: &File, offset: u64, dst: &mut [u8], name: &str) -> Result<()> {
+    match read_exact_at(file, offset, dst) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => fail!(Format, "{name}: the file became shorter while it was in use"),
+        Err(e) => Err(Error::from(e).at(name)),
+    }
+}
+
+/// A stretch of a file that the host has open: a model inside an archive, or behind a file descriptor.
+pub struct NativeSource {
+    /// A duplicate: the host may close its own.
+    file: File,
+    /// Where the source begins in `file`.
+    start: u64,
+    len: u64,
+    name: String,
+}
+
+impl NativeSource {
+    /// `len` bytes (`None` = all that follow) from byte `start` of the file behind `handle`, which is duplicated. Its cursor is neither used
+    /// nor, on POSIX, moved.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if no handle has this number, `Io` if it cannot be duplicated or is no regular file, `Format` if the file is shorter.
+    ///
+    /// # Safety
+    /// `handle` is a POSIX file descriptor or a Windows `HANDLE` of a file, open during the call.
+    pub unsafe fn duplicate(handle: isize, start: u64, len: Option<u64>, name: String) -> Result<Self> {
+        // SAFETY: passed on from the caller.
+        let file = unsafe { duplicate(handle, &name) }?;
+        let file_len = regular_file_len(&file, &name)?;
+        let len = len.unwrap_or(file_len.saturating_sub(start));
+        match start.checked_add(len) {
+            Some(end) if end <= file_len => Ok(Self { file, start, len, name }),
+            _ => fail!(Format, "{name}: the file has {file_len} bytes, expected {len} bytes at {start}"),
+        }
+    }
+}
+
+impl ReadAt for NativeSource {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
+    fn read_exact_at(&self, offset: u64, dst: &mut [u8]) -> Result<()> {
+        check_range(self.len, offset, dst.len()).map_err(|e| e.at(&self.name))?;
+        read_file(&self.file, self.start + offset, dst, &self.name)
+    }
+}
+
+/// A descriptor of our own for the same open file, closed in programs that the host starts (`F_DUPFD_CLOEXEC`).
+///
+/// # Safety
+/// As [`NativeSource::duplicate`].
+#[cfg(unix)]
+unsafe fn duplicate(handle: isize, name: &str) -> Result<File> {
+    let Some(descriptor) = i32::try_from(handle).ok().filter(|&n| n >= 0) else {
+        fail!(InvalidArgument, "{name}: {handle} is no file descriptor");
+    };
+    // SAFETY: not -1, and open by the caller's promise.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
+    borrowed.try_clone_to_owned().map(File::from).map_err(|e| Error::from(e).at(name))
+}
+
+/// A handle of our own for the same open file.
+///
+/// # Safety
+/// As [`NativeSource::duplicate`].
+#[cfg(windows)]
+unsafe fn duplicate(handle: isize, name: &str) -> Result<File> {
+    if handle == 0 || handle == -1 {
+        fail!(InvalidArgument, "{name}: {handle} is no file handle");
+    }
+    let handle = std::ptr::with_exposed_provenance_mut(handle as usize);
+    // SAFETY: a handle that is open by the caller's promise.
+    let borrowed = unsafe { std::os::windows::io::BorrowedHandle::borrow_raw(handle) };
+    borrowed.try_clone_to_owned().map(File::from).map_err(|e| Error::from(e).at(name))
 }
 
 /// Bytes that are already in memory: `Vec<u8>`, `Arc<[u8]>`, `&'static [u8]`, or anything else that lends them.
 pub struct MemorySource<B> {
     bytes: B,
+    name: Option<String>,
 }
 
 impl<B: AsRef<[u8]> + Send + Sync> MemorySource<B> {
     /// A source of `bytes`; nothing is copied.
     pub fn new(bytes: B) -> Self {
-        Self { bytes }
+        Self { bytes, name: None }
+    }
+
+    /// The same source, which messages call `name`.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name: Some(name), ..self }
     }
 }
 
 impl<B: AsRef<[u8]> + Send + Sync> ReadAt for MemorySource<B> {
     fn len(&self) -> u64 {
         self.bytes.as_ref().len() as u64
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     fn read_exact_at(&self, offset: u64, dst: &mut [u8]) -> Result<()> {
@@ -153,6 +276,7 @@ fn read_exact_at(file: &File, mut offset: u64, mut dst: &mut [u8]) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use std::path::PathBuf;
 
     /// A path of this process that no other test uses; removed when dropped.
@@ -199,6 +323,32 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Io);
         #[cfg(unix)]
         assert!(error.message().contains("directory"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_stretch_of_an_open_file_is_read_and_the_host_may_close_its_own() {
+        use std::os::fd::AsRawFd;
+        let scratch = Scratch::new("native");
+        std::fs::write(&scratch.0, (0..=255).collect::<Vec<u8>>()).unwrap();
+        let open = |file: &File, start, len| {
+            let handle = file.as_raw_fd().try_into().unwrap();
+            // SAFETY: the file is open.
+            unsafe { NativeSource::duplicate(handle, start, len, "pak".into()) }
+        };
+        let file = File::open(&scratch.0).unwrap();
+        let (part, rest) = (open(&file, 16, Some(32)).unwrap(), open(&file, 250, None).unwrap());
+        let too_long = open(&file, 250, Some(7)).err().unwrap();
+        assert_eq!((too_long.kind(), too_long.message()), (ErrorKind::Format, "pak: the file has 256 bytes, expected 7 bytes at 250"));
+        assert_eq!(open(&file, u64::MAX, Some(7)).err().unwrap().kind(), ErrorKind::Format);
+        drop(file);
+        let mut dst = [0; 4];
+        part.read_exact_at(28, &mut dst).unwrap();
+        assert_eq!((dst, part.len(), rest.len()), ([44, 45, 46, 47], 32, 6));
+        assert_eq!(part.read_exact_at(29, &mut dst).unwrap_err().kind(), ErrorKind::Format, "the file goes on, the source does not");
+        // SAFETY: refused before it is used.
+        let negative = unsafe { NativeSource::duplicate(-1, 0, None, "pak".into()) };
+        assert_eq!(negative.err().unwrap().kind(), ErrorKind::InvalidArgument);
     }
 
     #[cfg(unix)]

@@ -9,6 +9,8 @@ pub mod file;
 pub mod fpenv;
 pub mod machine;
 pub mod memory;
+pub mod panic;
 pub mod pool;
 pub mod process;
+pub mod progress;
 pub mod thread;

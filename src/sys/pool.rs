@@ -43,7 +43,24 @@ pub struct PoolConfig {
     /// Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system refuses is ignored.
     pub priority: i32,
     /// Called on each worker thread with `true` at its start and `false` at its end.
-    pub hook: Option<Arc<dyn Fn(bool) + Send + Sync>>,
+    pub hook: Option<ThreadHook>,
+}
+
+/// Called on a thread of the library with `true` at its start and `false` at its end.
+pub type ThreadHook = Arc<dyn Fn(bool) + Send + Sync>;
+
+impl PoolConfig {
+    /// Runs `body` as every thread of a runtime runs: on its CPUs, with its priority, announced to its hook.
+    pub fn enter(&self, body: impl FnOnce()) {
+        if let Some(mask) = &self.cpu_mask {
+            cores::bind_thread(mask);
+        }
+        cores::set_thread_priority(self.priority);
+        let call = |starting| self.hook.iter().for_each(|hook| hook(starting));
+        call(true);
+        body();
+        call(false);
+    }
 }
 
 /// One unit of a parallel region.
@@ -109,7 +126,7 @@ impl Pool {
         for worker in 0..n_threads - 1 {
             let shared = Arc::clone(&pool.shared);
             // On failure `pool` is dropped, which ends the workers started so far.
-            let handle = Thread::spawn(&format!("inference-{worker}"), STACK_BYTES, move || shared.work(worker))?;
+            let handle = Thread::spawn(&format!("inference-{worker}"), STACK_BYTES, move || shared.config.enter(|| shared.work(worker)))?;
             pool.workers.lock().push(handle);
         }
         Ok(pool)
@@ -179,12 +196,6 @@ impl Drop for Pool {
 impl Shared {
     /// A worker's life.
     fn work(&self, worker: usize) {
-        if let Some(mask) = &self.config.cpu_mask {
-            cores::bind_thread(mask);
-        }
-        cores::set_thread_priority(self.config.priority);
-        let hook = |starting| self.config.hook.iter().for_each(|hook| hook(starting));
-        hook(true);
         let busy = Duration::from_micros(self.config.spin_us.into());
         let mut seen = 0;
         while let Some(visit) = self.gate.enter(seen, busy) {
@@ -194,7 +205,6 @@ impl Shared {
             region.work(self, worker);
             seen = visit.epoch();
         }
-        hook(false);
     }
 
     /// Runs `region` with the help of the workers, when it is its caller's turn.

@@ -108,7 +108,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_become_what_lossy_decoding_makes_of_them(
-            bytes in prop::collection::vec(prop_oneof![Just(0xe2u8), Just(0x82), Just(0xac), Just(0xf0), Just(0x9f), Just(0xed), any::<u8>()], 0..40)
+            bytes in prop::collection::vec(prop_oneof![prop::sample::select(b"\xe2\x82\xac\xf0\x9f\xed".to_vec()), any::<u8>()], 0..40)
         ) {
             let tokens: Vec<Token> = bytes.iter().map(|&b| b.into()).collect();
             prop_assert_eq!(stream(&tokens, DecodeOptions::default()), String::from_utf8_lossy(&bytes));

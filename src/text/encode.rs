@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
+use crate::formats::names::Quoted;
 use crate::text::limits::MAX_TEXT_BYTES;
 use crate::text::merge::MergeScratch;
 use crate::text::special::Stretch;
@@ -106,8 +107,10 @@ impl Tokenizer {
     }
 
     fn push_unknown(&self, text: &str, symbols: &mut Vec<Token>) -> Result<()> {
-        let Some(unknown) = self.unknown else {
-            fail!(Unsupported, "the vocabulary has no token for {text:?}, nor one for what is unknown");
+        // Some files name the token here that begins or ends a text; what a user writes must not become that.
+        let harmless = |token: &Token| !self.is_eog(*token) && self.bos() != Some(*token);
+        let Some(unknown) = self.unknown.filter(harmless) else {
+            fail!(Unsupported, "the vocabulary has no token for {}, nor one for what is unknown", Quoted(text));
         };
         if !(self.fuse_unknown && symbols.last() == Some(&unknown)) {
             symbols.push(unknown);

@@ -5,8 +5,11 @@
 use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::{Metadata, Strings};
+use crate::formats::names::{Quoted, QuotedBytes};
 use crate::sys::memory::try_with_capacity;
+use crate::sys::progress::Progress;
 use crate::text::pretokenizer::{Named, from_name};
+use crate::text::tokenizer::END_TEXTS;
 use crate::text::{Alphabet, MergeOrder, SpacePrefix, Token, TokenType, Tokenizer, VocabularyData};
 use std::borrow::Cow;
 
@@ -20,7 +23,16 @@ impl Tokenizer {
     /// `Format` if an entry is missing, of another type, or contradicts another one; `Unsupported` if the kind of vocabulary
     /// or the pre-tokenizer, which the message names, is not known; `OutOfMemory`.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        Self::new(&vocabulary_data(metadata)?).map_err(|e| e.at("metadata \"tokenizer.ggml\""))
+        Self::from_gguf_while(metadata, &Progress::default())
+    }
+
+    /// As [`Self::from_gguf`], as long as `progress` is not cancelled.
+    ///
+    /// # Errors
+    /// As [`Self::from_gguf`]; `Cancelled`.
+    pub fn from_gguf_while(metadata: &Metadata, progress: &Progress) -> Result<Self> {
+        let data = VocabularyData { progress: Some(progress), ..vocabulary_data(metadata)? };
+        Self::new(&data).map_err(|e| e.at("metadata \"tokenizer.ggml\""))
     }
 }
 
@@ -28,7 +40,7 @@ fn vocabulary_data(metadata: &Metadata) -> Result<VocabularyData<'_>> {
     let mut data = match metadata.str("tokenizer.ggml.model")? {
         "llama" => sentence_piece(metadata)?,
         "gpt2" => byte_level(metadata)?,
-        other => fail!(Unsupported, "vocabulary of kind {other:?}, expected \"llama\" or \"gpt2\""),
+        other => fail!(Unsupported, "vocabulary of kind {}, expected \"llama\" or \"gpt2\"", Quoted(other)),
     };
     data.tokens = try_with_capacity(metadata.strings(TOKENS)?.len())?;
     data.tokens.extend(metadata.strings(TOKENS)?.iter().map(Cow::Borrowed));
@@ -43,8 +55,9 @@ const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 
 /// SentencePiece: merging by score. It has no pre-tokenizer, whatever `tokenizer.ggml.pre` says.
 fn sentence_piece(metadata: &Metadata) -> Result<VocabularyData<'_>> {
-    let mut scores = Vec::new();
-    scores.extend_from_slice(metadata.f32s("tokenizer.ggml.scores")?);
+    let in_file = metadata.f32s("tokenizer.ggml.scores")?;
+    let mut scores = try_with_capacity(in_file.len())?;
+    scores.extend_from_slice(in_file);
     let has_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", true)?;
     Ok(VocabularyData {
         merges: MergeOrder::Scores(scores),
@@ -84,7 +97,7 @@ fn merges(list: &Strings) -> Result<Vec<[Cow<'_, [u8]>; 2]>> {
         // A half may be a space in vocabularies whose alphabet is not the usual one; none is empty.
         let space = merge.iter().skip(1).position(|&byte| byte == b' ').and_then(|at| merge.split_at_checked(at.saturating_add(1)));
         let Some((left, [_, right @ ..])) = space else {
-            fail!(Format, "merge {i} is {:?}, expected two halves with a space between", String::from_utf8_lossy(merge));
+            fail!(Format, "merge {i} is {}, expected two halves with a space between", QuotedBytes(merge));
         };
         merges.push([Cow::Borrowed(left), Cow::Borrowed(right)]);
     }
@@ -126,12 +139,24 @@ fn token(metadata: &Metadata, name: &str) -> Result<Option<Token>> {
 
 /// The type of each token; without a list, all are text but those known by name.
 fn types(metadata: &Metadata, data: &VocabularyData<'_>) -> Result<Vec<TokenType>> {
+    let mut types = types_in_file(metadata, data)?;
+    // Some converters mark the end of a turn as text; it ends a generation all the same. "</s>" alone is also a tag that people write.
+    for (kind, text) in types.iter_mut().zip(&data.tokens) {
+        if text.as_ref() != b"</s>" && END_TEXTS.iter().any(|end| end.as_bytes() == text.as_ref()) {
+            *kind = TokenType::Control;
+        }
+    }
+    Ok(types)
+}
+
+fn types_in_file(metadata: &Metadata, data: &VocabularyData<'_>) -> Result<Vec<TokenType>> {
     let mut types = try_with_capacity(data.tokens.len())?;
     if let Some(ids) = metadata.i32s_opt(TOKEN_TYPES)? {
         for (token, &id) in ids.iter().enumerate() {
-            match TokenType::from_id(id.into()) {
+            // 0 is what llama.cpp calls undefined and treats as text.
+            match TokenType::from_id(id.max(1).into()).filter(|_| id >= 0) {
                 Some(kind) => types.push(kind),
-                None => fail!(Format, "token {token} has type {id}, expected 1 to 6"),
+                None => fail!(Format, "token {token} has type {id}, expected 0 to 6"),
             }
         }
         return Ok(types);
@@ -203,6 +228,19 @@ mod tests {
         let bpe = load("gpt2", &[("bos_token_id", Some(Value::U32(1))), ("add_bos_token", Some(Value::Bool(true)))]).unwrap();
         assert_eq!(bpe.encode("abb", options).unwrap(), [1, 6, 5]);
         assert_eq!(bpe.encode("c", options).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_cancelled_load_builds_no_vocabulary() {
+        let mut writer = GgufWriter::new();
+        let entries = [("model", text("gpt2")), ("pre", text("gpt-2")), ("tokens", strings(&["a"])), ("merges", strings(&[]))];
+        entries.into_iter().for_each(|(key, value)| writer.set(&format!("tokenizer.ggml.{key}"), value).unwrap());
+        let gguf = Gguf::from_source(Arc::new(MemorySource::new(writer.to_bytes().unwrap()))).unwrap();
+        let progress = Progress::default();
+        Tokenizer::from_gguf_while(gguf.metadata(), &progress).unwrap();
+        progress.cancel();
+        let error = Tokenizer::from_gguf_while(gguf.metadata(), &progress).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 
     #[test]

@@ -14,9 +14,16 @@ pub const MAX_TOKEN_BYTES: usize = 1 << 14;
 /// 100 MB could otherwise take hours to load. SentencePiece writes at most 16 characters unless told otherwise.
 pub const MAX_SCORED_TOKEN_BYTES: usize = 256;
 
-/// Bytes of all tokens that are searched for as a whole (control and user-defined). Their automaton takes about
-/// 40 bytes per byte. The most known are 6,400 tokens with 70 KiB.
-pub const MAX_SPECIAL_BYTES: usize = 1 << 22;
+/// Ways to cut tokens into two tokens, of all tokens together, beyond this many per token: a file of 3 MB could otherwise have 3 million of
+/// them, 35 bytes each. The tokens of published vocabularies have about 2.
+pub const MAX_CUTS_PER_TOKEN: usize = 6;
+
+/// Cuts that any vocabulary may have, however small: 2 MiB of them.
+pub const MIN_MAX_CUTS: usize = 1 << 16;
+
+/// Bytes of all tokens that are searched for as a whole (control and user-defined). Their automata take up to 40 bytes per byte:
+/// 40 MiB. The most known are 6,400 tokens with 70 KiB.
+pub const MAX_SPECIAL_BYTES: usize = 1 << 20;
 
 /// Bytes of a `tokenizer.json`. The largest published are near 35 MiB.
 pub const MAX_JSON_BYTES: usize = 1 << 28;

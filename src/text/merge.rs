@@ -5,7 +5,8 @@
 
 use crate::error::Result;
 use crate::fail;
-use crate::text::limits::MAX_SCORED_TOKEN_BYTES;
+use crate::formats::names::QuotedBytes;
+use crate::text::limits::{MAX_CUTS_PER_TOKEN, MAX_SCORED_TOKEN_BYTES, MIN_MAX_CUTS};
 use crate::text::vocabulary::{Vocabulary, out_of_memory};
 use crate::text::{MergeOrder, Token, TokenType, VocabularyData};
 use hashbrown::HashMap;
@@ -44,8 +45,8 @@ impl MergeTable {
     pub(super) fn new(data: &VocabularyData<'_>, vocabulary: &Vocabulary) -> Result<Self> {
         let mut table = Self { merges: HashMap::new() };
         match &data.merges {
-            MergeOrder::Scores(scores) => table.add_scored(vocabulary, scores)?,
-            MergeOrder::Pairs(pairs) => table.add_pairs(vocabulary, pairs)?,
+            MergeOrder::Scores(scores) => table.add_scored(data, vocabulary, scores)?,
+            MergeOrder::Pairs(pairs) => table.add_pairs(data, vocabulary, pairs)?,
         }
         Ok(table)
     }
@@ -60,11 +61,14 @@ impl MergeTable {
     }
 
     /// Every way to cut a token in two tokens is a merge, as urgent as the token's score is high.
-    fn add_scored(&mut self, vocabulary: &Vocabulary, scores: &[f32]) -> Result<()> {
+    fn add_scored(&mut self, data: &VocabularyData<'_>, vocabulary: &Vocabulary, scores: &[f32]) -> Result<()> {
         if scores.len() != vocabulary.len() {
             fail!(Format, "the vocabulary has {} tokens and {} scores", vocabulary.len(), scores.len());
         }
+        // At most MAX_TOKENS times a small number.
+        let most = MIN_MAX_CUTS.max(MAX_CUTS_PER_TOKEN * vocabulary.len());
         for ((token, kind), &score) in vocabulary.iter().zip(scores) {
+            data.check_wanted(token)?;
             let piece = vocabulary.piece(token).unwrap_or_default();
             if !kind.is_text() || vocabulary.word(piece) != Some(token) {
                 continue;
@@ -83,23 +87,24 @@ impl MergeTable {
                     self.add(left, right, merge)?;
                 }
             }
+            if self.merges.len() > most {
+                fail!(Format, "the vocabulary has {} tokens with over {most} ways to cut them into two tokens", vocabulary.len());
+            }
         }
         Ok(())
     }
 
-    fn add_pairs(&mut self, vocabulary: &Vocabulary, pairs: &[[Cow<'_, [u8]>; 2]]) -> Result<()> {
+    fn add_pairs(&mut self, data: &VocabularyData<'_>, vocabulary: &Vocabulary, pairs: &[[Cow<'_, [u8]>; 2]]) -> Result<()> {
         self.merges.try_reserve(pairs.len()).map_err(|_| out_of_memory())?;
         let mut merged = Vec::new();
         for (priority, [left, right]) in (0..NO_MERGE.priority).zip(pairs) {
+            data.check_wanted(priority)?;
             merged.clear();
             merged.extend_from_slice(left);
             merged.extend_from_slice(right);
             let find = |text: &[u8]| match vocabulary.token(text) {
                 Some(token) => Ok(token),
-                None => {
-                    let text = String::from_utf8_lossy(text);
-                    fail!(Format, "merge {priority} needs {text:?}, which is not in the vocabulary")
-                }
+                None => fail!(Format, "merge {priority} needs {}, which is not in the vocabulary", QuotedBytes(text)),
             };
             let (left, right, token) = (find(left)?, find(right)?, find(&merged)?);
             // A merge must not reach what text may not become; only a crafted file tries.

@@ -9,7 +9,7 @@ use crate::text::limits::MAX_SPECIAL_BYTES;
 use crate::text::unicode::{Classes, LETTER, MARK, NUMBER};
 use crate::text::vocabulary::Vocabulary;
 use crate::text::{Token, TokenType};
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use hashbrown::HashMap;
 
 /// How an added token is found, beyond its text. The names are those of `tokenizer.json`.
@@ -114,7 +114,9 @@ impl Automaton {
         if texts.is_empty() {
             return Ok(None);
         }
-        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts);
+        // Not a DFA, which the builder would choose for few patterns: it takes a kilobyte per byte of them.
+        let kind = Some(AhoCorasickKind::ContiguousNFA);
+        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).kind(kind).build(texts);
         let search = search.map_err(|e| Error::new(ErrorKind::Format, format!("special tokens: {e}")))?;
         Ok(Some(Self { search, tokens }))
     }

@@ -15,8 +15,11 @@ use std::sync::atomic::AtomicBool;
 
 /// Control tokens that end a turn or a text in published vocabularies, whatever the metadata says about them.
 /// A file names one such token, often the wrong one of several: without these, a chat would never stop.
-const END_TEXTS: [&str; 16] = [
+pub(super) const END_TEXTS: [&str; 19] = [
     "</s>",
+    "_<EOT>",
+    "<|flush|>",
+    "<|calls|>",
     "<|endoftext|>",
     "<|end_of_text|>",
     "<|eot_id|>",
@@ -210,4 +213,163 @@ fn ends(data: &VocabularyData<'_>, vocabulary: &Vocabulary) -> Vec<Token> {
     ends.sort_unstable();
     ends.dedup();
     ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{DecodeOptions, EncodeOptions, MatchRules, MergeOrder};
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+    use std::borrow::Cow;
+
+    /// Texts that a crafted file would use: holes, marks, bytes, half characters, control tokens.
+    const TEXTS: [&[u8]; 16] = [
+        b"",
+        b"a",
+        b"b",
+        b"ab",
+        b"ba",
+        b"aba",
+        b" ",
+        b" a",
+        b"<s>",
+        b"<0x61>",
+        b"<0xZZ>",
+        b"\xff",
+        b"\xe4\xb8",
+        "\u{2581}".as_bytes(),
+        "\u{2581}a".as_bytes(),
+        "Ġa".as_bytes(),
+    ];
+
+    fn text() -> impl Strategy<Value = Cow<'static, [u8]>> {
+        prop::sample::select(TEXTS.to_vec()).prop_map(Cow::Borrowed)
+    }
+
+    fn id() -> impl Strategy<Value = Token> {
+        prop_oneof![8 => 0..16u32, 1 => Just(u32::MAX), 1 => any::<u32>()]
+    }
+
+    fn merges() -> impl Strategy<Value = MergeOrder<'static>> {
+        let pairs = prop::collection::vec([text(), text()], 0..6).prop_map(MergeOrder::Pairs);
+        let scores = prop::collection::vec(-2i8..3, 0..16).prop_map(|s| MergeOrder::Scores(s.into_iter().map(f32::from).collect()));
+        prop_oneof![pairs, scores]
+    }
+
+    /// Takes out of `data` most of what makes it invalid.
+    fn fitted(mut data: VocabularyData<'static>) -> VocabularyData<'static> {
+        let n = data.tokens.len();
+        for (text, kind) in data.tokens.iter().zip(&mut data.types) {
+            if *kind == TokenType::Byte && parse_byte(text).is_none() {
+                *kind = TokenType::Normal;
+            }
+        }
+        let exists = |token: &Token| (*token as usize) < n;
+        let tokens = &data.tokens;
+        match &mut data.merges {
+            MergeOrder::Scores(scores) => scores.resize(n, 1.0),
+            MergeOrder::Pairs(pairs) => pairs.retain(|[left, right]| {
+                [left.to_vec(), right.to_vec(), [&left[..], right].concat()]
+                    .iter()
+                    .all(|t| !t.is_empty() && tokens.iter().any(|x| **x == **t))
+            }),
+        }
+        data.match_rules.retain(|(token, _)| exists(token));
+        data.prefix.retain(exists);
+        data.unknown = data.unknown.filter(exists);
+        data.bos = data.unknown;
+        data
+    }
+
+    /// Vocabularies of which about half are valid.
+    fn data() -> impl Strategy<Value = VocabularyData<'static>> {
+        let texts = prop::sample::subsequence(TEXTS.to_vec(), 0..16);
+        let kinds = prop::collection::vec(1..7i64, 16);
+        let ids = prop::collection::vec(id(), 0..2);
+        (texts, kinds, merges(), any::<[bool; 4]>(), prop::option::weighted(0.7, id()), ids).prop_map(
+            |(texts, kinds, merges, [bytes, ignore_merges, strip, fit], unknown, ids)| {
+                let rules = MatchRules { lstrip: strip, rstrip: !strip, single_word: strip };
+                let data = VocabularyData {
+                    types: texts.iter().zip(kinds).filter_map(|(_, kind)| TokenType::from_id(kind)).collect(),
+                    tokens: texts.into_iter().map(Cow::Borrowed).collect(),
+                    merges,
+                    ignore_merges,
+                    match_rules: ids.iter().map(|&id| (id, rules)).collect(),
+                    unknown,
+                    bos: unknown,
+                    space_prefix: if strip { SpacePrefix::EveryStretch } else { SpacePrefix::Never },
+                    strip_first_space: strip,
+                    prefix: ids,
+                    ..VocabularyData::empty(if bytes { Alphabet::Bytes } else { Alphabet::Characters })
+                };
+                if fit { fitted(data) } else { data }
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// Whatever a file says, it is refused or it works: tokens are in range and decode, and nothing panics.
+        #[test]
+        fn any_vocabulary_is_refused_or_works(
+            data in data(),
+            texts in prop::collection::vec("[ab <>s▁é]{0,12}|<s>|<0x61>", 0..4),
+            token in id(),
+        ) {
+            let Ok(tokenizer) = Tokenizer::new(&data) else { return Ok(()) };
+            let text = texts.concat();
+            for parse_special in [false, true] {
+                let Ok(tokens) = tokenizer.encode(&text, EncodeOptions { add_special: true, parse_special }) else { continue };
+                for &t in tokens.iter().skip(data.prefix.len()) {
+                    let kind = tokenizer.token_type(t).unwrap();
+                    let is_unknown = Some(t) == tokenizer.unknown && !tokenizer.is_eog(t) && tokenizer.bos() != Some(t);
+                    prop_assert!(parse_special || kind != TokenType::Control || is_unknown, "{t}");
+                }
+                tokenizer.decode(&tokens, DecodeOptions { skip_special: false, at_text_start: true }).unwrap();
+            }
+            let exists = (token as usize) < tokenizer.n_vocab();
+            prop_assert_eq!(tokenizer.token_bytes(token).is_ok(), exists);
+            prop_assert_eq!(tokenizer.decode(&[token], DecodeOptions::default()).is_ok(), exists);
+            prop_assert!(exists || !tokenizer.is_control(token) && !tokenizer.is_eog(token));
+        }
+    }
+
+    #[test]
+    fn the_crafted_vocabularies_are_not_all_refused() {
+        let mut runner = prop::test_runner::TestRunner::deterministic();
+        let valid = (0..200).filter(|_| Tokenizer::new(&data().new_tree(&mut runner).unwrap().current()).is_ok()).count();
+        assert!((60..160).contains(&valid), "{valid} of 200 are valid");
+    }
+
+    #[test]
+    fn tokenizers_are_shared_by_threads() {
+        fn is_shared<T: Send + Sync>() {}
+        is_shared::<Tokenizer>();
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_refused_with_its_place() {
+        let data = VocabularyData {
+            tokens: vec![Cow::Borrowed(b"a")],
+            types: vec![TokenType::Normal],
+            ..VocabularyData::empty(Alphabet::Characters)
+        };
+        let error = Tokenizer::new(&data).unwrap_or_else(|e| panic!("{e}")).encode(b"aa\xffa", EncodeOptions::default()).unwrap_err();
+        assert_eq!((error.kind(), error.detail()[0]), (crate::error::ErrorKind::InvalidArgument, 2));
+    }
+
+    #[test]
+    fn a_generation_may_be_told_further_ends() {
+        let data = VocabularyData {
+            tokens: vec![Cow::Borrowed(b"a")],
+            types: vec![TokenType::Normal],
+            ..VocabularyData::empty(Alphabet::Characters)
+        };
+        let mut tokenizer = Tokenizer::new(&data).unwrap_or_else(|e| panic!("{e}"));
+        assert!(!tokenizer.is_eog(0) && tokenizer.add_end(1).is_err());
+        tokenizer.add_end(0).unwrap();
+        assert!(tokenizer.is_eog(0) && !tokenizer.is_eog(1));
+    }
 }

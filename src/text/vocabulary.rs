@@ -5,6 +5,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::Strings;
+use crate::formats::names::QuotedBytes;
 use crate::sys::memory::try_with_capacity;
 use crate::text::byte_alphabet::ByteAlphabet;
 use crate::text::limits::{MAX_TOKEN_BYTES, MAX_TOKENS};
@@ -41,7 +42,8 @@ impl Vocabulary {
             by_piece: Index::with_capacity(data.tokens.len())?,
         };
         let (alphabet, mut piece) = (ByteAlphabet::new(), Vec::new());
-        for (text, &kind) in data.tokens.iter().zip(&data.types) {
+        for ((text, &kind), token) in data.tokens.iter().zip(&data.types).zip(0..) {
+            data.check_wanted(token)?;
             piece.clear();
             let spelled = spell(data.alphabet, &alphabet, text, kind, &mut piece)?;
             vocabulary.push(text, &piece, kind, spelled && kind.is_text())?;
@@ -59,7 +61,7 @@ impl Vocabulary {
             return Ok(());
         }
         if let Some(other) = self.by_text.insert(&self.texts, id) {
-            fail!(Format, "tokens {other} and {id} are both {:?}", String::from_utf8_lossy(text));
+            fail!(Format, "tokens {other} and {id} are both {}", QuotedBytes(text));
         }
         // Two texts may spell the same, as a space and U+2581 do; the first one is found.
         if is_word && !piece.is_empty() {
@@ -147,10 +149,7 @@ fn unmark_spaces(text: &[u8], piece: &mut Vec<u8>) {
 
 /// The byte that the text `<0xHH>` names.
 fn byte_token(text: &[u8]) -> Result<u8> {
-    parse_byte(text).ok_or_else(|| {
-        let text = String::from_utf8_lossy(text);
-        Error::new(ErrorKind::Format, format!("byte token {text:?}, expected <0x00> to <0xFF>"))
-    })
+    parse_byte(text).ok_or_else(|| Error::new(ErrorKind::Format, format!("byte token {}, expected <0x00> to <0xFF>", QuotedBytes(text))))
 }
 
 /// The byte that `<0xHH>` names, if `text` is written so.

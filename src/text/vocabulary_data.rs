@@ -1,5 +1,7 @@
 //! A vocabulary as a file describes it, before anything is checked: what `gguf` and `json` fill in and `Tokenizer` takes.
 
+use crate::error::Result;
+use crate::sys::progress::Progress;
 use crate::text::{MatchRules, PreTokenizer, Token};
 use std::borrow::Cow;
 
@@ -113,7 +115,12 @@ pub struct VocabularyData<'a> {
     pub prefix: Vec<Token>,
     /// What `add_special` puts after a text.
     pub suffix: Vec<Token>,
+    /// The load that this is for: building a large vocabulary takes long enough to be cancelled.
+    pub progress: Option<&'a Progress>,
 }
+
+/// Items between two looks at the cancel flag: half a millisecond of hashing.
+const ITEMS_PER_CHECK: u32 = 4096;
 
 impl VocabularyData<'_> {
     /// A vocabulary without tokens, of the plainest kind.
@@ -136,6 +143,18 @@ impl VocabularyData<'_> {
             ends: Vec::new(),
             prefix: Vec::new(),
             suffix: Vec::new(),
+            progress: None,
+        }
+    }
+
+    /// To be asked at each item `i` of a long loop: fails if the load was cancelled.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub(super) fn check_wanted(&self, i: u32) -> Result<()> {
+        match self.progress {
+            Some(progress) if i.is_multiple_of(ITEMS_PER_CHECK) => progress.check(),
+            _ => Ok(()),
         }
     }
 }

@@ -46,6 +46,11 @@ static void modes_of_the_host(inf_model *m, const inf_token *expected) {
   const unsigned modes[] = { 0x1F80u | 0x8040u, 0x1F80u & ~0x0080u };
   for (int i = 0; i < 2; i++) {
     _mm_setcsr(modes[i]);
+    if (_mm_getcsr() != modes[i]) {
+      _mm_setcsr(before);
+      puts("    skipped: this machine does not keep MXCSR (valgrind emulates its rounding mode only)");
+      return;
+    }
     tokens_of(m, got);
     const unsigned after = _mm_getcsr();
     _mm_setcsr(before);
@@ -159,7 +164,9 @@ static void forks(int argc, char **argv, inf_runtime *rt, inf_model *m, const in
     CHECK(!memcmp(got, expected, sizeof got));
     inf_model_free(own_model);
     inf_runtime_free(own);
-    _exit(0);
+    /* Ends as another program: the parent's objects leak here by design, and valgrind would count them. */
+    execlp("true", "true", (char *)NULL);
+    _exit(1);
   }
   int status = -1;
   CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -190,6 +197,7 @@ int main(int argc, char **argv) {
   any_order_of_freeing(argc, argv);
   threads_on_one_session(m);
   forks(argc, argv, rt, m, expected);
+  OK(inf_runtime_shutdown(rt, INF_WAIT_FOREVER, &err));
   inf_model_free(m);
   inf_runtime_free(rt);
   const signal_handlers after = handlers();

@@ -91,7 +91,7 @@ fn set_keys(writer: &mut GgufWriter<'_>, sizes: &Sizes) {
     writer.set("general.architecture", "llama").unwrap();
     let numbers = [
         ("block_count", N_LAYERS),
-        ("context_length", 512),
+        ("context_length", 2048),
         ("embedding_length", sizes.n_embd),
         ("feed_forward_length", sizes.n_ff),
         ("attention.head_count", sizes.n_heads),

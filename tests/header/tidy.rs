@@ -50,8 +50,10 @@ fn parse(generated: &str) -> Vec<Item> {
     items
 }
 
-/// `inf_model *` for `struct inf_model *`: every struct has a typedef of its name.
+/// `inf_model *` for `struct inf_model *`: every struct has a typedef of its name. `intptr_t` for what cbindgen calls `ptrdiff_t`: no field of ours is
+/// a difference of pointers.
 fn plain_types(code: &str) -> String {
+    let code = &code.replace("ptrdiff_t", "intptr_t");
     if code.starts_with("typedef struct") { code.to_owned() } else { code.replace("struct inf_", "inf_") }
 }
 

@@ -32,6 +32,9 @@ def write_general(writer: gguf.GGUFWriter) -> None:
     writer.add_languages(["en"])
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    # What a host gets that brings no sampler: a small model rambles at the usual 0.8.
+    writer.add_float32("general.sampling.temp", 0.3)
+    writer.add_float32("general.sampling.top_p", 0.9)
 
 
 def write_shape(writer: gguf.GGUFWriter, shape: Shape) -> None:

@@ -25,14 +25,16 @@ pub(super) struct ModelBatch {
     model: Arc<Model>,
     tasks: Vec<Task>,
     scheduled: Vec<Scheduled>,
-    /// Task that is asked first for prefill rows; moves on, so that long prompts share fairly.
+    /// Task that is asked first; moves on, because the last ones get nothing where there are more tasks than rows.
     next: usize,
+    /// The last pass was given up for a cancel.
+    gave_up: bool,
 }
 
 impl ModelBatch {
     pub(super) fn new(task: Task) -> Self {
         let model = task.session().model().clone();
-        Self { model, tasks: vec![task], scheduled: Vec::new(), next: 0 }
+        Self { model, tasks: vec![task], scheduled: Vec::new(), next: 0, gave_up: false }
     }
 
     pub(super) fn serves(&self, task: &Task) -> bool {
@@ -52,10 +54,9 @@ impl ModelBatch {
         self.tasks.clear();
     }
 
-    /// Runs one pass; false if no task can go on now. A failure or a panic ends the tasks it concerns, nothing else.
-    pub(super) fn step(&mut self) -> bool {
-        let worked = catch_unwind(AssertUnwindSafe(|| self.try_step()));
-        let result = worked.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a panic in a forward pass: a bug in this library")));
+    /// Runs one pass; false if no task can go on now. `between` is called between its stages. A failure or a panic ends the tasks it concerns, nothing else.
+    pub(super) fn step(&mut self, between: &mut dyn FnMut()) -> bool {
+        let result = guarded(|| self.try_step(between));
         if let Err(error) = &result {
             for s in self.scheduled.drain(..) {
                 self.tasks[s.task].fail(error.clone());
@@ -65,7 +66,7 @@ impl ModelBatch {
         result.unwrap_or(true)
     }
 
-    fn try_step(&mut self) -> Result<bool> {
+    fn try_step(&mut self, between: &mut dyn FnMut()) -> Result<bool> {
         self.scheduled.clear();
         self.cancel_requested();
         let chose = self.prepare();
@@ -75,14 +76,16 @@ impl ModelBatch {
         }
         let n_rows = self.scheduled.iter().map(|s| s.rows.len()).sum();
         let mut pass = self.model.take_pass(n_rows)?;
-        if self.run(&mut *pass)? {
+        self.gave_up = !self.run(&mut *pass, between)?;
+        if !self.gave_up {
             self.collect(&*pass);
         }
         self.model.keep_pass(pass);
         Ok(true)
     }
 
-    fn cancel_requested(&mut self) {
+    /// Ends cancelled tasks. Only between passes: it changes the order of the tasks.
+    pub(super) fn cancel_requested(&mut self) {
         self.tasks.iter_mut().filter(|task| task.is_cancelled()).for_each(|task| task.finish(Finish::Cancelled, None));
         self.tasks.retain(|task| !task.is_finished());
     }
@@ -91,7 +94,8 @@ impl ModelBatch {
     fn prepare(&mut self) -> bool {
         let mut chose = false;
         for task in &mut self.tasks {
-            let result = task.prepare().and_then(|()| {
+            let result = guarded(|| {
+                task.prepare()?;
                 let ready = task.has_logits() && task.is_ready();
                 chose |= ready;
                 if ready { task.choose() } else { Ok(()) }
@@ -103,17 +107,21 @@ impl ModelBatch {
         chose
     }
 
-    /// Gives each ready task its rows: decoding ones first, then prefill from `next` on, until the pass is full.
+    /// Gives each ready task its rows: one to each that decodes, then an equal share of the rest to each prompt, so that none waits for another's.
     fn schedule(&mut self) {
         let n = self.tasks.len();
         self.next = (self.next + 1) % n.max(1);
         let mut room = MAX_ROWS;
         for decoding in [true, false] {
+            let ready = |task: &Task| task.is_ready() && task.is_decoding() == decoding;
+            let mut waiting = self.tasks.iter().filter(|task| ready(task)).count();
             for i in (0..n).map(|i| (self.next + i) % n) {
-                if room == 0 || !self.tasks[i].is_ready() || self.tasks[i].is_decoding() != decoding {
+                if room == 0 || !ready(&self.tasks[i]) {
                     continue;
                 }
-                match self.tasks[i].schedule(room) {
+                let share = room.div_ceil(waiting.max(1));
+                waiting = waiting.saturating_sub(1);
+                match self.tasks[i].schedule(share) {
                     Ok(rows) => {
                         room -= rows.len();
                         self.scheduled.push(Scheduled { task: i, rows, output: None });
@@ -124,8 +132,8 @@ impl ModelBatch {
         }
     }
 
-    /// Runs the pass; false if it was given up because a task of it was cancelled.
-    fn run(&mut self, pass: &mut dyn Pass) -> Result<bool> {
+    /// Runs the pass; false if it was given up for a cancel.
+    fn run(&mut self, pass: &mut dyn Pass, between: &mut dyn FnMut()) -> Result<bool> {
         let (tasks, scheduled) = (&self.tasks, &mut self.scheduled);
         pass.begin(&mut |batch| {
             let mut n_outputs = 0;
@@ -135,19 +143,44 @@ impl ModelBatch {
             }
         })?;
         while pass.advance()? == Progress::Running {
-            if self.scheduled.iter().any(|s| self.tasks[s.task].is_cancelled()) {
+            between();
+            if self.cancel_between() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
+    /// Ends cancelled tasks that are not in the pass; true if the pass is to be given up, so that those in it end, too.
+    ///
+    /// Giving up costs the others their part, so it never happens twice in a row while one of them goes on: cancels, however many, only halve the speed.
+    fn cancel_between(&mut self) -> bool {
+        let mut cancelled = 0;
+        for (i, task) in self.tasks.iter_mut().enumerate().filter(|(_, task)| task.is_cancelled()) {
+            if self.scheduled.iter().any(|s| s.task == i) {
+                cancelled += 1;
+            } else {
+                task.finish(Finish::Cancelled, None);
+            }
+        }
+        cancelled == self.scheduled.len() || (cancelled > 0 && !self.gave_up)
+    }
+
     fn collect(&mut self, pass: &dyn Pass) {
         for s in &self.scheduled {
             let task = &mut self.tasks[s.task];
-            if let Err(error) = task.collect(&s.rows, pass, s.output) {
+            if task.is_cancelled() {
+                continue;
+            }
+            if let Err(error) = guarded(|| task.collect(&s.rows, pass, s.output)) {
                 task.fail(error);
             }
         }
     }
+}
+
+/// Runs `f`; a panic in it is an error of the tasks it works for.
+fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    let panicked = |_| Err(Error::new(ErrorKind::Internal, "a panic on the generation thread: a bug in this library"));
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(panicked)
 }

@@ -8,6 +8,8 @@ pub(super) use task::Task;
 use super::log::{Log, LogLevel};
 use super::session::State;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fail;
+use crate::sys::pool::PoolConfig;
 use crate::sys::thread::Thread;
 use batch::ModelBatch;
 use parking_lot::{Condvar, Mutex};
@@ -23,7 +25,8 @@ struct Inbox {
     /// Something changed since the driver last looked.
     signal: bool,
     stop: bool,
-    finished: bool,
+    /// The thread was started and has not ended.
+    running: bool,
 }
 
 /// What the driver thread and the rest of the engine share.
@@ -38,15 +41,12 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     thread: Mutex<Option<Thread>>,
     log: Arc<Log>,
-    hook: Option<ThreadHook>,
+    config: PoolConfig,
 }
 
-/// Called with true when a thread of the library starts, with false when it ends.
-pub(super) type ThreadHook = Arc<dyn Fn(bool) + Send + Sync>;
-
 impl Driver {
-    pub(super) fn new(log: Arc<Log>, hook: Option<ThreadHook>) -> Self {
-        Self { shared: Arc::default(), thread: Mutex::new(None), log, hook }
+    pub(super) fn new(log: Arc<Log>, config: PoolConfig) -> Self {
+        Self { shared: Arc::default(), thread: Mutex::new(None), log, config }
     }
 
     /// Hands in a task with the state it borrowed. On failure the state goes back.
@@ -76,46 +76,42 @@ impl Driver {
 
     /// Cancels all tasks and waits for the thread until `deadline` (`None` = for ever). False if it still runs.
     pub(super) fn stop(&self, deadline: Option<Instant>) -> bool {
-        let mut thread = self.thread.lock();
-        let Some(handle) = &*thread else {
-            self.shared.inbox.lock().stop = true;
-            return true;
-        };
-        let own = handle.is_current();
+        // The last reference may be dropped by the driver itself: it cannot wait for its own end, and leaves on its own.
+        let own = self.thread.lock().as_ref().is_some_and(Thread::is_current);
         let mut inbox = self.shared.inbox.lock();
         inbox.stop = true;
         self.shared.changed.notify_all();
-        // The last reference may be dropped by the driver itself: it cannot wait for its own end, and leaves on its own.
-        while !inbox.finished && !own {
+        while inbox.running && !own {
             match deadline {
-                Some(at) if self.shared.changed.wait_until(&mut inbox, at).timed_out() => return inbox.finished,
+                Some(at) if self.shared.changed.wait_until(&mut inbox, at).timed_out() => return !inbox.running,
                 Some(_) => {}
                 None => self.shared.changed.wait(&mut inbox),
             }
         }
         drop(inbox);
-        if let Some(handle) = thread.take()
-            && !own
-        {
-            handle.join();
+        if let Some(thread) = self.thread.lock().take_if(|_| !own) {
+            thread.join();
         }
         true
     }
 
+    /// Starts the thread if it does not run yet.
     fn ensure_thread(&self) -> Result<()> {
         let mut thread = self.thread.lock();
+        let mut inbox = self.shared.inbox.lock();
+        if inbox.stop {
+            fail!(Shutdown, "the runtime was shut down");
+        }
         if thread.is_some() {
             return Ok(());
         }
-        let (shared, log, hook) = (self.shared.clone(), self.log.clone(), self.hook.clone());
+        let (shared, log, config) = (self.shared.clone(), self.log.clone(), self.config.clone());
         let spawned = Thread::spawn("inference-run", STACK_BYTES, move || {
-            let call = |starting| hook.iter().for_each(|h| super::hooks::call(&|| h(starting)));
-            call(true);
-            run(&shared, &log);
-            call(false);
-            shared.inbox.lock().finished = true;
+            config.enter(|| run(&shared, &log));
+            shared.inbox.lock().running = false;
             shared.changed.notify_all();
         })?;
+        inbox.running = true;
         *thread = Some(spawned);
         Ok(())
     }
@@ -124,6 +120,15 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.stop(None);
+    }
+}
+
+impl Shared {
+    /// Ends cancelled tasks that wait to be taken in.
+    fn end_cancelled(&self) {
+        // Dropped, which ends them, after the lock: the end calls a hook of the host.
+        let cancelled: Vec<Task> = self.inbox.lock().tasks.extract_if(.., |task| task.is_cancelled()).collect();
+        drop(cancelled);
     }
 }
 
@@ -136,8 +141,14 @@ fn run(shared: &Shared, log: &Log) {
             return;
         }
         let mut worked = false;
-        for batch in &mut batches {
-            worked |= batch.step();
+        for i in 0..batches.len() {
+            let (before, rest) = batches.split_at_mut(i);
+            let [batch, after @ ..] = rest else { break };
+            // A cancel must not wait for the pass of others.
+            worked |= batch.step(&mut || {
+                before.iter_mut().chain(&mut *after).for_each(ModelBatch::cancel_requested);
+                shared.end_cancelled();
+            });
         }
         batches.retain(|batch| !batch.is_idle());
         if !worked {

@@ -80,21 +80,22 @@ impl Task {
     pub(super) fn prepare(&mut self) -> Result<()> {
         let Some(prompt) = self.prompt.take() else { return Ok(()) };
         let state = self.state.as_mut().ok_or_else(lost_state)?;
-        let cached = state.sequence.len();
+        let held = state.sequence.len();
+        let computed = held - state.sequence.n_queued();
         let tokens = match prompt {
             Prompt::Tokens(tokens) => tokens,
             Prompt::Text(text) => {
-                let options = EncodeOptions { add_special: cached == 0, parse_special: false };
+                let options = EncodeOptions { add_special: held == 0, parse_special: false };
                 self.session.model().tokenizer().encode(text.as_bytes(), options)?
             }
         };
-        if cached == 0 && tokens.is_empty() {
+        if held == 0 && tokens.is_empty() {
             fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
         }
         state.sequence.append(&tokens)?;
         self.session.publish(state);
-        self.usage.cached_tokens = cached as u32;
-        self.usage.prompt_tokens = tokens.len() as u32;
+        self.usage.cached_tokens = computed as u32;
+        self.usage.prompt_tokens = state.sequence.n_queued() as u32;
         Ok(())
     }
 
@@ -137,8 +138,7 @@ impl Task {
         if state.sequence.len() == state.sequence.n_ctx() {
             return self.finish_with_tail(Finish::ContextFull);
         }
-        let logits = state.sequence.logits().ok_or_else(|| Error::new(ErrorKind::Internal, "the logits are gone"))?;
-        let token = self.sampler.pick(logits)?;
+        let token = state.sequence.pick(&mut self.sampler)?;
         let model = self.session.model().clone();
         let ends = model.is_end_of_generation(token);
         state.sequence.accept(token, ends)?;

@@ -19,7 +19,12 @@ fn by_likelihood(a: &(f32, Token), b: &(f32, Token)) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
-/// Tokens with their logits. Sorted, most likely first, once a truncation needed it.
+/// The nearest finite number, the lowest for a NaN: probabilities come from differences, and infinities have none.
+fn finite(logit: f32) -> f32 {
+    if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
+}
+
+/// Tokens with their logits, all finite. Sorted, most likely first, once a truncation needed it.
 #[derive(Clone, Default)]
 pub(super) struct Candidates {
     /// `(logit, token)`
@@ -38,15 +43,23 @@ impl Candidates {
         self.sorted = false;
     }
 
+    /// True if no logit was finite.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Changes logits one by one; their order may change with them.
     pub(super) fn edit(&mut self, mut f: impl FnMut(Token, &mut f32)) {
-        self.items.iter_mut().for_each(|(logit, token)| f(*token, logit));
+        for (logit, token) in &mut self.items {
+            f(*token, logit);
+            *logit = finite(*logit);
+        }
         self.sorted = false;
     }
 
     /// Multiplies all logits by a positive number, which keeps their order.
     pub(super) fn scale(&mut self, factor: f32) {
-        self.items.iter_mut().for_each(|(logit, _)| *logit *= factor);
+        self.items.iter_mut().for_each(|(logit, _)| *logit = finite(*logit * factor));
     }
 
     /// Keeps the `k` most likely.

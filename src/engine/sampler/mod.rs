@@ -21,7 +21,7 @@ const MAX_STAGES: usize = 64;
 /// One step of a chain.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
-    /// Divides logits; 0 = always the most likely token.
+    /// Divides logits; 0 (or less than a millionth) = always the most likely token.
     Temperature(f32),
     /// Keeps the `k` most likely tokens; 0 = all.
     TopK(u32),
@@ -93,6 +93,11 @@ impl Sampler {
         self.random = SplitMix64::new(seed);
     }
 
+    /// Takes a seed of its own again, as a new chain has.
+    pub(super) fn reseed(&mut self) {
+        self.set_seed(random::entropy());
+    }
+
     /// Forgets accepted tokens and restarts the random sequence; the chain stays.
     pub fn reset(&mut self) {
         self.recent.clear();
@@ -135,10 +140,13 @@ impl Sampler {
 
     fn draw(&mut self, logits: &[f32]) -> Option<Token> {
         self.candidates.fill(logits);
+        if self.candidates.is_empty() {
+            return None; // before a random number is used up: a failed pick changes nothing
+        }
         for stage in &self.stages {
             stage.apply(&mut self.candidates, &self.recent);
         }
-        let greedy = self.stages.contains(&Stage::Temperature(0.0)) || !self.stages.iter().any(Stage::draws);
+        let greedy = self.stages.iter().any(Stage::is_cold) || !self.stages.iter().any(Stage::draws);
         if greedy { self.candidates.most_likely() } else { self.candidates.draw(self.random.next_unit()) }
     }
 }

@@ -10,6 +10,9 @@ use std::collections::{HashMap, VecDeque};
 /// The largest penalty window: longer histories than any context this library runs.
 const MAX_WINDOW: u32 = 1 << 20;
 
+/// Below it, a difference of a thousandth between two logits is a factor of e^1000 between their tokens, and large logits overflow.
+const COLDEST: f32 = 1e-6;
+
 impl Stage {
     /// Refuses numbers that have no meaning.
     pub(super) fn check(&self) -> Result<()> {
@@ -35,6 +38,11 @@ impl Stage {
         !matches!(self, Self::Penalties { .. })
     }
 
+    /// True if it leaves the most likely token only.
+    pub(super) fn is_cold(&self) -> bool {
+        matches!(self, Self::Temperature(t) if *t < COLDEST)
+    }
+
     /// How many accepted tokens it needs to remember.
     pub(super) fn window(&self) -> usize {
         match self {
@@ -46,8 +54,8 @@ impl Stage {
     /// Applies the stage.
     pub(super) fn apply(&self, candidates: &mut Candidates, recent: &VecDeque<Token>) {
         match *self {
-            // 0 is greedy, decided at the end of the chain: no scaling could express it.
-            Self::Temperature(t) if t > 0.0 => candidates.scale(1.0 / t),
+            // Greedy is decided at the end of the chain: no scaling could express it.
+            Self::Temperature(t) if t >= COLDEST => candidates.scale(1.0 / t),
             Self::TopK(k) if k > 0 => candidates.keep_most_likely(k as usize),
             Self::TopP(p) if p < 1.0 => candidates.keep_nucleus(f64::from(p)),
             Self::MinP(p) if p > 0.0 => candidates.keep_relative(p),

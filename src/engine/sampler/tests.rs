@@ -97,3 +97,30 @@ fn bad_numbers_are_refused_and_change_nothing() {
     assert!(s.pick(&[1.0]).is_err() && s.pick(&[f32::NAN; 5]).is_err() && s.accept(5).is_err());
     assert_eq!(s.pick(&LOGITS).unwrap(), 1);
 }
+
+/// No chain of valid numbers makes an unlikely token win, or finds none.
+#[test]
+fn extreme_numbers_keep_the_order() {
+    let tiny = f32::from_bits(1);
+    let hot = |repeat, frequency| Stage::Penalties { last_n: 9, repeat, frequency, presence: 0.0 };
+    for t in [tiny, 1e-38, 1e-7, 1e-3] {
+        assert_eq!(histogram(&[Stage::Temperature(t)], 50), [0, 50, 0, 0, 0], "temperature {t}");
+    }
+    for stages in
+        [[hot(tiny, 0.0), Stage::MinP(1.0)], [hot(tiny, f32::MAX), Stage::TopP(tiny)], [hot(f32::MAX, -f32::MAX), Stage::MinP(tiny)]]
+    {
+        assert_eq!(histogram(&stages, 50).iter().sum::<u64>(), 50, "{stages:?}");
+    }
+    let mut s = sampler(&[Stage::Temperature(0.5)], 1);
+    assert_eq!(s.pick(&[f32::MIN, f32::MAX, f32::MIN, 0.0, f32::NAN]).unwrap(), 1);
+}
+
+#[test]
+fn a_failed_pick_uses_up_no_random_number() {
+    let (mut a, mut b) = (sampler(&[Stage::Temperature(1.0)], 5), sampler(&[Stage::Temperature(1.0)], 5));
+    assert!(a.pick(&[f32::NAN; 5]).is_err());
+    assert_eq!(
+        (0..16).map(|_| a.pick(&LOGITS).unwrap()).collect::<Vec<_>>(),
+        (0..16).map(|_| b.pick(&LOGITS).unwrap()).collect::<Vec<_>>()
+    );
+}

@@ -56,14 +56,22 @@ impl Gguf {
     /// # Errors
     /// `Io`, `Format`, `Unsupported` (version, byte order) or `OutOfMemory`, naming the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let given = Part::open(path)?;
+        Self::open_with(path.as_ref(), &|path| Ok(Arc::new(FileSource::open(path)?)))
+    }
+
+    /// As [`Self::open`], with `open` to open each file.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and those of `open`.
+    pub fn open_with(path: &Path, open: &dyn Fn(&Path) -> Result<Arc<dyn ReadAt>>) -> Result<Self> {
+        let given = Part::read(open(path)?)?;
         let Some(split) = given.split else { return Self::assemble(vec![given]) };
         let paths = split.paths(path).map_err(|e| e.at(path.display()))?;
         let mut parts = Vec::new();
         for (no, path) in paths.iter().enumerate().filter(|(no, _)| *no != split.no) {
             let number = no.saturating_add(1);
-            parts.push(Part::open(path).map_err(|e| e.at(format_args!("part {number} of {}", split.count)))?);
+            let part = open(path).and_then(Part::read);
+            parts.push(part.map_err(|e| e.at(format_args!("part {number} of {}", split.count)))?);
         }
         parts.push(given);
         Self::assemble(parts)
@@ -155,17 +163,14 @@ impl Gguf {
     /// # Errors
     /// As [`Self::read`], or `OutOfMemory`.
     pub fn load(&self, tensor: &TensorInfo) -> Result<AlignedBytes> {
-        let mut bytes = AlignedBytes::zeroed(tensor.n_bytes()?)?;
+        let place = |e: Error| e.at(format_args!("tensor {}", Quoted(tensor.name())));
+        let mut bytes = AlignedBytes::zeroed(tensor.n_bytes()?).map_err(place)?;
         self.read(tensor, bytes.as_mut_slice())?;
         Ok(bytes)
     }
 }
 
 impl Part {
-    fn open(path: &Path) -> Result<Self> {
-        Self::read(Arc::new(FileSource::open(path)?))
-    }
-
     fn read(source: Arc<dyn ReadAt>) -> Result<Self> {
         let name = |e: Error| match source.name() {
             // What the source itself reports is named already.

@@ -163,7 +163,7 @@ impl fmt::Display for Value {
             Self::I32(v) => write!(f, "{v}"),
             Self::F32(v) => write!(f, "{v}"),
             Self::Bool(v) => write!(f, "{v}"),
-            Self::String(v) => f.write_str(&String::from_utf8_lossy(v)),
+            Self::String(v) => write!(f, "{}", Lossy(v)),
             Self::Array(v) => write!(f, "{v}"),
             Self::U64(v) => write!(f, "{v}"),
             Self::I64(v) => write!(f, "{v}"),
@@ -183,12 +183,38 @@ impl fmt::Display for Array {
             Self::I32(v) => bracketed(f, v),
             Self::F32(v) => bracketed(f, v),
             Self::Bool(v) => bracketed(f, v),
-            Self::String(v) => bracketed(f, v.iter().map(|s| format!("{:?}", String::from_utf8_lossy(s)))),
+            Self::String(v) => bracketed(f, v.iter().map(LossyQuoted)),
             Self::Array(v) => bracketed(f, v),
             Self::U64(v) => bracketed(f, v),
             Self::I64(v) => bracketed(f, v),
             Self::F64(v) => bracketed(f, v),
         }
+    }
+}
+
+/// Text with U+FFFD for what is not UTF-8, without a copy: a string may be as long as the file.
+struct Lossy<'a>(&'a [u8]);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.utf8_chunks().try_for_each(|chunk| {
+            f.write_str(chunk.valid())?;
+            f.write_str(if chunk.invalid().is_empty() { "" } else { "\u{fffd}" })
+        })
+    }
+}
+
+/// [`Lossy`] in quotes, escaped.
+struct LossyQuoted<'a>(&'a [u8]);
+
+impl fmt::Display for LossyQuoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for chunk in self.0.utf8_chunks() {
+            write!(f, "{}", chunk.valid().escape_debug())?;
+            f.write_str(if chunk.invalid().is_empty() { "" } else { "\u{fffd}" })?;
+        }
+        f.write_str("\"")
     }
 }
 

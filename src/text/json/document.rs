@@ -1,5 +1,6 @@
 //! `tokenizer.json` as it is written: types for serde, which read the large tables without a tree of values.
 
+use crate::formats::names::Quoted;
 use crate::text::Token;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -168,5 +169,5 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pair<'a> {
 /// The two halves of `"a b"`. Tokens hold no spaces, as both alphabets write something else for it.
 fn halves<E: Error>(text: &str) -> Result<[&str; 2], E> {
     let halves = text.split_once(' ').filter(|(_, right)| !right.contains(' '));
-    halves.map(Into::into).ok_or_else(|| E::custom(format_args!("merge {text:?}, expected one space in it")))
+    halves.map(Into::into).ok_or_else(|| E::custom(format_args!("merge {}, expected one space in it", Quoted(text))))
 }

@@ -9,6 +9,7 @@ mod pipeline;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
+use crate::formats::names::{Quoted, QuotedBytes};
 use crate::text::limits::{MAX_ID_HOLES, MAX_JSON_BYTES, MAX_TOKENS};
 use crate::text::vocabulary::{out_of_memory, parse_byte};
 use crate::text::{Alphabet, MatchRules, MergeOrder, Token, TokenType, Tokenizer, VocabularyData};
@@ -127,7 +128,7 @@ fn put<'a>(data: &mut VocabularyData<'a>, id: Token, text: Cow<'a, str>, kind: T
         fail!(Internal, "token id {id} is beyond the table");
     };
     if !slot.is_empty() && slot.as_ref() != text.as_bytes() {
-        fail!(Format, "token {id} is both {:?} and {text:?}", String::from_utf8_lossy(slot));
+        fail!(Format, "token {id} is both {} and {}", QuotedBytes(slot), Quoted(&text));
     }
     *slot = into_bytes(text);
     *slot_kind = kind;
@@ -148,7 +149,7 @@ fn name_tokens(data: &mut VocabularyData<'_>, document: &Document<'_>, config: &
         let added = document.added_tokens.iter().find(|token| token.content.0 == text).map(|token| token.id);
         let found = added.or_else(|| document.model.vocab.id(text));
         if found.is_none() {
-            fail!(Format, "the {name} {text:?} is not in the vocabulary");
+            fail!(Format, "the {name} {} is not in the vocabulary", Quoted(text));
         }
         Ok(found)
     };

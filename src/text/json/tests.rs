@@ -148,7 +148,7 @@ fn broken_files_are_refused() {
         ("/pre_tokenizer", json!({ "type": "Metaspace", "replacement": "_" }), Unsupported, "Metaspace"),
         ("/post_processor", json!({ "type": "BertProcessing" }), Unsupported, "BertProcessing"),
         ("/post_processor/special_tokens", json!({}), Unsupported, "SpecialToken"),
-        ("/post_processor/special_tokens/<s>/ids", json!([99]), Format, "the prefix token is 99"),
+        ("/post_processor/special_tokens/<s>/ids", json!([99]), Format, "token is 99"),
         ("/post_processor/special_tokens/<s>/ids", json!([-1]), Unsupported, "-1"),
         ("/decoder", json!({ "type": "CTC" }), Unsupported, "CTC"),
         ("/added_tokens/0/id", json!(4), Format, "token 4 is both"),
@@ -186,4 +186,25 @@ fn control_tokens_cannot_be_merged_into_being() {
     document["model"]["merges"] = json!([["s", ">"], ["<", "s>"], ["▁", "a"]]);
     let tokenizer = load(&document).unwrap();
     assert_eq!(tokenizer.encode("<s>", PLAIN).unwrap(), [5, 7, 8]);
+}
+
+/// Every byte of a file cut off, and every byte replaced by those that mean something to JSON: refused, or it works.
+#[test]
+fn damaged_files_do_no_harm() {
+    let document = llama2().to_string().into_bytes();
+    let try_all = |bytes: &[u8]| {
+        let Ok(tokenizer) = Tokenizer::from_json(bytes, None) else { return false };
+        let tokens = tokenizer.encode("a </s>Aé", SPECIAL).unwrap_or_default();
+        tokenizer.decode(&tokens, DecodeOptions::default()).unwrap();
+        true
+    };
+    assert!(try_all(&document));
+    for at in 0..document.len() {
+        assert!(!try_all(&document[..at]), "cut at {at}");
+        let mut damaged = document.clone();
+        for byte in *b"\"9-{[,\\ a\xff" {
+            damaged[at] = byte;
+            try_all(&damaged);
+        }
+    }
 }

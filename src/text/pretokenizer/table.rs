@@ -5,6 +5,7 @@ use super::words::{GPT2, LLAMA3, QWEN2, WordRules};
 use super::{PreTokenizer, Step};
 use crate::error::Result;
 use crate::fail;
+use crate::formats::names::Quoted;
 
 /// A pre-tokenizer as GGUF names it, with what the name implies beside it.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Named {
 pub(crate) fn from_name(name: &str) -> Result<&'static Named> {
     match NAMED.iter().find(|named| named.names.contains(&name)) {
         Some(named) => Ok(named),
-        None => fail!(Unsupported, "pre-tokenizer {name:?} is not known to this build"),
+        None => fail!(Unsupported, "pre-tokenizer {} is not known to this build", Quoted(name)),
     }
 }
 

@@ -104,7 +104,7 @@ fn dot_row<B: Block256, const M: usize>(weights: &[u8], x: [&[u8]; M]) -> [f32; 
 /// `sum(scale * quant * x)` over block `b`, in eight lanes.
 ///
 /// Bounds: two products of a quant below 64 and an activation up to 127 fit an `i16` (16002); scaled by up to 128 and added over the
-/// 64 terms of a lane they fit an `i32` (2^28).
+/// 32 terms of a lane they fit an `i32` (2^25).
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn integer_products<B: Block256, const M: usize>(block: &B, scales: __m256i, x: &[Q8Row256<'_>; M], b: usize) -> [__m256i; M] {

@@ -1,25 +1,20 @@
 //! Activations for integer products: the same bytes as the reference, 32 elements at a time.
 
 use super::vector::{load, store_bytes};
-use crate::kernels::activation::{Q8Row32Mut, Q8Row256Mut, block_scale, row_bytes, sum_index};
-use crate::kernels::contract::{Activation, Kernels};
-use crate::kernels::reference::Reference;
+use crate::kernels::activation::{Q8Row32Mut, Q8Row256Mut, block_scale, row_bytes, sum_index, used_bytes};
+use crate::kernels::contract::Activation;
 use std::arch::x86_64::*;
 
-/// See [`Kernels::quantize`].
+/// See [`Kernels::quantize`](crate::kernels::Kernels::quantize).
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn quantize(layout: Activation, x: &[f32], out: &mut [u8]) {
     assert_eq!(out.len(), row_bytes(layout, x.len()), "bytes of an activation row of {} columns", x.len());
+    let (used, padding) = out.split_at_mut(used_bytes(layout, x.len()));
+    padding.fill(0);
     match layout {
-        Activation::F32 => Reference.quantize(layout, x, out), // a copy
-        Activation::Q8Block32 => {
-            out[40 * (x.len() / 32)..].fill(0);
-            blocks_of_32(x, Q8Row32Mut::new(out, x.len() / 32));
-        }
-        Activation::Q8Block256 => {
-            out[292 * (x.len() / 256)..].fill(0);
-            blocks_of_256(x, Q8Row256Mut::new(out, x.len() / 256));
-        }
+        Activation::F32 => used.as_chunks_mut().0.iter_mut().zip(x).for_each(|(out, x)| *out = x.to_ne_bytes()),
+        Activation::Q8Block32 => blocks_of_32(x, Q8Row32Mut::new(used, x.len() / 32)),
+        Activation::Q8Block256 => blocks_of_256(x, Q8Row256Mut::new(used, x.len() / 256)),
     }
 }
 

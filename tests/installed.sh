@@ -1,0 +1,28 @@
+#!/bin/sh
+# Uses an installed libinference as a stranger would: installed.sh PREFIX MODEL
+set -eu
+prefix=$1 model=$2
+here=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+if command -v pkg-config >/dev/null; then
+    export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
+    shared=$(pkg-config --cflags --libs inference)
+    static="$(pkg-config --cflags inference) $prefix/lib/libinference.a $(pkg-config --libs --static inference | sed 's/-linference//')"
+else
+    echo "  pkg-config is not installed: its file is read by sed"
+    libs=$(sed -n 's/^Libs.private: //p' "$prefix/lib/pkgconfig/inference.pc")
+    shared="-I$prefix/include -L$prefix/lib -linference"
+    static="-I$prefix/include $prefix/lib/libinference.a $libs"
+fi
+# shellcheck disable=SC2086
+${CC:-cc} "$here/examples-c/hello.c" -o shared $shared -Wl,-rpath,"$prefix/lib"
+# shellcheck disable=SC2086
+${CC:-cc} -DINF_STATIC "$here/examples-c/hello.c" -o static $static
+for program in shared static; do
+    ./$program "$model" >out
+    grep -q '[a-z]' out || { echo "installed $program: said nothing"; exit 1; }
+done
+echo "  installed in a prefix: shared and static both speak"
