@@ -1,7 +1,8 @@
 //! Every cap on a vocabulary, a text and a stop list, with its reason. Exceeding one is an error that names it.
 
-/// Tokens in a vocabulary. The largest published have 262,144; a table row costs about 60 bytes, so this is 120 MiB.
-pub const MAX_TOKENS: usize = 1 << 21;
+/// Tokens in a vocabulary. The largest published have 262,144 (of a language model) and 501,153 (of an encoder). With 24 bytes of a
+/// file per token, everything made from it (up to 200 bytes, the cuts below included) stays below 4 x file + 64 MiB.
+pub const MAX_TOKENS: usize = 1 << 19;
 
 /// Ids in a `tokenizer.json` may have holes, but not more of them than this beyond one hole per token: a file of 100
 /// bytes must not cost the memory of [`MAX_TOKENS`] rows. The most known is 1,024 (reserved ids at the end).
@@ -16,7 +17,7 @@ pub const MAX_SCORED_TOKEN_BYTES: usize = 256;
 
 /// Ways to cut tokens into two tokens, of all tokens together, beyond this many per token: a file of 3 MB could otherwise have 3 million of
 /// them, 35 bytes each. The tokens of published vocabularies have about 2.
-pub const MAX_CUTS_PER_TOKEN: usize = 6;
+pub const MAX_CUTS_PER_TOKEN: usize = 3;
 
 /// Cuts that any vocabulary may have, however small: 2 MiB of them.
 pub const MIN_MAX_CUTS: usize = 1 << 16;

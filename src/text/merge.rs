@@ -67,29 +67,21 @@ impl MergeTable {
         }
         // At most MAX_TOKENS times a small number.
         let most = MIN_MAX_CUTS.max(MAX_CUTS_PER_TOKEN * vocabulary.len());
-        for ((token, kind), &score) in vocabulary.iter().zip(scores) {
+        let mut n_cuts = 0;
+        for (token, piece, score) in mergeable(vocabulary, scores) {
             data.check_wanted(token)?;
-            let piece = vocabulary.piece(token).unwrap_or_default();
-            if !kind.is_text() || vocabulary.word(piece) != Some(token) {
-                continue;
-            }
-            if score.is_nan() {
-                fail!(Format, "the score of token {token} is not a number");
-            }
-            if piece.len() > MAX_SCORED_TOKEN_BYTES {
-                fail!(Format, "token {token} has {} bytes, expected {MAX_SCORED_TOKEN_BYTES} at most", piece.len());
-            }
-            let Ok(piece) = std::str::from_utf8(piece) else { continue }; // no text contains it
-            let merge = Merge { priority: priority(score), token };
-            for (at, _) in piece.char_indices().skip(1) {
-                let (left, right) = piece.split_at(at);
-                if let (Some(left), Some(right)) = (vocabulary.word(left.as_bytes()), vocabulary.word(right.as_bytes())) {
-                    self.add(left, right, merge)?;
-                }
-            }
-            if self.merges.len() > most {
+            check_scored(token, piece, score)?;
+            n_cuts += cuts(vocabulary, piece).count();
+            if n_cuts > most {
                 fail!(Format, "the vocabulary has {} tokens with over {most} ways to cut them into two tokens", vocabulary.len());
             }
+        }
+        // Counted first: a table that grows holds half as much again for a moment.
+        self.merges.try_reserve(n_cuts).map_err(|_| out_of_memory())?;
+        for (token, piece, score) in mergeable(vocabulary, scores) {
+            data.check_wanted(token)?;
+            let merge = Merge { priority: priority(score), token };
+            cuts(vocabulary, piece).try_for_each(|(left, right)| self.add(left, right, merge))?;
         }
         Ok(())
     }
@@ -191,6 +183,33 @@ impl MergeTable {
         }
         Ok(())
     }
+}
+
+/// The tokens that merging can make, with what they stand for and their scores.
+fn mergeable<'a>(vocabulary: &'a Vocabulary, scores: &'a [f32]) -> impl Iterator<Item = (Token, &'a [u8], f32)> {
+    vocabulary.iter().zip(scores).filter_map(|((token, kind), &score)| {
+        let piece = vocabulary.piece(token).unwrap_or_default();
+        (kind.is_text() && vocabulary.word(piece) == Some(token)).then_some((token, piece, score))
+    })
+}
+
+fn check_scored(token: Token, piece: &[u8], score: f32) -> Result<()> {
+    if score.is_nan() {
+        fail!(Format, "the score of token {token} is not a number");
+    }
+    if piece.len() > MAX_SCORED_TOKEN_BYTES {
+        fail!(Format, "token {token} has {} bytes, expected {MAX_SCORED_TOKEN_BYTES} at most", piece.len());
+    }
+    Ok(())
+}
+
+/// The ways to cut `piece` into two tokens; none if it is not UTF-8, because no text contains it.
+fn cuts<'a>(vocabulary: &'a Vocabulary, piece: &'a [u8]) -> impl Iterator<Item = (Token, Token)> + 'a {
+    let piece = std::str::from_utf8(piece).unwrap_or_default();
+    piece.char_indices().skip(1).filter_map(|(at, _)| {
+        let (left, right) = piece.split_at(at);
+        Some((vocabulary.word(left.as_bytes())?, vocabulary.word(right.as_bytes())?))
+    })
 }
 
 /// The order of scores, highest first, as the order of numbers.

@@ -164,9 +164,17 @@ fn costly_vocabularies_take_memory_in_proportion() {
         bench.whole(format_args!("1,000 {name} tokens of 1,000 bytes"), &model(kind, &long(1_000, 1_000), Some(vec![])));
         bench.whole(format_args!("250 {name} tokens of 16,000 bytes"), &model(kind, &long(250, 16_000), Some(vec![])));
     }
-    let n = if is_torture() { 1 << 21 } else { 1 << 17 };
+    let n = if is_torture() { 1 << 19 } else { 1 << 17 };
     let short: Vec<Vec<u8>> = (0..n).map(|i| format!("{i:x}").into_bytes()).collect();
     bench.whole("very many tokens, scored", &model(1, &short, None));
+    // Every text of up to four letters: as many cuts as a vocabulary may have.
+    let texts = |n_letters: u8, longest: usize| {
+        let longer =
+            |texts: &Vec<Vec<u8>>| texts.iter().flat_map(|text| (0..n_letters).map(move |i| [&text[..], &[b'(' + i]].concat())).collect();
+        std::iter::successors(Some(vec![vec![]]), |texts| Some(longer(texts))).skip(1).take(longest).flatten().collect::<Vec<_>>()
+    };
+    assert!(bench.whole("as many cuts as allowed", &model(1, &texts(if is_torture() { 26 } else { 17 }, 4), None)));
+    assert!(bench.whole("as many tokens as allowed", &model(1, &texts(if is_torture() { 80 } else { 40 }, 3), None)));
     bench.whole("very many control tokens", &model(3, &short[..n.min(1 << 18)], Some(vec![])));
     let merges = |n: usize| {
         (0..n)
@@ -184,5 +192,5 @@ fn costly_vocabularies_take_memory_in_proportion() {
             ('\u{100}'..'\u{500}').flat_map(|c| (1..=128).map(move |len| c.to_string().repeat(len).into_bytes())).collect::<Vec<_>>();
         bench.whole("runs of 1,024 characters", &model(1, &pairs, None));
     }
-    bench.finish(14);
+    bench.finish(16);
 }
