@@ -15,13 +15,13 @@ from torch import nn
 class Shape:
     """Sizes of the model. Every row length is a multiple of 32, the block of Q8_0."""
 
-    vocabulary: int = 1536
+    vocabulary: int = 2048
     embedding: int = 192
     layers: int = 4
     heads: int = 6
-    kv_heads: int = 2
+    kv_heads: int = 3
     head_size: int = 32
-    feed_forward: int = 512
+    feed_forward: int = 384
     context: int = 1024
     rope_base: float = 500000.0  # most of the few rotary pairs turn slowly, so content matches at any distance
     norm_epsilon: float = 1e-5
@@ -72,8 +72,10 @@ class Block(nn.Module):
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         group = self.shape.heads // self.shape.kv_heads
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.attn_output(out.transpose(1, 2).flatten(2))
+        # Spelled out: on the CPU in bfloat16 this is twice as fast as torch's fused attention at these sizes.
+        future = torch.full((time, time), -torch.inf, dtype=q.dtype).triu(1)
+        weights = (q @ k.transpose(2, 3) * self.shape.head_size**-0.5 + future).softmax(dim=-1)
+        return self.attn_output((weights @ v).transpose(1, 2).flatten(2))
 
 
 class Model(nn.Module):
