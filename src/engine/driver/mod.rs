@@ -1,5 +1,6 @@
 //! The thread that runs generations: takes requests in, steps each model's batch, sleeps when there is nothing to do.
 
+mod answer;
 mod batch;
 mod task;
 
