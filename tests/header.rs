@@ -134,7 +134,8 @@ fn declared() -> Vec<(String, Vec<String>)> {
     let header = fs::read_to_string(committed()).unwrap();
     let structs = header.split("\ntypedef struct ").skip(1).filter_map(|text| text.split_once(" {\n"));
     let field = |line: &str| {
-        let declaration = line.split_once(';')?.0.split('[').next()?;
+        // What is indented further continues a comment.
+        let declaration = line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split_once(';')?.0.split('[').next()?;
         Some(declaration.rsplit([' ', '*']).next()?.to_owned())
     };
     let whole = |(name, text): (&str, &str)| (name.to_owned(), text.split("\n}").next().unwrap_or("").lines().filter_map(field).collect());
