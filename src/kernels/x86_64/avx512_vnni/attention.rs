@@ -116,7 +116,7 @@ impl Run<'_> {
                 acc[r] = [_mm512_fmadd_ps(x, keys[0], acc[r][0]), _mm512_fmadd_ps(x, keys[1], acc[r][1])];
             }
         }
-        let seen = (u64::MAX << tokens.start & !(u64::MAX << tokens.end)) as u32; // `tokens.end <= 32`
+        let seen = ((u64::MAX << tokens.start) & !(u64::MAX << tokens.end)) as u32; // `tokens.end <= 32`
         let (scale, none) = (_mm512_set1_ps(self.params.scale), _mm512_set1_ps(f32::NEG_INFINITY));
         acc.map(|[low, high]| {
             [_mm512_mask_mul_ps(none, seen as u16, low, scale), _mm512_mask_mul_ps(none, (seen >> 16) as u16, high, scale)]
