@@ -403,7 +403,9 @@ typedef struct inf_model_params {
                                           reads environment variables and does not survive a fork.
                                           `{"pre_tokenizer":"default"}` cuts text as that one does, for files that
                                           name none or an unknown one: a wrong one gives wrong tokens and worse
-                                          answers. NULL = none. An unknown key is an error that names it. */
+                                          answers. `{"chat_template":"..."}` is Jinja source that takes the place of
+                                          the templates in the file. NULL = none. An unknown key is an error that
+                                          names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
@@ -545,9 +547,10 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  * Starts to load the file at path in the background: `inf_load_start` without structs, for callers from other
  * languages.
  *
- * options_json: `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false}`, all
- * optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0".
- * NULL = none. An unknown key is an error that names it.
+ * options_json:
+ * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"chat_template":"..."}`,
+ * all optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or
+ * "q8_0". NULL = none. An unknown key is an error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
  *
@@ -649,6 +652,35 @@ INF_API inf_status inf_detokenize(const inf_model *m, const inf_token *tokens, s
  */
 INF_API inf_status inf_token_bytes(const inf_model *m, inf_token t, char *buf, size_t cap, size_t *len, inf_error *err);
 
+/* ---- Chats: messages become a prompt ------------------------------------------------------------------------------- */
+
+/**
+ * Writes the prompt that a chat generation would compute: the messages, as the model's chat template lays them out.
+ *
+ * messages_json has the shape of OpenAI's API: `[{"role":"system","content":".."},{"role":"user","content":".."}]`.
+ * content is a string, null, or an array of parts; an assistant may have `tool_calls` and `reasoning_content`, a tool
+ * `tool_call_id` and `name`. tools_json: `[{"type":"function","function":{"name":..,
+ * "description":..,"parameters":{..}}}]`. options_json:
+ * `{"add_generation_prompt":true,"chat_template":"..","now":1767225600}`, and variables of the template, such as
+ * `"enable_thinking":false`. The prompt ends with what makes the model answer unless add_generation_prompt is false;
+ * now, in seconds since 1970, is for templates that write the date. An unknown key is an error that names it.
+ * tools_json and options_json may be NULL.
+ *
+ * Templates are run with bounds on time, memory and depth, on a stack of our own. buf, cap and len follow the rules for
+ * buffers. Any thread. Blocks for the time of the work only.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: messages, tools or options have another shape; the sentence names the place, and where
+ *   it is no JSON, `detail[0]` is the byte offset.
+ * - `INF_ERR_TEMPLATE`: the template failed or refused the chat; the sentence has line and cause, `detail[0]` the line.
+ * - `INF_ERR_UNSUPPORTED`: neither the model nor options_json has a template.
+ * - `INF_ERR_BUFFER_TOO_SMALL`: `*len` is the size needed.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_chat_render(const inf_model *m, const char *messages_json, size_t messages_len,
+    const char *tools_json, size_t tools_len, const char *options_json, size_t options_len, char *buf, size_t cap,
+    size_t *len, inf_error *err);
+
 /* ---- Samplers ------------------------------------------------------------------------------------------------------ */
 
 /**
@@ -666,6 +698,25 @@ typedef struct inf_sampler inf_sampler;
  * blocks. Since 0.1.
  */
 INF_API inf_status inf_sampler_create(const inf_model *m, inf_sampler **out, inf_error *err);
+
+/**
+ * Makes a chain from JSON: `{"temperature":0.8,"top_k":40,"top_p":0.95,"seed":7}`. All keys are optional; the stages
+ * work in this order, whatever the order of the keys: logit_bias (`{"123":-1.5,"7":false}`, by token; false forbids),
+ * repeat_penalty, frequency_penalty and presence_penalty with repeat_last_n (64; -1 = all), dry_multiplier with
+ * dry_base (1.75), dry_allowed_length (2), dry_last_n (all) and dry_breakers (`["\n",":","\"","*"]`), top_n_sigma,
+ * top_k, typical_p, top_p, min_p, xtc_probability with xtc_threshold (0.1), temperature with dynatemp_range and
+ * dynatemp_exponent; mirostat_tau and mirostat_eta (0.1) take the place of the truncations. Without any of them it is
+ * greedy. An unknown key is an error that names it.
+ *
+ * The caller owns `*out`. Any thread. Blocks only to look for the breakers in the vocabulary.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: no JSON (`detail[0]` = byte offset), or a number out of range; the sentence names the
+ *   key.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_sampler_from_json(const inf_model *m, const char *json, size_t len, inf_sampler **out,
+    inf_error *err);
 
 /**
  * Copies a chain with its random state and its memory: both choose the same tokens from now on.
@@ -747,6 +798,67 @@ INF_API inf_status inf_sampler_add_min_p(inf_sampler *s, float p, inf_error *err
  */
 INF_API inf_status inf_sampler_add_penalties(inf_sampler *s, uint32_t last_n, float repeat, float frequency,
     float presence, inf_error *err);
+
+/**
+ * Adds a stage that divides the logits by a temperature between min and max, 0 <= min <= max: min where the model is
+ * certain, max where all tokens are as likely; in between by the power exponent of the distribution's relative entropy.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_dynamic_temperature(inf_sampler *s, float min, float max, float exponent,
+    inf_error *err);
+
+/**
+ * Adds a stage that keeps the tokens whose surprise is nearest to the expected one, as few as have probability p
+ * together, 0 < p <= 1.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_typical_p(inf_sampler *s, float p, inf_error *err);
+
+/**
+ * Adds a stage that keeps the tokens whose logits are at most n standard deviations below the largest; 0 = all.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_top_n_sigma(inf_sampler *s, float n, inf_error *err);
+
+/**
+ * Adds a stage that, so often as probability says, drops all tokens at least as likely as threshold but the least
+ * likely of them, which makes texts less predictable and keeps them coherent. Both in [0, 1]; above 0.5, threshold
+ * turns it off.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_xtc(inf_sampler *s, float probability, float threshold, inf_error *err);
+
+/**
+ * Adds a stage that makes tokens less likely that would continue a repetition of n >= allowed_len tokens among the last
+ * last_n: their logits are lowered by `multiplier * base^(n - allowed_len)`, multiplier 0 = off, base >= 1. A
+ * repetition does not reach across a token whose text holds one of the breakers, `["\n",":"]`; NULL =
+ * `["\n",":","\"","*"]`. They are looked for in the vocabulary: the chain's model must not be freed yet.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_dry(inf_sampler *s, float multiplier, float base, uint32_t allowed_len,
+    uint32_t last_n, const char *breakers_json, size_t breakers_len, inf_error *err);
+
+/**
+ * Adds a stage that steers the surprise of what is drawn to tau bits, learning with rate eta, 0 to 1 (mirostat v2). The
+ * last stage of its chain, behind a temperature.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_mirostat(inf_sampler *s, float tau, float eta, inf_error *err);
+
+/**
+ * Adds a stage that adds `bias[i]` to the logit of `tokens[i]`, n of them; minus infinity forbids a token.
+ *
+ * Both arrays are read during the call only. Threads, blocking and statuses as `inf_sampler_add_temperature`. Since
+ * 0.1.
+ */
+INF_API inf_status inf_sampler_add_logit_bias(inf_sampler *s, const inf_token *tokens, const float *bias, size_t n,
+    inf_error *err);
 
 /**
  * Chooses a token from n logits (the model's n_vocab), and accepts it. For hosts that own the loop and edit the logits.
@@ -990,12 +1102,19 @@ INF_API inf_status inf_session_restore_file(inf_session *s, const char *path, in
 #define INF_EV_NONE 0u              /**< Nothing is ready. */
 #define INF_EV_PROGRESS 1u          /**< The prompt is being computed, n_done of n_total tokens. */
 #define INF_EV_TEXT 2u              /**< Text, in whole UTF-8 characters. */
+#define INF_EV_THINKING 3u          /**< With messages_json: what the model tells itself before it answers, in whole
+                                         UTF-8 characters. */
+#define INF_EV_TOOL_CALL 4u         /**< With messages_json and tools_json: text is one call,
+                                         `{"id":"..","name":"..","arguments":{..}}`, or, where the model wrote
+                                         something that is no whole call, `{"error":"..","raw":".."}` with all of it. */
 #define INF_EV_DONE 5u              /**< The end; finish says why. */
 
 #define INF_FINISH_EOS 1u           /**< The model said that it is done. */
 #define INF_FINISH_STOP 2u          /**< A stop string was about to appear. */
 #define INF_FINISH_MAX_TOKENS 3u    /**< max_tokens tokens were generated. */
 #define INF_FINISH_CONTEXT_FULL 4u  /**< The session has no room left. */
+#define INF_FINISH_TOOL_CALL 5u     /**< The model said that it is done, and has called a tool: run it, and ask again
+                                         with its result. */
 #define INF_FINISH_CANCELLED 6u     /**< Cancelled by the host. */
 #define INF_FINISH_ERROR 7u         /**< Failed; status and error_text say why. */
 
@@ -1009,6 +1128,16 @@ typedef struct inf_generate_params {
   const char *text;              /**< UTF-8 that is appended to the session and continued. May be empty if the
                                       session is not. What looks like a control token in it stays text. */
   size_t text_len;               /**< Bytes of text, or `INF_NUL`. */
+  const char *messages_json;     /**< Instead of text: a whole conversation, `[{"role":"user","content":"Hello!"},
+                                      ...]`, in the shape of OpenAI's API, as `inf_chat_render` takes it. Afterwards
+                                      the session holds it and nothing else. What it holds of it already, from
+                                      earlier turns, is kept, and only the rest is computed. NULL = none. */
+  size_t messages_len;           /**< Bytes of messages_json, or `INF_NUL`. */
+  const char *tools_json;        /**< With messages_json: the tools that the model may call, as there. NULL = none. */
+  size_t tools_len;              /**< Bytes of tools_json, or `INF_NUL`. */
+  const char *options_json;      /**< With messages_json: options of the template, as `inf_chat_render` takes them.
+                                      NULL = none. */
+  size_t options_len;            /**< Bytes of options_json, or `INF_NUL`. */
   const char *stop_json;         /**< `["\n\n", ...]`: texts that end the answer and are not part of it. NULL = none. */
   size_t stop_len;               /**< Bytes of stop_json, or `INF_NUL`. */
   const inf_sampler *sampler;    /**< Copied. NULL = the chain that the model recommends. */
@@ -1028,8 +1157,9 @@ typedef struct inf_event {
   uint32_t type;            /**< `INF_EV_*` */
   uint32_t finish;          /**< With `INF_EV_DONE`: `INF_FINISH_*`. */
   inf_status status;        /**< With `INF_FINISH_ERROR`: why. `INF_OK` otherwise. */
-  const char *text;         /**< With `INF_EV_TEXT`: whole UTF-8 characters, with a NUL behind them; "" otherwise.
-                                 Borrowed until the next `inf_generation_next` on this handle. */
+  const char *text;         /**< With `INF_EV_TEXT` and `INF_EV_THINKING` whole UTF-8 characters, with
+                                 `INF_EV_TOOL_CALL` JSON, with a NUL behind them; "" otherwise. Borrowed until the
+                                 next `inf_generation_next` on this handle. */
   size_t text_len;          /**< Bytes of text. */
   const inf_token *tokens;  /**< The tokens behind text; may be empty. Borrowed as text is. */
   size_t n_tokens;          /**< Entries of tokens. */
@@ -1048,8 +1178,8 @@ typedef struct inf_event {
 } inf_event;
 
 /**
- * Starts a generation on s. Checks and copies the parameters; tokenising and computing happen on a thread of the
- * library, and what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
+ * Starts a generation on s. Checks and copies the parameters; rendering, tokenising and computing happen on a thread of
+ * the library, and what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
  *
  * The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it
  * is cancelled or freed. Afterwards the session holds the computed prompt and exactly the accepted tokens.
@@ -1057,8 +1187,8 @@ typedef struct inf_event {
  * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on
  * computation.
  *
- * - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, stop_json is no array of strings, the sampler is for another
- *   vocabulary; nothing started.
+ * - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, messages, tools or options have another shape (the sentence names
+ *   the place), stop_json is no array of strings, the sampler is for another vocabulary; nothing started.
  * - `INF_ERR_BUSY`: session or sampler in use; nothing started.
  * - `INF_ERR_FORMAT`: sampler is NULL, and the chain that the model's file recommends has impossible numbers; nothing
  *   started.
@@ -1067,6 +1197,22 @@ typedef struct inf_event {
  * Since 0.1.
  */
 INF_API inf_status inf_generate_start(inf_session *s, const inf_generate_params *p, inf_generation **out,
+    inf_error *err);
+
+/**
+ * Starts a generation from one JSON text: `inf_generate_start` without structs, for callers from other languages.
+ *
+ * request_json:
+ * `{"messages":[..],"tools":[..],"options":{..},"sampling":{..},"stop":["\n\n"],"max_tokens":100,"n_draft":0}`, or
+ * `"text":".."` instead of messages; all optional, with the meaning of the fields of inf_generate_params. sampling is
+ * what `inf_sampler_from_json` takes. An unknown key is an error that names it.
+ *
+ * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on
+ * computation.
+ *
+ * Statuses as `inf_generate_start`; where request_json is no JSON, `detail[0]` is the byte offset. Since 0.1.
+ */
+INF_API inf_status inf_generate_json(inf_session *s, const char *request_json, size_t len, inf_generation **out,
     inf_error *err);
 
 /**

@@ -9,6 +9,7 @@ use super::session::{Borrower, Session};
 use crate::error::Result;
 use crate::fail;
 use crate::text::Token;
+use crate::text::chat::ChatRequest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -20,11 +21,14 @@ const DEFAULT_QUEUE: usize = 256;
 const MAX_DRAFT: u32 = 16;
 
 /// What the model is to continue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Prompt {
     /// Text, tokenised on the worker: special tokens of the vocabulary's own start are added on an empty session, and what looks like a control token in
     /// it stays text.
     Text(String),
+    /// A whole conversation, rendered and tokenised on the worker. The session holds it afterwards, and nothing else: what it holds of it already is kept, and
+    /// only the rest is computed.
+    Chat(Box<ChatRequest>),
     /// Tokens as they are.
     Tokens(Vec<Token>),
 }

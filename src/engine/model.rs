@@ -18,9 +18,11 @@ use crate::sys::budget::Charge;
 use crate::sys::file::ReadAt;
 use crate::sys::job;
 use crate::sys::progress::Progress;
+use crate::text::chat::{ChatRequest, ChatTemplates, OutputParser, Rendered};
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,6 +64,8 @@ pub struct LoadConfig {
     pub pre_tokenizer: Option<String>,
     /// Which backend computes.
     pub backend: BackendKind,
+    /// A chat template instead of those in the file.
+    pub chat_template: Option<String>,
 }
 
 /// Facts about a model.
@@ -109,6 +113,7 @@ pub struct Model {
     weights: Option<Weights>,
     info: ModelInfo,
     n_ctx: usize,
+    chat: ChatTemplates,
     /// Read when it is first asked for: a file with bad recommendations still serves a host that brings its own chain.
     recommended: OnceCell<Sampler>,
 }
@@ -134,7 +139,11 @@ impl Model {
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
         });
         let metadata = gguf.map_or_else(Metadata::empty, |gguf| Ok(gguf.into_metadata()))?;
-        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, recommended: OnceCell::new() }))
+        let chat = match &config.chat_template {
+            Some(source) => ChatTemplates::new(&tokenizer, Some(source.clone()), None),
+            None => ChatTemplates::from_gguf(&metadata, &tokenizer).map_err(in_file)?,
+        };
+        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, chat, recommended: OnceCell::new() }))
     }
 
     /// Facts about it.
@@ -150,6 +159,28 @@ impl Model {
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The prompt of a chat, by the template of its file or the one given at the load.
+    ///
+    /// # Errors
+    /// `Template` with line and cause; `Unsupported` without a template; `InvalidArgument` for an option that nobody knows.
+    pub fn render_chat(&self, request: &ChatRequest) -> Result<Rendered> {
+        self.chat.render(&self.tokenizer, request)
+    }
+
+    /// What tells thinking and tool calls apart in answers to `rendered`, the prompt of `request`.
+    pub(super) fn chat_parser(&self, request: &ChatRequest, rendered: &Rendered) -> Result<OutputParser> {
+        Ok(OutputParser::new(self.chat.source(request)?, &rendered.text(), request.tools()))
+    }
+
+    /// The tokens whose text holds one of `texts`.
+    pub(super) fn tokens_with(&self, texts: &[String]) -> HashSet<Token> {
+        let holds = |token: &Token| {
+            let piece = String::from_utf8_lossy(self.tokenizer.token_bytes(*token).unwrap_or_default());
+            texts.iter().any(|text| piece.contains(text.as_str()))
+        };
+        (0..self.info.n_vocab).filter(holds).collect()
     }
 
     /// True if `token` ends a generation.

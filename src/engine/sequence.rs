@@ -121,7 +121,7 @@ impl Sequence {
         let keep = n_keep.next_multiple_of(BLOCK_TOKENS);
         let spare = self.tokens.len().saturating_sub(keep);
         if missing > spare {
-            return Err(self.full(n));
+            return Err(self.full(self.tokens.len(), n));
         }
         let n_gone = missing.max(spare / 2).next_multiple_of(BLOCK_TOKENS).min(spare);
         let gone = keep..keep + n_gone;
@@ -137,8 +137,17 @@ impl Sequence {
         Ok(())
     }
 
-    fn full(&self, n: usize) -> Error {
-        let room = self.n_ctx - self.tokens.len();
+    /// That `n` more tokens fit behind the first `held`, as they are or after a shift.
+    fn check_room(&self, held: usize, n: usize) -> Result<()> {
+        let spare = match self.overflow {
+            Overflow::Shift { n_keep } => held.saturating_sub(n_keep.next_multiple_of(BLOCK_TOKENS)),
+            _ => 0,
+        };
+        if (held + n).saturating_sub(self.n_ctx) > spare { Err(self.full(held, n)) } else { Ok(()) }
+    }
+
+    fn full(&self, held: usize, n: usize) -> Error {
+        let room = self.n_ctx.saturating_sub(held);
         let message = format!("{n} tokens do not fit: the context holds {} and has room for {room}", self.n_ctx);
         Error::new(ErrorKind::ContextFull, message).with_detail([n as i64, room as i64])
     }
@@ -148,19 +157,33 @@ impl Sequence {
     /// # Errors
     /// `InvalidArgument` for a token outside of the vocabulary, and those of [`Self::make_room`].
     pub(super) fn append(&mut self, tokens: &[Token]) -> Result<()> {
-        let n_vocab = self.logits.len();
-        if let Some((i, t)) = tokens.iter().enumerate().find(|(_, t)| **t as usize >= n_vocab) {
-            fail!(InvalidArgument, "token {t} at index {i}: expected 0..{n_vocab}");
-        }
+        self.check_tokens(tokens)?;
+        self.check_room(self.tokens.len(), tokens.len())?;
         self.make_room(tokens.len())?;
-        let room = self.n_ctx - self.tokens.len();
-        if tokens.len() > room {
-            return Err(self.full(tokens.len()));
-        }
         self.tokens.try_reserve(tokens.len()).map_err(|_| Error::new(ErrorKind::OutOfMemory, "no memory for the token queue"))?;
         self.tokens.extend_from_slice(tokens);
         self.ended = self.ended && tokens.is_empty();
         Ok(())
+    }
+
+    /// Makes `tokens` all that it holds: all of it or, with an error, no change. What it begins with already is kept, with its keys and values.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    pub(super) fn become_tokens(&mut self, tokens: &[Token]) -> Result<()> {
+        let kept = self.tokens.iter().zip(tokens).take_while(|(held, wanted)| held == wanted).count();
+        self.check_tokens(tokens)?;
+        self.check_room(kept, tokens.len() - kept)?;
+        self.truncate(kept)?;
+        self.append(&tokens[kept..])
+    }
+
+    fn check_tokens(&self, tokens: &[Token]) -> Result<()> {
+        let n_vocab = self.logits.len();
+        match tokens.iter().enumerate().find(|(_, t)| **t as usize >= n_vocab) {
+            Some((i, t)) => fail!(InvalidArgument, "token {t} at index {i}: expected 0..{n_vocab}"),
+            None => Ok(()),
+        }
     }
 
     /// Adds a token that a sampler chose; `ends` if it is an end-of-generation token.

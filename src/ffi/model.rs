@@ -69,7 +69,7 @@ pub struct inf_model_params {
     /// `tokenizer_config.json` beside it. From memory, their names must end so). `{"backend":"candle"}` computes with candle instead of our own kernels:
     /// slow, for comparison only, as candle has process-wide threads, reads environment variables and does not survive a fork.
     /// `{"pre_tokenizer":"default"}` cuts text as that one does, for files that name none or an unknown one: a wrong one gives wrong
-    /// tokens and worse answers. NULL = none. An unknown key is an error that names it.
+    /// tokens and worse answers. `{"chat_template":"..."}` is Jinja source that takes the place of the templates in the file. NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -339,7 +339,8 @@ pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<L
     let Opened { paths, sources } = opened;
     let (vocab_only, backend) = (json.flag("vocab_only")?, backend_kind(json.text("backend")?.as_deref())?);
     let (kv_bytes, pre_tokenizer) = (json.bytes("kv_bytes")?, json.text("pre_tokenizer")?);
-    Ok(LoadConfig { paths, sources, vocab_only, backend, kv_bytes, pre_tokenizer, ..LoadConfig::default() })
+    let chat_template = json.text("chat_template")?;
+    Ok(LoadConfig { paths, sources, vocab_only, backend, kv_bytes, pre_tokenizer, chat_template, ..LoadConfig::default() })
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {

@@ -17,6 +17,9 @@ const HEAD_SLICE_WEIGHTS: usize = 4 << 20;
 /// Outputs that a slice of the head multiplies in the time its weights take to arrive.
 const HEAD_OUTPUTS: usize = 4;
 
+/// Rows of a slice are a multiple of this, so that no tile of any kernel set is cut (and computed twice): two of the largest.
+const HEAD_SLICE_ROWS: usize = 32;
+
 /// A model on the backend `B`, with the keys and values of all its sequences.
 pub struct Decoder<B: Backend> {
     backend: B,
@@ -61,7 +64,7 @@ impl<B: Backend> Decoder<B> {
             Stage::Head(start) => {
                 let n_vocab = self.spec.n_vocab;
                 let row_cost = self.spec.shape.n_embd * batch.outputs.len().div_ceil(HEAD_OUTPUTS);
-                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / row_cost).max(1));
+                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / row_cost).max(1).next_multiple_of(HEAD_SLICE_ROWS));
                 self.backend.head(ws, batch, &w.output_norm, w.head(), start..end)?;
                 Ok(if end == n_vocab { Stage::Done } else { Stage::Head(end) })
             }

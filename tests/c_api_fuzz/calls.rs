@@ -1,6 +1,7 @@
 //! Every export, called with random arguments.
 
 use crate::world::{Handles, Kind, Roomy, World, check_len};
+use inference::ffi::chat::*;
 use inference::ffi::generation::*;
 use inference::ffi::library::*;
 use inference::ffi::load::*;
@@ -61,6 +62,8 @@ table! {
     inf_tokenize: tokenize,
     inf_detokenize: detokenize,
     inf_token_bytes: token_bytes,
+    inf_chat_render: chat_render,
+    inf_sampler_from_json: sampler_from_json,
     inf_sampler_create: sampler_create,
     inf_sampler_clone: sampler_clone,
     inf_sampler_free: |w| if w.once_in(4) { inf_sampler_free(w.handle(Kind::Sampler)) },
@@ -70,6 +73,16 @@ table! {
     inf_sampler_add_top_k: |w| { let (s, k) = (w.handle(Kind::Sampler), w.number()); call!(w, inf_sampler_add_top_k(s, k)); },
     inf_sampler_add_top_p: |w| { let (s, p) = (w.handle(Kind::Sampler), w.float()); call!(w, inf_sampler_add_top_p(s, p)); },
     inf_sampler_add_min_p: |w| { let (s, p) = (w.handle(Kind::Sampler), w.float()); call!(w, inf_sampler_add_min_p(s, p)); },
+    inf_sampler_add_dynamic_temperature: |w| {
+        let (s, [x, y, z]) = (w.handle(Kind::Sampler), [w.float(), w.float(), w.float()]);
+        call!(w, inf_sampler_add_dynamic_temperature(s, x, y, z));
+    },
+    inf_sampler_add_typical_p: |w| { let (s, p) = (w.handle(Kind::Sampler), w.float()); call!(w, inf_sampler_add_typical_p(s, p)); },
+    inf_sampler_add_top_n_sigma: |w| { let (s, n) = (w.handle(Kind::Sampler), w.float()); call!(w, inf_sampler_add_top_n_sigma(s, n)); },
+    inf_sampler_add_xtc: |w| { let (s, p, t) = (w.handle(Kind::Sampler), w.float(), w.float()); call!(w, inf_sampler_add_xtc(s, p, t)); },
+    inf_sampler_add_mirostat: |w| { let (s, t, e) = (w.handle(Kind::Sampler), w.float(), w.float()); call!(w, inf_sampler_add_mirostat(s, t, e)); },
+    inf_sampler_add_dry: sampler_add_dry,
+    inf_sampler_add_logit_bias: sampler_add_logit_bias,
     inf_sampler_add_penalties: |w| {
         let (s, n, x, y, z) = (w.handle(Kind::Sampler), w.number(), w.float(), w.float(), w.float());
         call!(w, inf_sampler_add_penalties(s, n, x, y, z));
@@ -95,6 +108,7 @@ table! {
     inf_session_step: session_step,
     inf_session_logits: session_logits,
     inf_generate_start: generate_start,
+    inf_generate_json: generate_json,
     inf_generation_next: generation_next,
     inf_generation_cancel: |w| inf_generation_cancel(w.handle(Kind::Generation)),
     inf_generation_free: |w| inf_generation_free(w.handle(Kind::Generation)),
@@ -369,6 +383,30 @@ fn sampler_clone(w: &mut World) {
     }
 }
 
+fn sampler_from_json(w: &mut World) {
+    let m = w.handle(Kind::Model);
+    let (json, n) =
+        chat_text(w, &[c"{\"top_k\":3,\"seed\":1}", c"{\"dry_multiplier\":1,\"xtc_probability\":0.5}", c"{\"mirostat_tau\":0}"]);
+    let mut out = null_mut();
+    let place = w.place(&mut out);
+    match call!(w, inf_sampler_from_json(m, json, n, place)).0 {
+        true => w.keep(Kind::Sampler, out),
+        false => assert!(out.is_null()),
+    }
+}
+
+fn sampler_add_dry(w: &mut World) {
+    let (s, multiplier, base, allowed, last) = (w.handle(Kind::Sampler), w.float(), w.float(), w.number(), w.number());
+    let (breakers, n) = w.text();
+    call!(w, inf_sampler_add_dry(s, multiplier, base, allowed, last, breakers, n));
+}
+
+fn sampler_add_logit_bias(w: &mut World) {
+    let (s, tokens) = (w.handle(Kind::Sampler), w.tokens());
+    let bias: Vec<f32> = tokens.iter().map(|_| w.float()).collect();
+    call!(w, inf_sampler_add_logit_bias(s, tokens.as_ptr(), bias.as_ptr(), tokens.len()));
+}
+
 fn sampler_pick(w: &mut World) {
     let logits: Vec<f32> = (0..281).map(|_| w.float()).collect();
     let (mut out, s, n) = (-7, w.handle(Kind::Sampler), w.one_of(&[281, 281, 281, 0, 280]));
@@ -449,6 +487,44 @@ fn session_logits(w: &mut World) {
     }
 }
 
+/// Messages or another text.
+fn chat_text(w: &mut World, texts: &[&'static CStr]) -> (*const c_char, usize) {
+    if w.once_in(2) { (w.one_of(texts).as_ptr(), usize::MAX) } else { w.text() }
+}
+
+const MESSAGES: [&CStr; 3] = [
+    c"[{\"role\":\"user\",\"content\":\"hello\"}]",
+    c"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]}]",
+    c"[{\"content\":1}]",
+];
+const CHAT_OPTIONS: [&CStr; 3] = [c"{\"chat_template\":\"{{ messages }}\"}", c"{\"now\":0}", c"{\"chat_template\":\"{% for\"}"];
+
+fn chat_render(w: &mut World) {
+    let m = w.handle(Kind::Model);
+    let ((messages, n), (tools, n_tools), (options, n_options)) = (chat_text(w, &MESSAGES), w.text(), chat_text(w, &CHAT_OPTIONS));
+    let (mut buffer, mut len) = ([0; 64], 77);
+    let (capacity, place) = (w.capacity(64), w.place(&mut len));
+    let start = buffer.as_mut_ptr();
+    let (ok, status) = call!(w, inf_chat_render(m, messages, n, tools, n_tools, options, n_options, start, capacity, place));
+    check_len(ok, status, len, capacity, 77);
+}
+
+fn generate_json(w: &mut World) {
+    let s = w.handle(Kind::Session);
+    let requests = [
+        c"{\"text\":\"a\",\"max_tokens\":3}",
+        c"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":2}",
+        c"{\"stop\":[1]}",
+    ];
+    let (request, n) = chat_text(w, &requests);
+    let mut out = null_mut();
+    let place = w.place(&mut out);
+    match call!(w, inf_generate_json(s, request, n, place)).0 {
+        true => w.keep(Kind::Generation, out),
+        false => assert!(out.is_null()),
+    }
+}
+
 /// Counts nothing, calls nothing: what a wake hook may do.
 unsafe extern "C" fn wake(_user: *mut c_void, _tag: u64) {}
 
@@ -456,6 +532,11 @@ fn generate_start(w: &mut World) {
     let mut params: Roomy<inf_generate_params> = Roomy::zeroed();
     params.value.max_tokens = w.one_of(&[0, 1, 2, 8, u32::MAX]);
     (params.value.text, params.value.text_len) = w.text();
+    if w.once_in(4) {
+        (params.value.messages_json, params.value.messages_len) = chat_text(w, &MESSAGES);
+        (params.value.options_json, params.value.options_len) = chat_text(w, &CHAT_OPTIONS);
+        (params.value.tools_json, params.value.tools_len) = w.text();
+    }
     if w.once_in(3) {
         (params.value.stop_json, params.value.stop_len) = w.text();
     }
