@@ -397,7 +397,7 @@ typedef struct inf_model_params {
                                           together: generations that find no room wait for it, and what no session
                                           uses goes first. `{"vocab_only":true}` loads the tokenizer and no weights,
                                           also from a `tokenizer.json` (alone, or by the path of its directory, with
-                                          the `tokenizer_config.json` beside it; from memory, their names must end
+                                          the `tokenizer_config.json` beside it. From memory, their names must end
                                           so). `{"backend":"candle"}` computes with candle instead of our own
                                           kernels: slow, for comparison only, as candle has process-wide threads,
                                           reads environment variables and does not survive a fork.
