@@ -933,12 +933,19 @@ INF_API inf_status inf_session_logits(inf_session *s, const float **logits, size
 #define INF_EV_NONE 0u              /**< Nothing is ready. */
 #define INF_EV_PROGRESS 1u          /**< The prompt is being computed, n_done of n_total tokens. */
 #define INF_EV_TEXT 2u              /**< Text, in whole UTF-8 characters. */
+#define INF_EV_THINKING 3u          /**< With messages_json: what the model tells itself before it answers, in whole
+                                         UTF-8 characters. */
+#define INF_EV_TOOL_CALL 4u         /**< With messages_json and tools_json: text is one call,
+                                         `{"id":"..","name":"..","arguments":{..}}`, or, where the model wrote
+                                         something that is no whole call, `{"error":"..","raw":".."}` with all of it. */
 #define INF_EV_DONE 5u              /**< The end; finish says why. */
 
 #define INF_FINISH_EOS 1u           /**< The model said that it is done. */
 #define INF_FINISH_STOP 2u          /**< A stop string was about to appear. */
 #define INF_FINISH_MAX_TOKENS 3u    /**< max_tokens tokens were generated. */
 #define INF_FINISH_CONTEXT_FULL 4u  /**< The session has no room left. */
+#define INF_FINISH_TOOL_CALL 5u     /**< The model said that it is done, and has called a tool: run it, and ask again
+                                         with its result. */
 #define INF_FINISH_CANCELLED 6u     /**< Cancelled by the host. */
 #define INF_FINISH_ERROR 7u         /**< Failed; status and error_text say why. */
 
@@ -979,8 +986,9 @@ typedef struct inf_event {
   uint32_t type;            /**< `INF_EV_*` */
   uint32_t finish;          /**< With `INF_EV_DONE`: `INF_FINISH_*`. */
   inf_status status;        /**< With `INF_FINISH_ERROR`: why. `INF_OK` otherwise. */
-  const char *text;         /**< With `INF_EV_TEXT`: whole UTF-8 characters, with a NUL behind them; "" otherwise.
-                                 Borrowed until the next `inf_generation_next` on this handle. */
+  const char *text;         /**< With `INF_EV_TEXT` and `INF_EV_THINKING` whole UTF-8 characters, with
+                                 `INF_EV_TOOL_CALL` JSON, with a NUL behind them; "" otherwise. Borrowed until the
+                                 next `inf_generation_next` on this handle. */
   size_t text_len;          /**< Bytes of text. */
   const inf_token *tokens;  /**< The tokens behind text; may be empty. Borrowed as text is. */
   size_t n_tokens;          /**< Entries of tokens. */
