@@ -3,8 +3,9 @@
 use super::panic;
 use crate::error::Result;
 
-/// Parsers and template engines stop at a depth of their own, which was chosen for stacks of 1 MiB and more. Only what is used takes memory.
-const STACK_BYTES: usize = 16 << 20;
+/// Parsers stop at a depth of their own, for which 1 MiB is plenty. A template of the largest size we take is compiled in 65,000 levels, each with a few
+/// hundred bytes. Only what is used takes memory.
+const STACK_BYTES: usize = 64 << 20;
 
 /// Runs `body` on this thread and on a fresh stack, with a guard page behind it. A panic in it is an error.
 ///

@@ -58,8 +58,9 @@ pub const MAX_CHAT_VALUES: usize = 1 << 17;
 /// Arrays and objects inside each other in such JSON. Schemas of tools nest by 10 to 20.
 pub const MAX_CHAT_DEPTH: usize = 100;
 
-/// Bytes of a chat template. The largest published have 20 KiB.
-pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
+/// Bytes of a chat template. The largest published have 20 KiB. Of `1+1+1..` each two bytes are a level of an expression that the engine compiles by
+/// recursion: the stack of [`on_own_stack`](crate::sys::stack::on_own_stack) is made for this many.
+pub const MAX_TEMPLATE_BYTES: usize = 1 << 17;
 
 /// Lists and maps inside each other in a value that a template writes as JSON: those of the chat, and a few that the template adds.
 pub const MAX_TEMPLATE_DEPTH: usize = MAX_CHAT_DEPTH + 20;
