@@ -14,5 +14,5 @@ mod weights;
 pub use decoder::Decoder;
 pub use family::{Family, Presence};
 pub use forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
-pub use load::{Placement, load, load_in_slices};
+pub use load::{Needs, Placement, load, load_in_slices, needs};
 pub use spec::{ModelSpec, RopeScaling};

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::{Gguf, TensorInfo};
 use crate::kernels::{self, Kernels as _, WeightRows};
+use crate::sys::checksum::Checksum;
 use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_vec};
 use std::collections::HashSet;
@@ -43,6 +44,39 @@ pub(super) struct Weights<B: Backend> {
     pub(super) rope: Rope,
     /// Bytes that they occupy.
     pub(super) n_bytes: u64,
+    /// Of the tensors.
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// A sum of what determines keys and values.
+pub(super) struct Fingerprint([Checksum; 2]);
+
+impl Fingerprint {
+    /// Bytes of a tensor between two samples: all of a large model's would take as long to sum as to read.
+    const SAMPLE_EVERY: usize = 4096;
+    /// Bytes of a sample: some blocks of every storage type.
+    const SAMPLE: usize = 64;
+
+    fn new() -> Self {
+        Self([Checksum::new(1), Checksum::new(2)])
+    }
+
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.0.iter_mut().for_each(|sum| sum.add(bytes));
+    }
+
+    fn add_tensor(&mut self, tensor: &HostTensor) {
+        self.add(tensor.name.as_bytes());
+        self.add(tensor.dtype.name().as_bytes());
+        for part in tensor.data.as_slice().chunks(Self::SAMPLE_EVERY) {
+            self.add(&part[..part.len().min(Self::SAMPLE)]);
+        }
+    }
+
+    pub(super) fn value(&self) -> u128 {
+        let [high, low] = self.0.map(|sum| u128::from(sum.value()));
+        high << 64 | low
+    }
 }
 
 impl<B: Backend> Weights<B> {
@@ -51,7 +85,7 @@ impl<B: Backend> Weights<B> {
     /// # Errors
     /// `Format` for a missing tensor or a wrong shape, `Unsupported` for a tensor that the architecture does not use or a type this build does not know.
     pub(super) async fn load(gguf: &Gguf, spec: &ModelSpec, backend: &B) -> Result<Self> {
-        let mut loader = Loader { gguf, spec, backend, used: HashSet::new(), n_bytes: 0 };
+        let mut loader = Loader { gguf, spec, backend, used: HashSet::new(), n_bytes: 0, fingerprint: Fingerprint::new() };
         let (n_vocab, n_embd) = (spec.n_vocab, spec.shape.n_embd);
         let embedding = loader.matrix(Role::TokenEmbedding, 0, n_vocab, n_embd).await?;
         let mut layers = Vec::new();
@@ -62,8 +96,8 @@ impl<B: Backend> Weights<B> {
         let output = if spec.tied { None } else { Some(loader.matrix(Role::Output, 0, n_vocab, n_embd).await?) };
         let rope = loader.rope().await?;
         loader.refuse_unused()?;
-        let n_bytes = loader.n_bytes;
-        Ok(Self { embedding, layers, output_norm, output, rope, n_bytes })
+        let Loader { n_bytes, fingerprint, .. } = loader;
+        Ok(Self { embedding, layers, output_norm, output, rope, n_bytes, fingerprint })
     }
 
     /// The matrix of the head.
@@ -78,6 +112,7 @@ struct Loader<'a, B: Backend> {
     backend: &'a B,
     used: HashSet<String>,
     n_bytes: u64,
+    fingerprint: Fingerprint,
 }
 
 impl<B: Backend> Loader<'_, B> {
@@ -156,7 +191,9 @@ impl<B: Backend> Loader<'_, B> {
         let data = self.bytes(info).await?;
         let [n_cols, rest @ ..] = shape else { fail!(Internal, "{name}: a tensor without dimensions was asked for") };
         check_blocks(name, dtype, *n_cols)?;
-        Ok(HostTensor { name: name.to_owned(), dtype, n_rows: rest.iter().product(), n_cols: *n_cols, data })
+        let tensor = HostTensor { name: name.to_owned(), dtype, n_rows: rest.iter().product(), n_cols: *n_cols, data };
+        self.fingerprint.add_tensor(&tensor);
+        Ok(tensor)
     }
 
     /// The bytes of a tensor, read in slices.

@@ -1,6 +1,7 @@
 //! One generation on the driver: from its prompt to its final event.
 
 use crate::backend::Batch;
+use crate::engine::draft::Drafter;
 use crate::engine::events::{Event, EventKind, Finish, Usage};
 use crate::engine::generation::{GenerateParams, Prompt};
 use crate::engine::sampler::Sampler;
@@ -32,6 +33,9 @@ pub(in crate::engine) struct Task {
     /// Tokens that were queued when it began.
     n_prompt: u32,
     lacks_memory: bool,
+    drafter: Drafter,
+    /// What it guessed for the pass in flight.
+    guess: Vec<Token>,
     started: Instant,
     first_token: Option<Instant>,
 }
@@ -54,6 +58,8 @@ impl Task {
             usage: Usage::default(),
             n_prompt: 0,
             lacks_memory: false,
+            drafter: Drafter::new(params.n_draft as usize),
+            guess: Vec::new(),
             started: Instant::now(),
             first_token: None,
         })
@@ -91,17 +97,18 @@ impl Task {
         let Some(prompt) = self.prompt.take() else { return Ok(()) };
         let state = self.state.as_mut().ok_or_else(lost_state)?;
         let held = state.sequence.len();
-        let tokens = match prompt {
-            Prompt::Tokens(tokens) => tokens,
+        let model = self.session.model();
+        match prompt {
+            Prompt::Tokens(tokens) => state.sequence.append(&tokens)?,
             Prompt::Text(text) => {
                 let options = EncodeOptions { add_special: held == 0, parse_special: false };
-                self.session.model().tokenizer().encode(text.as_bytes(), options)?
+                state.sequence.append(&model.tokenizer().encode(text.as_bytes(), options)?)?;
             }
-        };
-        if held == 0 && tokens.is_empty() {
+            Prompt::Chat(request) => state.sequence.become_tokens(&model.tokenizer().encode_chat(&model.render_chat(&request)?)?)?,
+        }
+        if state.sequence.len() == 0 {
             fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
         }
-        state.sequence.append(&tokens)?;
         self.session.publish(state);
         self.usage.cached_tokens = (state.sequence.len() - state.sequence.n_queued()) as u32;
         self.n_prompt = state.sequence.n_queued() as u32;
@@ -128,6 +135,11 @@ impl Task {
         }
     }
 
+    /// True if it has keys and values that could be computed again.
+    pub(super) fn can_be_evicted(&self) -> bool {
+        self.n_computed() > 0 && self.state.as_ref().is_some_and(|state| state.sequence.is_pure())
+    }
+
     /// Gives its keys and values back, to be computed again later.
     pub(super) fn evict(&mut self) {
         if let Some(state) = &mut self.state {
@@ -138,7 +150,15 @@ impl Task {
     /// The positions to compute next, at most `room`; KV room is made for them.
     pub(super) fn schedule(&mut self, room: usize) -> Result<Range<usize>> {
         let state = self.state.as_mut().ok_or_else(lost_state)?;
-        let rows = state.sequence.next_rows(room.min(state.chunk));
+        let mut rows = state.sequence.next_rows(room.min(state.chunk));
+        self.guess.clear();
+        if self.first_token.is_some() && rows.len() == 1 && rows.end == state.sequence.len() {
+            // Each guess that is right is one token of the answer; the pass gives another one behind it.
+            let left = (self.max_tokens as usize).wrapping_sub(self.usage.output_tokens as usize + 1);
+            let room = left.min(room - 1).min(state.sequence.n_ctx() - rows.end);
+            self.guess.extend_from_slice(self.drafter.guess(state.sequence.tokens(), room));
+            rows.end += self.guess.len();
+        }
         let reserved = state.sequence.reserve(&rows);
         self.lacks_memory = reserved.is_err();
         reserved.map(|()| rows)
@@ -159,9 +179,14 @@ impl Task {
         self.state.as_ref().map_or(0, |state| state.sequence.len() - state.sequence.n_queued())
     }
 
-    /// Adds `rows` to the batch; returns whether logits were asked for.
-    pub(super) fn fill(&self, batch: &mut Batch, rows: &Range<usize>) -> bool {
-        self.state.as_ref().is_some_and(|state| state.sequence.fill(batch, rows))
+    /// Adds `rows` to the batch; returns for how many logits were asked.
+    pub(super) fn fill(&self, batch: &mut Batch, rows: &Range<usize>) -> usize {
+        let Some(state) = &self.state else { return 0 };
+        if self.guess.is_empty() {
+            return usize::from(state.sequence.fill(batch, rows));
+        }
+        state.sequence.fill_with_guess(batch, rows, &self.guess);
+        rows.len()
     }
 
     /// Takes in a finished pass: `output` is the index of its logits, if it has some.
@@ -172,19 +197,39 @@ impl Task {
             self.tell_progress();
             return Ok(());
         };
-        state.sequence.computed_with_logits(rows, |out| pass.logits(output, out))?;
+        let guess = std::mem::take(&mut self.guess);
+        let first = rows.start..rows.end - guess.len();
+        state.sequence.computed_with_logits(&first, |out| pass.logits(output, out))?;
         if self.first_token.is_none() {
             self.tell_progress();
         }
-        self.choose()
+        self.choose()?;
+        let n_right = self.verify(&guess, first.end, pass, output)?;
+        self.drafter.learn(guess.len(), n_right);
+        Ok(())
+    }
+
+    /// Goes on with the guesses as long as the choice is the same: then the row behind it is computed already. The first one is at position `start`. Returns
+    /// how many were right.
+    fn verify(&mut self, guess: &[Token], start: usize, pass: &dyn Pass, output: usize) -> Result<usize> {
+        for (i, guessed) in guess.iter().enumerate() {
+            let Some(state) = &mut self.state else { return Ok(i) };
+            if state.sequence.tokens().get(start + i) != Some(guessed) {
+                return Ok(i);
+            }
+            state.sequence.computed_with_logits(&(start + i..start + i + 1), |out| pass.logits(output + 1 + i, out))?;
+            self.choose()?;
+        }
+        Ok(guess.len())
     }
 
     /// Chooses the next token from the sequence's logits and tells its text.
     pub(super) fn choose(&mut self) -> Result<()> {
         let state = self.state.as_mut().ok_or_else(lost_state)?;
-        if state.sequence.len() == state.sequence.n_ctx() {
+        if !state.sequence.can_grow() {
             return self.finish_with_tail(Finish::ContextFull);
         }
+        state.sequence.make_room(1)?;
         let token = state.sequence.pick(&mut self.sampler)?;
         let model = self.session.model().clone();
         let ends = model.is_end_of_generation(token);
