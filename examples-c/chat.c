@@ -15,9 +15,9 @@
 #ifndef DEFAULT_MODEL
 #  define DEFAULT_MODEL "models/demo.gguf"
 #endif
-#define DEFAULT_SYSTEM                                                                                  \
-  "You are Brom, the smith of Oakvale. You feel cheerful. You sell a dagger for 12 gold and an iron "   \
-  "shield for 30 gold. The inn is north of here, past the old oak."
+#define DEFAULT_SYSTEM                                                                                     \
+  "You are Brom, the smith of Oakvale. You feel cheerful. You sell a dagger for 12 gold, a shield for 30 " \
+  "gold and a horseshoe for 3 gold. The inn is north, past the old oak. The well is east, behind the church."
 
 static inf_error err;
 static volatile sig_atomic_t interrupted;

@@ -190,14 +190,14 @@ typedef void (*inf_thread_fn)(void *user, uint32_t starting);
 typedef struct inf_runtime_params {
   uint32_t struct_size;        /**< `sizeof(inf_runtime_params)` */
   uint32_t n_threads;          /**< Threads that compute, the calling one included. 0 = physical cores - 1. */
-  uint32_t host_driven;        /**< 1: the library makes no threads; `inf_runtime_pump` and calls that wait do the
+  uint32_t host_driven;        /**< 1: the library makes no threads, `inf_runtime_pump` and calls that wait do the
                                     work on yours, and n_threads must be 0 or 1. */
   int32_t thread_priority;     /**< Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system
                                     refuses is ignored. */
   uint64_t cpu_mask[4];        /**< CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero =
                                     unrestricted. */
   uint64_t host_memory_limit;  /**< Most bytes for weights, keys and values, activations and logits of all models
-                                    together; 0 = unlimited. What would exceed it is `INF_ERR_BUDGET`. */
+                                    together. 0 = unlimited. What would exceed it is `INF_ERR_BUDGET`. */
   uint32_t spin_us;            /**< Busy-wait of a worker before it parks, in microseconds. 0 = park at once: best
                                     for a game, spin for throughput. */
   uint32_t log_level;          /**< Lines up to this level are kept; 0 = none. */
@@ -216,7 +216,7 @@ typedef struct inf_memory {
   uint32_t reserved;     /**< 0. */
   uint64_t host;         /**< Bytes of host memory held now. */
   uint64_t host_peak;    /**< The most that were ever held. */
-  uint64_t host_left;    /**< Bytes that may still be held; `UINT64_MAX` minus host without a limit. */
+  uint64_t host_left;    /**< Bytes that may still be held: `UINT64_MAX` minus host without a limit. */
 } inf_memory;
 
 /** One device of this machine, usable or not. */
@@ -278,7 +278,7 @@ INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf
  *
  * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
  * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
- * the thread that pumps. Any thread. Blocks for about the budget.
+ * the thread that pumps or cancels. Any thread. Blocks for about the budget.
  *
  * - `INF_ERR_INVALID_ARGUMENT`: the runtime was not made with host_driven.
  * - `INF_ERR_BUSY`: called from inside a hook.
@@ -577,6 +577,7 @@ INF_API inf_status inf_load_start_path(inf_runtime *rt, const char *path, size_t
  *   names it.
  * - `INF_ERR_NO_DEVICE`: no such device.
  * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_BUDGET`: its weights exceed host_memory_limit; `detail` = bytes wanted, bytes left.
  * - `INF_ERR_CANCELLED`: it was cancelled, by you or by `inf_runtime_shutdown`; its memory is back and its sources are
  *   released.
  * - `INF_ERR_INVALID_ARGUMENT`: an earlier call handed out the model.
@@ -916,7 +917,7 @@ typedef struct inf_session_params {
   uint32_t flags;          /**< Bits: `INF_SESSION_NO_SHARED_PREFIX`. */
   uint32_t overflow;       /**< `INF_OVERFLOW_*`: what happens when it is full. */
   uint32_t n_keep;         /**< With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of
-                                32; 64 tokens more must fit. */
+                                32. 64 more must fit. */
 } inf_session_params;
 
 /** What a step did. */
@@ -937,9 +938,9 @@ typedef struct inf_step {
  *
  * The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
  *
- * - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for.
+ * - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for; overflow and n_keep do not fit it.
  * - `INF_ERR_UNSUPPORTED`: the model has no weights.
- * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
  *
  * Since 0.1.
  */
@@ -960,7 +961,7 @@ INF_API void inf_session_free(inf_session *s);
  * time. Never blocks.
  *
  * - `INF_ERR_BUSY`: in use by another thread or a generation; nothing was made.
- * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
  *
  * Since 0.1.
  */
@@ -993,6 +994,8 @@ INF_API uint32_t inf_session_n_tokens(const inf_session *s);
  *
  * - `INF_ERR_INVALID_ARGUMENT`: a number that is no token of the model; unchanged.
  * - `INF_ERR_CONTEXT_FULL`: no room for all of them; unchanged.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory to shift shared keys and values; unchanged.
+ * - `INF_ERR_UNSUPPORTED`: it has to shift, and the model computes with candle; unchanged.
  * - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
  *
  * Since 0.1.
@@ -1033,6 +1036,66 @@ INF_API inf_status inf_session_step(inf_session *s, inf_sampler *smp, uint32_t b
  * Since 0.1.
  */
 INF_API inf_status inf_session_logits(inf_session *s, const float **logits, size_t *n, inf_error *err);
+
+/* ---- Saved sessions: as bytes and in files ------------------------------------------------------------------------- */
+
+/**
+ * Writes the session as bytes: its tokens, and the keys and values of what is computed, in blocks of 32 tokens. They
+ * hold what the session says, and are bound to the model, its KV type and the version of this library. The logits are
+ * not saved: after a restore the next step computes up to 32 tokens again.
+ *
+ * buf, cap and len follow the rules for buffers. One thread at a time. Never blocks on computation.
+ *
+ * - `INF_ERR_BUFFER_TOO_SMALL`: `*len` is the size needed.
+ * - `INF_ERR_BUSY`: in use by another thread or a generation.
+ * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_UNSUPPORTED`: the model computes with candle.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_session_save(inf_session *s, void *buf, size_t cap, size_t *len, inf_error *err);
+
+/**
+ * Makes the session what was saved, whatever it held; it goes on with the same bits as where it was saved. The bytes
+ * may come from anywhere: all of them are checked before anything changes, and keys and values in them are never shown
+ * to other sessions.
+ *
+ * One thread at a time. Never blocks on computation.
+ *
+ * - `INF_ERR_STATE_MISMATCH`: not a saved state, damaged, or of another model, KV type or version; unchanged.
+ * - `INF_ERR_CONTEXT_FULL`: it has more tokens than the session can hold; unchanged.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory for its keys and values; unchanged.
+ * - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
+ * - `INF_ERR_UNSUPPORTED`: the model computes with candle; unchanged.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_session_restore(inf_session *s, const void *buf, size_t len, inf_error *err);
+
+/**
+ * `inf_session_save` into the file at path, in UTF-8: whoever opens it, also after a crash at any moment, finds its old
+ * content or the new one. It is written beside it first, as path with a suffix, and renamed.
+ *
+ * One thread at a time. Blocks on the disk.
+ *
+ * - `INF_ERR_IO`: the system refuses; the old content is still there.
+ * - `INF_ERR_BUSY`, `INF_ERR_OUT_OF_MEMORY`, `INF_ERR_UNSUPPORTED`: as `inf_session_save`; nothing was written.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_session_save_file(inf_session *s, const char *path, inf_error *err);
+
+/**
+ * `inf_session_restore` from the file at path.
+ *
+ * One thread at a time. Blocks on the disk.
+ *
+ * - `INF_ERR_IO`: the file cannot be read; unchanged.
+ * - Others: as `inf_session_restore`; unchanged.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_session_restore_file(inf_session *s, const char *path, inf_error *err);
 
 /* ---- Generations: in the background; pull their events ------------------------------------------------------------- */
 

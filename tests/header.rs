@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sections in reading order: a file of `src/ffi`, and what the header calls it.
-const SECTIONS: [(&str, &str); 11] = [
+const SECTIONS: [(&str, &str); 12] = [
     ("status", "Status codes and errors"),
     ("library", "The library"),
     ("runtime", "Runtimes: threads, devices, log"),
@@ -134,9 +134,8 @@ fn declared() -> Vec<(String, Vec<String>)> {
     let header = fs::read_to_string(committed()).unwrap();
     let structs = header.split("\ntypedef struct ").skip(1).filter_map(|text| text.split_once(" {\n"));
     let field = |line: &str| {
-        // What is indented further goes on with a comment.
-        let code = line.strip_prefix("  ").filter(|code| !code.starts_with(' '))?;
-        let declaration = code.split_once(';')?.0.split('[').next()?;
+        // What is indented further continues a comment.
+        let declaration = line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split_once(';')?.0.split('[').next()?;
         Some(declaration.rsplit([' ', '*']).next()?.to_owned())
     };
     let whole = |(name, text): (&str, &str)| (name.to_owned(), text.split("\n}").next().unwrap_or("").lines().filter_map(field).collect());

@@ -18,6 +18,7 @@ mod metered;
 mod model;
 mod pace;
 mod plan;
+mod probability;
 mod runtime;
 mod sampler;
 mod sequence;

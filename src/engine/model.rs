@@ -18,7 +18,7 @@ use crate::sys::budget::Charge;
 use crate::sys::file::ReadAt;
 use crate::sys::job;
 use crate::sys::progress::Progress;
-use crate::text::chat::{ChatRequest, ChatTemplates, Rendered};
+use crate::text::chat::{ChatRequest, ChatTemplates, OutputParser, Rendered};
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -167,6 +167,11 @@ impl Model {
     /// `Template` with line and cause; `Unsupported` without a template; `InvalidArgument` for an option that nobody knows.
     pub fn render_chat(&self, request: &ChatRequest) -> Result<Rendered> {
         self.chat.render(&self.tokenizer, request)
+    }
+
+    /// What tells thinking and tool calls apart in answers to `rendered`, the prompt of `request`.
+    pub(super) fn chat_parser(&self, request: &ChatRequest, rendered: &Rendered) -> Result<OutputParser> {
+        Ok(OutputParser::new(self.chat.source(request)?, &rendered.text(), request.tools()))
     }
 
     /// The tokens whose text holds one of `texts`.

@@ -44,6 +44,11 @@ pub const INF_EV_NONE: u32 = 0u32;
 pub const INF_EV_PROGRESS: u32 = 1u32;
 /// Text, in whole UTF-8 characters.
 pub const INF_EV_TEXT: u32 = 2u32;
+/// With messages_json: what the model tells itself before it answers, in whole UTF-8 characters.
+pub const INF_EV_THINKING: u32 = 3u32;
+/// With messages_json and tools_json: text is one call, `{"id":"..","name":"..","arguments":{..}}`, or, where the model wrote something that is no whole call,
+/// `{"error":"..","raw":".."}` with all of it.
+pub const INF_EV_TOOL_CALL: u32 = 4u32;
 /// The end; finish says why.
 pub const INF_EV_DONE: u32 = 5u32;
 
@@ -55,6 +60,8 @@ pub const INF_FINISH_STOP: u32 = 2u32;
 pub const INF_FINISH_MAX_TOKENS: u32 = 3u32;
 /// The session has no room left.
 pub const INF_FINISH_CONTEXT_FULL: u32 = 4u32;
+/// The model said that it is done, and has called a tool: run it, and ask again with its result.
+pub const INF_FINISH_TOOL_CALL: u32 = 5u32;
 /// Cancelled by the host.
 pub const INF_FINISH_CANCELLED: u32 = 6u32;
 /// Failed; status and error_text say why.
@@ -124,7 +131,7 @@ pub struct inf_event {
     pub finish: u32,
     /// With `INF_FINISH_ERROR`: why. `INF_OK` otherwise.
     pub status: inf_status,
-    /// With `INF_EV_TEXT`: whole UTF-8 characters, with a NUL behind them; "" otherwise. Borrowed until the next `inf_generation_next` on this handle.
+    /// With `INF_EV_TEXT` and `INF_EV_THINKING` whole UTF-8 characters, with `INF_EV_TOOL_CALL` JSON, with a NUL behind them; "" otherwise. Borrowed until the next `inf_generation_next` on this handle.
     pub text: *const c_char,
     /// Bytes of text.
     pub text_len: usize,
@@ -354,6 +361,8 @@ impl Shown {
             EventKind::None => INF_EV_NONE,
             EventKind::Progress => INF_EV_PROGRESS,
             EventKind::Text => INF_EV_TEXT,
+            EventKind::Thinking => INF_EV_THINKING,
+            EventKind::ToolCall => INF_EV_TOOL_CALL,
             EventKind::Done => INF_EV_DONE,
         };
         c.finish = event.finish.map_or(0, |finish| finish as u32);

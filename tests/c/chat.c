@@ -63,7 +63,6 @@ static inf_event finish(inf_generation *g, char *text, size_t cap) {
     }
   } while (ev.type != INF_EV_DONE);
   text[len] = 0;
-  if (ev.finish == INF_FINISH_ERROR) fprintf(stderr, "%s\n", ev.error_text);
   ev.text = ev.error_text = NULL;
   inf_generation_free(g);
   return ev;
@@ -112,6 +111,25 @@ static void keeps_a_conversation(inf_model *m) {
   inf_session_free(s);
 }
 
+/* A prompt that ends inside a thought is answered with thoughts, until the mark that ends them. */
+static void thoughts_are_told_apart(inf_model *m) {
+  inf_session *s = NULL;
+  inf_generation *g = NULL;
+  inf_event ev = { .struct_size = sizeof ev };
+  int n_thinking = 0, n_text = 0;
+  OK(inf_session_create(m, NULL, &s, &err));
+  OK(inf_generate_json(s, "{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}],\"max_tokens\":12,\"sampling\":{\"temperature\":1,\"seed\":1},"
+                          "\"options\":{\"chat_template\":\"{{ messages[0].content }}<think>\"}}", INF_NUL, &g, &err));
+  do {
+    OK(inf_generation_next(g, INF_WAIT_FOREVER, &ev, &err));
+    n_thinking += ev.type == INF_EV_THINKING && ev.text_len > 0;
+    n_text += ev.type == INF_EV_TEXT;
+  } while (ev.type != INF_EV_DONE);
+  CHECK(ev.status == INF_OK && n_thinking > 0 && n_text == 0);
+  inf_generation_free(g);
+  inf_session_free(s);
+}
+
 static void *on_a_small_stack(void *model) {
   renders(model);
   refuses(model);
@@ -124,6 +142,7 @@ int main(int argc, char **argv) {
   renders(m);
   refuses(m);
   keeps_a_conversation(m);
+  thoughts_are_told_apart(m);
 
   /* A game's fibre has 64 KiB. */
   pthread_t thread;

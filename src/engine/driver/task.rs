@@ -1,5 +1,6 @@
 //! One generation on the driver: from its prompt to its final event.
 
+use super::answer::{Answer, Told};
 use crate::backend::Batch;
 use crate::engine::draft::Drafter;
 use crate::engine::events::{Event, EventKind, Finish, Usage};
@@ -9,7 +10,7 @@ use crate::engine::session::{Borrower, Session, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::model::Pass;
-use crate::text::{DecodeOptions, Detokenizer, EncodeOptions, StopMatcher, StopStrings, Token};
+use crate::text::{EncodeOptions, StopStrings, Token};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,8 +26,7 @@ pub(in crate::engine) struct Task {
     prompt: Option<Prompt>,
     max_tokens: u32,
     sampler: Sampler,
-    detokenizer: Detokenizer,
-    stop: StopMatcher,
+    answer: Answer,
     /// Chosen tokens whose text was not told yet.
     untold: Vec<Token>,
     usage: Usage,
@@ -42,9 +42,7 @@ pub(in crate::engine) struct Task {
 
 impl Task {
     pub(in crate::engine) fn new(session: Arc<Session>, borrower: Arc<Borrower>, params: GenerateParams, sampler: Sampler) -> Result<Self> {
-        let stop = StopStrings::new(params.stop)?.matcher();
-        // What is generated continues a text; control tokens are structure, not text.
-        let detokenizer = Detokenizer::new(DecodeOptions { skip_special: true, at_text_start: false });
+        let answer = Answer::new(StopStrings::new(params.stop)?.matcher());
         Ok(Self {
             session,
             borrower,
@@ -52,8 +50,7 @@ impl Task {
             prompt: Some(params.prompt),
             max_tokens: params.max_tokens,
             sampler,
-            detokenizer,
-            stop,
+            answer,
             untold: Vec::new(),
             usage: Usage::default(),
             n_prompt: 0,
@@ -104,7 +101,11 @@ impl Task {
                 let options = EncodeOptions { add_special: held == 0, parse_special: false };
                 state.sequence.append(&model.tokenizer().encode(text.as_bytes(), options)?)?;
             }
-            Prompt::Chat(request) => state.sequence.become_tokens(&model.tokenizer().encode_chat(&model.render_chat(&request)?)?)?,
+            Prompt::Chat(request) => {
+                let rendered = model.render_chat(&request)?;
+                state.sequence.become_tokens(&model.tokenizer().encode_chat(&rendered)?)?;
+                self.answer.set_parser(model.chat_parser(&request, &rendered)?);
+            }
         }
         if state.sequence.len() == 0 {
             fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
@@ -241,9 +242,8 @@ impl Task {
         if ends {
             return self.finish_with_tail(Finish::EndOfGeneration);
         }
-        let mut text = String::new();
-        self.detokenizer.push(model.tokenizer(), token, &mut text)?;
-        if self.tell(&text) {
+        let told = self.answer.push(model.tokenizer(), token)?;
+        if self.tell(told) {
             self.finish(Finish::Stop, None);
         } else if self.usage.output_tokens == self.max_tokens {
             return self.finish_with_tail(Finish::MaxTokens);
@@ -256,19 +256,13 @@ impl Task {
         self.state.as_ref().is_some_and(|state| state.sequence.logits().is_some())
     }
 
-    /// Sends `text` through the stop strings to the host; true if one of them ended it.
-    fn tell(&mut self, text: &str) -> bool {
-        let mut out = String::new();
-        let stopped = self.stop.push(text, &mut out).is_some();
-        self.send(out);
-        stopped
-    }
-
-    fn send(&mut self, text: String) {
-        if !text.is_empty() {
+    /// Sends what a token said to the host; true if a stop string ended it.
+    fn tell(&mut self, told: Told) -> bool {
+        for (kind, text) in told.events {
             let tokens = std::mem::take(&mut self.untold);
-            self.borrower.events.push(Event { kind: EventKind::Text, text, tokens, usage: self.usage, ..Event::default() });
+            self.borrower.events.push(Event { kind, text, tokens, usage: self.usage, ..Event::default() });
         }
+        told.stopped
     }
 
     fn tell_progress(&self) {
@@ -278,17 +272,15 @@ impl Task {
         self.borrower.events.push(Event { kind: EventKind::Progress, n_done, n_total, ..Event::default() });
     }
 
-    /// Ends after telling what was held back: an incomplete character, or the beginning of a stop string.
+    /// Ends after telling what was held back: an incomplete character, the beginning of a stop string or of a mark, a call.
     fn finish_with_tail(&mut self, finish: Finish) -> Result<()> {
-        let mut text = String::new();
-        self.detokenizer.finish(&mut text);
-        let stopped = self.tell(&text);
-        if !stopped {
-            let mut held = String::new();
-            self.stop.flush(&mut held);
-            self.send(held);
-        }
-        self.finish(if stopped { Finish::Stop } else { finish }, None);
+        let told = self.answer.finish();
+        let finish = match (self.tell(told), finish) {
+            (true, _) => Finish::Stop,
+            (false, Finish::EndOfGeneration) if self.answer.called() => Finish::ToolCall,
+            (false, finish) => finish,
+        };
+        self.finish(finish, None);
         Ok(())
     }
 

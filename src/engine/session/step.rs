@@ -2,6 +2,7 @@
 
 use super::{Running, State, Step, StepState};
 use crate::engine::model::Model;
+use crate::engine::probability::log_probability;
 use crate::engine::sampler::Sampler;
 use crate::engine::sequence::Overflow;
 use crate::error::Result;
@@ -107,11 +108,4 @@ pub(super) type Limit = Option<(Instant, Duration)>;
 /// True if what takes `next` would not end in time.
 fn is_past(limit: Limit, next: Duration) -> bool {
     limit.is_some_and(|(at, _)| Instant::now() + next >= at)
-}
-
-/// `ln(softmax(logits)[token])`
-fn log_probability(logits: &[f32], token: Token) -> f32 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = logits.iter().filter(|l| !l.is_nan()).map(|l| (l - max).exp()).sum();
-    logits.get(token as usize).map_or(0.0, |l| l - max - sum.ln())
 }
