@@ -149,7 +149,9 @@ struct Sized : C {
 };
 
 using DeviceInfo = Sized<inf_device_info>;
+using Memory = Sized<inf_memory>;
 using ModelInfo = Sized<inf_model_info>;
+using Plan = Sized<inf_plan>;
 using SessionParams = Sized<inf_session_params>;
 using Step = Sized<inf_step>;
 
@@ -383,6 +385,25 @@ class Sampler : public detail::Handle<inf_sampler> {
   Returned<void> add_top_k(uint32_t k) { return detail::check([&](auto e) { return inf_sampler_add_top_k(get(), k, e); }); }
   Returned<void> add_top_p(float p) { return detail::check([&](auto e) { return inf_sampler_add_top_p(get(), p, e); }); }
   Returned<void> add_min_p(float p) { return detail::check([&](auto e) { return inf_sampler_add_min_p(get(), p, e); }); }
+  Returned<void> add_typical_p(float p) { return detail::check([&](auto e) { return inf_sampler_add_typical_p(get(), p, e); }); }
+  Returned<void> add_top_n_sigma(float n) { return detail::check([&](auto e) { return inf_sampler_add_top_n_sigma(get(), n, e); }); }
+  Returned<void> add_mirostat(float tau, float eta) { return detail::check([&](auto e) { return inf_sampler_add_mirostat(get(), tau, eta, e); }); }
+  Returned<void> add_dynamic_temperature(float min, float max, float exponent = 1) {
+    return detail::check([&](auto e) { return inf_sampler_add_dynamic_temperature(get(), min, max, exponent, e); });
+  }
+  Returned<void> add_xtc(float probability, float threshold) {
+    return detail::check([&](auto e) { return inf_sampler_add_xtc(get(), probability, threshold, e); });
+  }
+  Returned<void> add_dry(float multiplier, float base, uint32_t allowed_len, uint32_t last_n, std::string_view breakers_json = {}) {
+    return detail::check([&](auto e) {
+      return inf_sampler_add_dry(get(), multiplier, base, allowed_len, last_n, breakers_json.data(), breakers_json.size(), e);
+    });
+  }
+  // As many biases as tokens.
+  Returned<void> add_logit_bias(View<Token> tokens, View<float> bias) {
+    size_t n = tokens.size() < bias.size() ? tokens.size() : bias.size();
+    return detail::check([&](auto e) { return inf_sampler_add_logit_bias(get(), tokens.data(), bias.data(), n, e); });
+  }
   Returned<void> add_penalties(uint32_t last_n, float repeat, float frequency = 0, float presence = 0) {
     return detail::check([&](auto e) { return inf_sampler_add_penalties(get(), last_n, repeat, frequency, presence, e); });
   }
@@ -400,6 +421,12 @@ struct GenerateParams : Sized<inf_generate_params> {
   GenerateParams(const char *prompt, uint32_t most_tokens = 0) noexcept : GenerateParams(std::string_view(prompt), most_tokens) {}
   // A JSON array of strings.
   GenerateParams &stop(std::string_view json) noexcept { return stop_json = json.data(), stop_len = json.size(), *this; }
+  // A whole conversation instead of a prompt, with the tools it may call, and options of the template.
+  GenerateParams &chat(std::string_view messages, std::string_view tools = {}, std::string_view options = {}) noexcept {
+    messages_json = messages.data(), messages_len = messages.size();
+    tools_json = tools.data(), tools_len = tools.size(), options_json = options.data(), options_len = options.size();
+    return *this;
+  }
   GenerateParams &with(const Sampler &chain) noexcept { return sampler = chain.get(), *this; }
 };
 
@@ -412,6 +439,10 @@ class Session : public detail::Handle<inf_session> {
   Returned<Generation> generate(const GenerateParams &params) & {
     return detail::make<Generation, inf_generation>([&](auto... a) { return inf_generate_start(get(), &params, a...); });
   }
+  // inf_generate_json: prompt or messages, sampling and all else in one JSON text.
+  Returned<Generation> generate_json(std::string_view request) & {
+    return detail::make<Generation, inf_generation>([&](auto... a) { return inf_generate_json(get(), request.data(), request.size(), a...); });
+  }
   Returned<Session> fork() { return detail::make<Session, inf_session>([this](auto... a) { return inf_session_fork(get(), a...); }); }
   Returned<void> truncate(uint32_t n_tokens) { return detail::check([&](auto e) { return inf_session_truncate(get(), n_tokens, e); }); }
   uint32_t n_tokens() const noexcept { return inf_session_n_tokens(get()); }
@@ -422,6 +453,18 @@ class Session : public detail::Handle<inf_session> {
   Returned<Step> step(Sampler &chain, uint32_t budget_us = 0, uint32_t flags = 0) { return step(chain.get(), budget_us, flags); }
   // inf_session_step that chooses nothing.
   Returned<Step> step(uint32_t budget_us = 0) { return step(nullptr, budget_us, 0); }
+  // What the session is, as bytes, and back.
+  Returned<std::string> save() {
+    size_t size = 0;
+    Error error;
+    if (inf_session_save(get(), nullptr, 0, &size, error.raw())) INFERENCE_FAIL(error);
+    return detail::buffered<std::string>(size, [this](auto... a) { return inf_session_save(get(), a...); });
+  }
+  Returned<void> restore(std::string_view saved) {
+    return detail::check([&](auto e) { return inf_session_restore(get(), saved.data(), saved.size(), e); });
+  }
+  Returned<void> save_file(const char *path) { return detail::check([&](auto e) { return inf_session_save_file(get(), path, e); }); }
+  Returned<void> restore_file(const char *path) { return detail::check([&](auto e) { return inf_session_restore_file(get(), path, e); }); }
   // inf_session_logits: of the last position, until the next call on this session.
   Returned<View<float>> logits() & {
     const float *data = nullptr;
@@ -466,6 +509,16 @@ class Model : public detail::Handle<inf_model> {
   }
 
   Returned<Sampler> new_sampler() const { return detail::make<Sampler, inf_sampler>([this](auto... a) { return inf_sampler_create(get(), a...); }); }
+  // inf_sampler_from_json.
+  Returned<Sampler> new_sampler(std::string_view json) const {
+    return detail::make<Sampler, inf_sampler>([&](auto... a) { return inf_sampler_from_json(get(), json.data(), json.size(), a...); });
+  }
+  // inf_chat_render: the prompt that a chat would compute.
+  Returned<std::string> render_chat(std::string_view messages, std::string_view tools = {}, std::string_view options = {}) const {
+    return detail::buffered<std::string>(1024, [&](auto... a) {
+      return inf_chat_render(get(), messages.data(), messages.size(), tools.data(), tools.size(), options.data(), options.size(), a...);
+    });
+  }
   Returned<Session> new_session(const SessionParams &params = {}) const {
     return detail::make<Session, inf_session>([&](auto... a) { return inf_session_create(get(), &params, a...); });
   }
@@ -515,6 +568,13 @@ class Runtime : public detail::Handle<inf_runtime> {
   Returned<uint32_t> pump(uint32_t budget_us) {
     return detail::filled<uint32_t>([&](auto... a) { return inf_runtime_pump(get(), budget_us, a...); });
   }
+  Returned<Memory> memory() const { return detail::filled<Memory>([this](auto... a) { return inf_runtime_memory(get(), a...); }); }
+  // inf_model_estimate: what a model of these sources will need.
+  Returned<Plan> estimate(std::vector<Source> sources, ModelParams params = {}) {
+    Sources taken(sources, params);
+    return detail::filled<Plan>([&](auto... a) { return inf_model_estimate(get(), &params, a...); });
+  }
+  Returned<Plan> estimate(Source source, ModelParams params = {}) { return estimate(list_of(std::move(source)), params); }
   // inf_runtime_next_log. One reader at a time, or a line may change between asking for its length and taking it.
   Returned<LogLine> next_log() {
     LogLine line = { 0, std::string(256, 0) };

@@ -17,6 +17,7 @@ type GenerateOptions struct {
 	MaxTokens int      // Most tokens to generate. 0 = until the context is full.
 	Stop      []string // Texts that end the answer and are not part of it.
 	Sampler   *Sampler // Copied. nil = the chain that the model recommends.
+	Draft     int      // Most tokens to guess ahead from repetitions in the session's own text.
 	Queue     int      // Events that are buffered before the worker pauses. 0 = 256.
 }
 
@@ -66,12 +67,17 @@ type Event struct {
 // loop is left, and waits for its events. The last one is EventDone, or comes with an error: an *[Error], or that of ctx, which ends a generation
 // wherever it is. The session holds the prompt and exactly the tokens that were accepted.
 func (s *Session) Generate(ctx context.Context, prompt string, options *GenerateOptions) iter.Seq2[Event, error] {
+	return stream(ctx, func() (*Generation, error) { return s.Start(prompt, options) })
+}
+
+// stream ranges over the events of what start starts.
+func stream(ctx context.Context, start func() (*Generation, error)) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		if ctx.Err() != nil {
 			yield(Event{}, context.Cause(ctx))
 			return
 		}
-		g, err := s.Start(prompt, options)
+		g, err := start()
 		if err != nil {
 			yield(Event{}, err)
 			return
@@ -99,35 +105,63 @@ type Generation struct {
 
 // Start starts a generation. Never blocks on computation.
 func (s *Session) Start(prompt string, options *GenerateOptions) (*Generation, error) {
-	defer runtime.KeepAlive(s)
+	return s.start(prompt, conversation{}, options)
+}
+
+// start starts a generation of a prompt, or of a conversation if there is one.
+func (s *Session) start(prompt string, c conversation, options *GenerateOptions) (*Generation, error) {
 	o := GenerateOptions{}
 	if options != nil {
 		o = *options
 	}
+	stops, err := encoded(len(o.Stop), o.Stop)
+	if err != nil {
+		return nil, err
+	}
+	defer runtime.KeepAlive(s)
 	defer runtime.KeepAlive(o.Sampler)
 	var chain *C.inf_sampler
 	if o.Sampler != nil {
 		chain = o.Sampler.h
 	}
-	stops := ""
-	if len(o.Stop) > 0 {
-		encoded, err := json.Marshal(o.Stop)
-		if err != nil {
-			return nil, err
-		}
-		stops = string(encoded)
-	}
 	var h *C.inf_generation
 	var e C.inf_error
-	chars, n := cstring(prompt)
-	stop, size := cstring(stops)
-	status := C.bridge_generate_start(s.h, chars, n, u32(o.MaxTokens), stop, size, chain, u32(o.Queue), &h, &e)
-	if err := failure(status, &e); err != nil {
+	text, textLen := cstring(prompt)
+	messages, messagesLen := cstring(c.messages)
+	tools, toolsLen := cstring(c.tools)
+	template, templateLen := cstring(c.options)
+	stop, stopLen := cstring(stops)
+	status := C.bridge_generate_start(s.h, text, textLen, messages, messagesLen, tools, toolsLen, template, templateLen, stop, stopLen,
+		u32(o.MaxTokens), u32(o.Draft), u32(o.Queue), chain, &h, &e)
+	return s.newGeneration(status, h, &e)
+}
+
+// StartJSON starts what a request of inf_generate_json describes: prompt or messages, sampling, and all else.
+func (s *Session) StartJSON(request string) (*Generation, error) {
+	defer runtime.KeepAlive(s)
+	var h *C.inf_generation
+	var e C.inf_error
+	chars, n := cstring(request)
+	status := C.inf_generate_json(s.h, chars, n, &h, &e)
+	return s.newGeneration(status, h, &e)
+}
+
+func (s *Session) newGeneration(status C.inf_status, h *C.inf_generation, e *C.inf_error) (*Generation, error) {
+	if err := failure(status, e); err != nil {
 		return nil, err
 	}
 	g := &Generation{h: h, session: s}
 	g.cleanup = runtime.AddCleanup(g, func(h *C.inf_generation) { C.inf_generation_free(h) }, h)
 	return g, nil
+}
+
+// encoded is value as JSON; empty if it has no entries.
+func encoded(entries int, value any) (string, error) {
+	if entries == 0 {
+		return "", nil
+	}
+	text, err := json.Marshal(value)
+	return string(text), err
 }
 
 // Next gives the next event: 0 polls, above 0 waits so long, below 0 waits until there is one. Nothing in time is EventNone. A generation that

@@ -108,6 +108,14 @@ func cstring(s string) (*C.char, C.size_t) {
 	return (*C.char)(unsafe.Pointer(unsafe.StringData(s))), C.size_t(len(s))
 }
 
+// optional is cstring, with NULL for an empty string.
+func optional(s string) (*C.char, C.size_t) {
+	if s == "" {
+		return nil, 0
+	}
+	return cstring(s)
+}
+
 // ctokens borrows tokens for one call.
 func ctokens(tokens []Token) (*C.inf_token, C.size_t) {
 	return (*C.inf_token)(unsafe.Pointer(unsafe.SliceData(tokens))), C.size_t(len(tokens))

@@ -210,6 +210,55 @@ func TestOwnLoop(t *testing.T) {
 	}
 }
 
+func TestChatsSamplersStates(t *testing.T) {
+	model := load(t)
+	messages := []inference.Message{{Role: "user", Content: "Who are <you>?"}}
+	options := &inference.ChatOptions{Template: map[string]any{"chat_template": "{{ messages[0].content }} I am"}}
+	if prompt := must[string](t)(model.RenderChat(messages, options)); prompt != "Who are <you>? I am" {
+		t.Errorf("%q", prompt)
+	}
+	if _, err := model.RenderChat([]inference.Message{{Role: "user", ToolCalls: []byte("1")}}, options); !errors.Is(err, inference.StatusInvalidArgument) {
+		t.Error(err)
+	}
+	stages := []inference.Stage{
+		inference.LogitBias(map[inference.Token]float32{5: -1}), inference.DRY(0.8, 1.75, 2, 64), inference.TopNSigma(2), inference.TypicalP(0.9),
+		inference.XTC(0.1, 0.1), inference.DynamicTemperature(0.5, 1, 1), inference.Mirostat(5, 0.1),
+	}
+	options.Sampler = must[*inference.Sampler](t)(model.NewSampler(stages...))
+	options.MaxTokens = 8
+	session := must[*inference.Session](t)(model.NewSession(&inference.SessionOptions{Overflow: inference.OverflowShift, Keep: 32}))
+	var done inference.Event
+	for event, err := range session.Chat(context.Background(), messages, options) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		done = event
+	}
+	if done.Type != inference.EventDone || done.Usage.Output == 0 {
+		t.Errorf("%+v", done)
+	}
+
+	copied := must[*inference.Session](t)(model.NewSession(nil))
+	if err := copied.Restore(must[[]byte](t)(session.Save())); err != nil || copied.Len() != session.Len() {
+		t.Errorf("%d tokens of %d: %v", copied.Len(), session.Len(), err)
+	}
+	if err := copied.Restore([]byte("not a state")); !errors.Is(err, inference.StatusStateMismatch) {
+		t.Error(err)
+	}
+	file := filepath.Join(t.TempDir(), "köln.state")
+	if err := errors.Join(session.SaveFile(file), copied.RestoreFile(file)); err != nil {
+		t.Error(err)
+	}
+	g := must[*inference.Generation](t)(copied.StartJSON(`{"text":" and","max_tokens":2,"sampling":{"temperature":0}}`))
+	for done = (inference.Event{}); done.Type != inference.EventDone; {
+		done = must[inference.Event](t)(g.Next(-1))
+	}
+	if _, err := model.ParseSampler(`{"heat":1}`); !errors.Is(err, inference.StatusInvalidArgument) {
+		t.Error(err)
+	}
+	must[*inference.Sampler](t)(model.ParseSampler(`{"temperature":0.8,"seed":7}`))
+}
+
 func TestRuntimes(t *testing.T) {
 	rt := must[*inference.Runtime](t)(inference.NewRuntime(&inference.RuntimeOptions{HostDriven: true, LogLevel: 4}))
 	if devices := must[[]inference.Device](t)(rt.Devices()); len(devices) == 0 || devices[0].ID != "cpu" || !devices[0].Usable {
@@ -222,6 +271,12 @@ func TestRuntimes(t *testing.T) {
 	session := must[*inference.Session](t)(model.NewSession(nil))
 	if text, _, err := say(context.Background(), session, "The smith", &inference.GenerateOptions{MaxTokens: 4}); err != nil || text == "" {
 		t.Errorf("host-driven: %q %v", text, err)
+	}
+	if memory := must[inference.Memory](t)(rt.Memory()); memory.Held == 0 || memory.Peak < memory.Held {
+		t.Errorf("%+v", memory)
+	}
+	if plan := must[inference.Plan](t)(rt.Estimate(modelPath(), &inference.LoadOptions{Context: 64, KVType: "f32"})); !plan.Fits || plan.Context != 64 || plan.Total == 0 {
+		t.Errorf("%+v", plan)
 	}
 	line, level, err := rt.NextLog()
 	if err != nil || level == 0 || line == "" {

@@ -15,9 +15,11 @@ import (
 type LoadOptions struct {
 	Device    string `json:"device,omitempty"`     // "cpu", or an ID from [Runtime.Devices].
 	Context   int    `json:"n_ctx,omitempty"`      // Tokens that sessions hold by default. 0 = 4096, cut to what the model was made for.
-	KVType    string `json:"kv_type,omitempty"`    // "auto", "f16", "f32".
+	KVType    string `json:"kv_type,omitempty"`    // "auto", "f32", "f16", "q8_0".
 	KVBytes   int64  `json:"kv_bytes,omitempty"`   // Limit for the keys and values of all sessions together.
 	VocabOnly bool   `json:"vocab_only,omitempty"` // The tokenizer and no weights.
+
+	ChatTemplate string `json:"chat_template,omitempty"` // Jinja source in place of the templates in the file.
 
 	Runtime  *Runtime            `json:"-"` // For [Load]; nil = one of the model's own.
 	Progress func(share float32) `json:"-"` // Called now and then on the goroutine that loads, with the share of bytes read.
@@ -95,6 +97,33 @@ func wait(h *C.inf_load, tell func(float32)) (*Model, error) {
 		runtime.AddCleanup(model, func(h *C.inf_model) { C.inf_model_free(h) }, m)
 		return model, nil
 	}
+}
+
+// A Plan is what a model with one session will need, in bytes.
+type Plan struct {
+	Fits            bool // Total fits the runtime's limit and the memory that is free now.
+	Layers, Context int
+	Weights         uint64
+	KVPerToken, KV  uint64 // Keys and values of a token, and of the whole context.
+	Scratch         uint64 // Activations and logits.
+	Total           uint64
+}
+
+// Estimate tells from the header of the file at path what loading it with options will need; Context and KVType count.
+func (rt *Runtime) Estimate(path string, options *LoadOptions) (Plan, error) {
+	defer runtime.KeepAlive(rt)
+	o := LoadOptions{}
+	if options != nil {
+		o = *options
+	}
+	types := map[string]C.uint32_t{"f32": C.INF_KV_F32, "f16": C.INF_KV_F16, "q8_0": C.INF_KV_Q8_0}
+	name, _ := cstring(path + "\x00")
+	var p C.inf_plan
+	var e C.inf_error
+	if err := failure(C.bridge_estimate(rt.h, name, u32(o.Context), types[o.KVType], &p, &e), &e); err != nil {
+		return Plan{}, err
+	}
+	return Plan{p.fits == 1, int(p.n_layers), int(p.n_ctx), uint64(p.weights_bytes), uint64(p.kv_bytes_per_token), uint64(p.kv_bytes), uint64(p.scratch_bytes), uint64(p.host_bytes)}, nil
 }
 
 // Close gives the model back; its sessions keep the weights alive.

@@ -14,6 +14,7 @@ type RuntimeOptions struct {
 	HostDriven bool          // The library makes no threads: [Runtime.Pump] and calls that wait do the work.
 	Priority   int           // Of the workers: -2 idle, -1 low, 0 normal, 1 high.
 	Spin       time.Duration // Busy-wait of a worker before it parks.
+	Memory     uint64        // Most bytes for weights, contexts and activations of all models; 0 = unlimited.
 	LogLevel   int           // Lines up to this level wait for [Runtime.NextLog]: 1 error, 2 warning, 3 info, 4 debug.
 	Options    string        // JSON: {"kernels":"avx2"} forces a kernel set.
 }
@@ -27,10 +28,7 @@ func NewRuntime(options *RuntimeOptions) (*Runtime, error) {
 	if options != nil {
 		o = *options
 	}
-	json, n := cstring(o.Options)
-	if o.Options == "" {
-		json = nil
-	}
+	json, n := optional(o.Options)
 	driven := C.uint32_t(0)
 	if o.HostDriven {
 		driven = 1
@@ -38,7 +36,7 @@ func NewRuntime(options *RuntimeOptions) (*Runtime, error) {
 	var h *C.inf_runtime
 	var e C.inf_error
 	spin := u32(o.Spin.Microseconds())
-	status := C.bridge_runtime_create(u32(o.Threads), driven, C.int32_t(o.Priority), spin, u32(o.LogLevel), json, n, &h, &e)
+	status := C.bridge_runtime_create(u32(o.Threads), driven, C.int32_t(o.Priority), C.uint64_t(o.Memory), spin, u32(o.LogLevel), json, n, &h, &e)
 	if err := failure(status, &e); err != nil {
 		return nil, err
 	}
@@ -67,6 +65,21 @@ func (rt *Runtime) Pump(budget time.Duration) (more bool, err error) {
 	var e C.inf_error
 	err = failure(C.inf_runtime_pump(rt.h, u32(budget.Microseconds()), &left, &e), &e)
 	return left != 0, err
+}
+
+// Memory is the bytes that a runtime holds.
+type Memory struct {
+	Held, Peak uint64 // Now, and at most until now.
+	Left       uint64 // That may still be held.
+}
+
+// Memory accounts for weights, keys and values, activations and logits.
+func (rt *Runtime) Memory() (Memory, error) {
+	defer runtime.KeepAlive(rt)
+	var m C.inf_memory
+	var e C.inf_error
+	err := failure(C.bridge_memory(rt.h, &m, &e), &e)
+	return Memory{uint64(m.host), uint64(m.host_peak), uint64(m.host_left)}, err
 }
 
 // NextLog takes the oldest line that waits; level 0 means that there is none. One goroutine at a time.

@@ -54,6 +54,72 @@ func Penalties(last int, repeat, frequency, presence float32) Stage {
 	}}
 }
 
+// DynamicTemperature divides the logits by low where the model is certain, by high where all tokens are as likely.
+func DynamicTemperature(low, high, exponent float32) Stage {
+	return Stage{func(s *C.inf_sampler, e *C.inf_error) C.inf_status {
+		return C.inf_sampler_add_dynamic_temperature(s, C.float(low), C.float(high), C.float(exponent), e)
+	}}
+}
+
+// TypicalP keeps the tokens whose surprise is nearest to the expected one, as few as have probability p together.
+func TypicalP(p float32) Stage {
+	return Stage{func(s *C.inf_sampler, e *C.inf_error) C.inf_status {
+		return C.inf_sampler_add_typical_p(s, C.float(p), e)
+	}}
+}
+
+// TopNSigma keeps the tokens whose logits are at most n standard deviations below the largest.
+func TopNSigma(n float32) Stage {
+	return Stage{func(s *C.inf_sampler, e *C.inf_error) C.inf_status {
+		return C.inf_sampler_add_top_n_sigma(s, C.float(n), e)
+	}}
+}
+
+// XTC drops, so often as probability says, all tokens at least as likely as threshold but the least likely of them.
+func XTC(probability, threshold float32) Stage {
+	return Stage{func(s *C.inf_sampler, e *C.inf_error) C.inf_status {
+		return C.inf_sampler_add_xtc(s, C.float(probability), C.float(threshold), e)
+	}}
+}
+
+// DRY makes tokens less likely that would continue a repetition of allowed tokens or more among the last ones.
+func DRY(multiplier, base float32, allowed, last int) Stage {
+	return Stage{func(s *C.inf_sampler, e *C.inf_error) C.inf_status {
+		return C.inf_sampler_add_dry(s, C.float(multiplier), C.float(base), u32(allowed), u32(last), nil, 0, e)
+	}}
+}
+
+// Mirostat steers the surprise of what is drawn to tau bits, learning with rate eta. The last stage, behind a temperature.
+func Mirostat(tau, eta float32) Stage {
+	return Stage{func(s *C.inf_sampler, e *C.inf_error) C.inf_status {
+		return C.inf_sampler_add_mirostat(s, C.float(tau), C.float(eta), e)
+	}}
+}
+
+// LogitBias adds to the logits of tokens; minus infinity forbids one.
+func LogitBias(bias map[Token]float32) Stage {
+	return Stage{func(s *C.inf_sampler, e *C.inf_error) C.inf_status {
+		tokens, values := make([]Token, 0, len(bias)), make([]float32, 0, len(bias))
+		for token, value := range bias {
+			tokens, values = append(tokens, token), append(values, value)
+		}
+		in, n := ctokens(tokens)
+		return C.inf_sampler_add_logit_bias(s, in, (*C.float)(unsafe.Pointer(unsafe.SliceData(values))), n, e)
+	}}
+}
+
+// ParseSampler makes a chain from JSON: {"temperature":0.8,"top_k":40,"seed":7}; inference.h lists the keys.
+func (m *Model) ParseSampler(json string) (*Sampler, error) {
+	defer runtime.KeepAlive(m)
+	var h *C.inf_sampler
+	var e C.inf_error
+	chars, n := cstring(json)
+	if err := failure(C.inf_sampler_from_json(m.h, chars, n, &h, &e), &e); err != nil {
+		return nil, err
+	}
+	return own(h), nil
+}
+
 // NewSampler makes a chain; without stages it is greedy.
 func (m *Model) NewSampler(stages ...Stage) (*Sampler, error) {
 	defer runtime.KeepAlive(m)

@@ -15,7 +15,18 @@ type SessionOptions struct {
 	Context        int  // Tokens it can hold. 0 = what the model was loaded for.
 	PrefillChunk   int  // Most tokens of one indivisible prefill step.
 	NoSharedPrefix bool // It shares no keys and values with sessions that begin alike.
+	Overflow       Overflow
+	Keep           int // With OverflowShift: tokens at the front that stay.
 }
+
+// Overflow says what happens when a session is full.
+type Overflow uint32
+
+const (
+	OverflowError Overflow = C.INF_OVERFLOW_ERROR // [StatusContextFull], and generations end.
+	OverflowShift Overflow = C.INF_OVERFLOW_SHIFT // Half of the tokens behind the first Keep are dropped, and it goes on.
+	OverflowStop  Overflow = C.INF_OVERFLOW_STOP  // As OverflowError, but a step gives [StepEnd].
+)
 
 // A Session is one sequence of tokens. One goroutine at a time; while a generation runs on it, that one owns it.
 type Session struct{ h *C.inf_session }
@@ -33,7 +44,7 @@ func (m *Model) NewSession(options *SessionOptions) (*Session, error) {
 	}
 	var h *C.inf_session
 	var e C.inf_error
-	status := C.bridge_session_create(m.h, u32(o.Context), u32(o.PrefillChunk), flags, &h, &e)
+	status := C.bridge_session_create(m.h, u32(o.Context), u32(o.PrefillChunk), flags, C.uint32_t(o.Overflow), u32(o.Keep), &h, &e)
 	return newSession(status, h, &e)
 }
 
@@ -80,6 +91,42 @@ func (s *Session) Append(tokens ...Token) error {
 	var e C.inf_error
 	in, n := ctokens(tokens)
 	return failure(C.inf_session_append(s.h, in, n, &e), &e)
+}
+
+// Save gives the session as bytes, for [Session.Restore] on the same model and version.
+func (s *Session) Save() ([]byte, error) {
+	defer runtime.KeepAlive(s)
+	var n C.size_t
+	var e C.inf_error
+	if err := failure(C.inf_session_save(s.h, nil, 0, &n, &e), &e); err != nil {
+		return nil, err
+	}
+	saved := make([]byte, n)
+	err := failure(C.inf_session_save(s.h, unsafe.Pointer(unsafe.SliceData(saved)), n, &n, &e), &e)
+	return saved, err
+}
+
+// Restore makes the session what was saved; the bytes may come from anywhere.
+func (s *Session) Restore(saved []byte) error {
+	defer runtime.KeepAlive(s)
+	var e C.inf_error
+	return failure(C.inf_session_restore(s.h, unsafe.Pointer(unsafe.SliceData(saved)), C.size_t(len(saved)), &e), &e)
+}
+
+// SaveFile writes what Save gives into the file at path: its old content or all of the new one is there at any moment.
+func (s *Session) SaveFile(path string) error {
+	defer runtime.KeepAlive(s)
+	var e C.inf_error
+	name, _ := cstring(path + "\x00")
+	return failure(C.inf_session_save_file(s.h, name, &e), &e)
+}
+
+// RestoreFile is Restore from the file at path.
+func (s *Session) RestoreFile(path string) error {
+	defer runtime.KeepAlive(s)
+	var e C.inf_error
+	name, _ := cstring(path + "\x00")
+	return failure(C.inf_session_restore_file(s.h, name, &e), &e)
 }
 
 // StepState says what a step did.

@@ -17,7 +17,7 @@ import ctypes.util
 import json
 import os
 import sys
-from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int32, c_int64, c_size_t, c_ssize_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
 WAIT_FOREVER = -1
@@ -27,6 +27,8 @@ TOK_ADD_SPECIAL, TOK_PARSE_SPECIAL, TOK_CONTINUES = 1, 2, 4
 STEP_PENDING, STEP_TOKEN, STEP_END = 0, 1, 2
 STEP_IGNORE_EOG = 1
 SESSION_NO_SHARED_PREFIX = 1
+OVERFLOW_ERROR, OVERFLOW_SHIFT, OVERFLOW_STOP = 0, 1, 2
+KV_AUTO, KV_F32, KV_F16, KV_Q8_0 = 0, 1, 2, 3
 ERR_INVALID_HANDLE, ERR_BUFFER_TOO_SMALL, ERR_CANCELLED, ERR_TIMEOUT = 2, 5, 19, 20
 
 
@@ -50,7 +52,7 @@ class inf_error(ctypes.Structure):
 class inf_runtime_params(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("n_threads", c_uint32), ("host_driven", c_uint32), ("thread_priority", c_int32), ("cpu_mask", c_uint64 * 4),
-        ("spin_us", c_uint32), ("log_level", c_uint32), ("log", c_void_p), ("log_user", c_void_p), ("thread", c_void_p), ("thread_user", c_void_p),
+        ("host_memory_limit", c_uint64), ("spin_us", c_uint32), ("log_level", c_uint32), ("log", c_void_p), ("log_user", c_void_p), ("thread", c_void_p), ("thread_user", c_void_p),
         ("options_json", c_char_p), ("options_len", c_size_t),
     ]  # fmt: skip
 
@@ -59,6 +61,32 @@ class inf_device_info(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("kind", c_uint32), ("index", c_uint32), ("usable", c_uint32), ("memory_total", c_uint64), ("memory_free", c_uint64),
         ("id", c_char * 32), ("name", c_char * 96), ("reason", c_char * 128),
+    ]  # fmt: skip
+
+
+class inf_memory(Struct):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("host", c_uint64), ("host_peak", c_uint64), ("host_left", c_uint64)]
+
+
+class inf_source(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("kind", c_uint32), ("name", c_char_p), ("path", c_char_p), ("data", c_void_p), ("native", c_ssize_t),
+        ("size", c_uint64), ("offset", c_uint64), ("read_at", c_void_p), ("release", c_void_p), ("user", c_void_p), ("reserved_pointer", c_void_p),
+    ]  # fmt: skip
+
+
+class inf_model_params(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("n_sources", c_uint32), ("sources", POINTER(POINTER(inf_source))), ("device", c_char_p), ("n_ctx_hint", c_uint32),
+        ("kv_type", c_uint32), ("wake", c_void_p), ("wake_user", c_void_p), ("wake_tag", c_uint64), ("options_json", c_char_p),
+        ("options_len", c_size_t),
+    ]  # fmt: skip
+
+
+class inf_plan(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("fits", c_uint32), ("n_layers", c_uint32), ("n_ctx", c_uint32), ("weights_bytes", c_uint64),
+        ("kv_bytes_per_token", c_uint64), ("kv_bytes", c_uint64), ("scratch_bytes", c_uint64), ("host_bytes", c_uint64),
     ]  # fmt: skip
 
 
@@ -71,7 +99,10 @@ class inf_model_info(Struct):
 
 
 class inf_session_params(Struct):
-    _fields_ = [("struct_size", c_uint32), ("n_ctx", c_uint32), ("prefill_chunk", c_uint32), ("flags", c_uint32)]
+    _fields_ = [
+        ("struct_size", c_uint32), ("n_ctx", c_uint32), ("prefill_chunk", c_uint32), ("flags", c_uint32), ("overflow", c_uint32),
+        ("n_keep", c_uint32),
+    ]  # fmt: skip
 
 
 class inf_step(Struct):
@@ -83,9 +114,10 @@ class inf_step(Struct):
 
 class inf_generate_params(Struct):
     _fields_ = [
-        ("struct_size", c_uint32), ("max_tokens", c_uint32), ("text", c_char_p), ("text_len", c_size_t), ("stop_json", c_char_p),
-        ("stop_len", c_size_t), ("sampler", c_void_p), ("reserved_pointer", c_void_p), ("reserved", c_uint32), ("queue_capacity", c_uint32),
-        ("wake", c_void_p), ("wake_user", c_void_p), ("wake_tag", c_uint64),
+        ("struct_size", c_uint32), ("max_tokens", c_uint32), ("text", c_char_p), ("text_len", c_size_t), ("messages_json", c_char_p),
+        ("messages_len", c_size_t), ("tools_json", c_char_p), ("tools_len", c_size_t), ("options_json", c_char_p), ("options_len", c_size_t),
+        ("stop_json", c_char_p), ("stop_len", c_size_t), ("sampler", c_void_p), ("reserved_pointer", c_void_p), ("n_draft", c_uint32),
+        ("queue_capacity", c_uint32), ("wake", c_void_p), ("wake_user", c_void_p), ("wake_tag", c_uint64),
     ]  # fmt: skip
 
 
@@ -106,16 +138,20 @@ FALLIBLE = {
     "runtime_create": (POINTER(inf_runtime_params), OUT),
     "runtime_shutdown": (HANDLE, c_int32),
     "runtime_pump": (HANDLE, c_uint32, POINTER(c_uint32)),
+    "runtime_memory": (HANDLE, POINTER(inf_memory)),
     "runtime_next_log": (HANDLE, *BUFFER, POINTER(c_uint32)),
     "device_get": (HANDLE, c_uint32, POINTER(inf_device_info)),
     "load_start_path": (HANDLE, *BYTES, *BYTES, OUT),
     "load_wait": (HANDLE, c_int32, POINTER(c_float), OUT),
     "model_get_info": (HANDLE, POINTER(inf_model_info)),
+    "model_estimate": (HANDLE, POINTER(inf_model_params), POINTER(inf_plan)),
     "model_metadata": (HANDLE, c_char_p, *BUFFER),
     "tokenize": (HANDLE, *BYTES, c_uint32, *BUFFER),
     "detokenize": (HANDLE, c_void_p, c_size_t, c_uint32, *BUFFER),
     "token_bytes": (HANDLE, c_int32, *BUFFER),
     "sampler_create": (HANDLE, OUT),
+    "chat_render": (HANDLE, *BYTES, *BYTES, *BYTES, *BUFFER),
+    "sampler_from_json": (HANDLE, *BYTES, OUT),
     "sampler_clone": (HANDLE, OUT),
     "sampler_reset": (HANDLE,),
     "sampler_set_seed": (HANDLE, c_uint64),
@@ -124,6 +160,13 @@ FALLIBLE = {
     "sampler_add_top_p": (HANDLE, c_float),
     "sampler_add_min_p": (HANDLE, c_float),
     "sampler_add_penalties": (HANDLE, c_uint32, c_float, c_float, c_float),
+    "sampler_add_dynamic_temperature": (HANDLE, c_float, c_float, c_float),
+    "sampler_add_typical_p": (HANDLE, c_float),
+    "sampler_add_top_n_sigma": (HANDLE, c_float),
+    "sampler_add_xtc": (HANDLE, c_float, c_float),
+    "sampler_add_dry": (HANDLE, c_float, c_float, c_uint32, c_uint32, *BYTES),
+    "sampler_add_mirostat": (HANDLE, c_float, c_float),
+    "sampler_add_logit_bias": (HANDLE, POINTER(c_int32), POINTER(c_float), c_size_t),
     "sampler_pick": (HANDLE, POINTER(c_float), c_size_t, POINTER(c_int32)),
     "sampler_accept": (HANDLE, c_int32),
     "session_create": (HANDLE, POINTER(inf_session_params), OUT),
@@ -131,8 +174,13 @@ FALLIBLE = {
     "session_truncate": (HANDLE, c_uint32),
     "session_append": (HANDLE, POINTER(c_int32), c_size_t),
     "session_step": (HANDLE, HANDLE, c_uint32, c_uint32, POINTER(inf_step)),
+    "session_save": (HANDLE, *BUFFER),
+    "session_restore": (HANDLE, *BYTES),
+    "session_save_file": (HANDLE, c_char_p),
+    "session_restore_file": (HANDLE, c_char_p),
     "session_logits": (HANDLE, POINTER(POINTER(c_float)), SIZE),
     "generate_start": (HANDLE, POINTER(inf_generate_params), OUT),
+    "generate_json": (HANDLE, *BYTES, OUT),
     "generation_next": (HANDLE, c_int32, POINTER(inf_event)),
 }
 INFALLIBLE = {
@@ -190,6 +238,12 @@ def call(name: str, *arguments) -> None:
         raise Error(error.status, error.message.decode(errors="replace"), error.detail)
 
 
+def _json(value) -> tuple[bytes | None, int]:
+    """A value as a JSON argument and its length; None is NULL."""
+    text = None if value is None else json.dumps(value).encode()
+    return text, len(text or b"")
+
+
 def _buffered(name: str, element, guess: int, *arguments, after=()):
     """What a call writes into (buffer, capacity, *length): once if `guess` elements are enough, else twice."""
     n = c_size_t()
@@ -245,8 +299,8 @@ class Runtime(Handle):
     kind = "runtime"
 
     def __init__(self, options: dict | None = None, **fields):
-        text = json.dumps(options or {}).encode()
-        super().__init__("runtime_create", byref(inf_runtime_params(options_json=text, options_len=len(text), **fields)))
+        text, length = _json(options)
+        super().__init__("runtime_create", byref(inf_runtime_params(options_json=text, options_len=length, **fields)))
 
     def shutdown(self, timeout_ms: int = WAIT_FOREVER) -> None:
         call("runtime_shutdown", self.raw, timeout_ms)
@@ -261,6 +315,18 @@ class Runtime(Handle):
         level = c_uint32()
         line = _buffered("runtime_next_log", c_char, 512, self.raw, after=(byref(level),))
         return level.value, line.decode()
+
+    def memory(self) -> inf_memory:
+        out = inf_memory()
+        call("runtime_memory", self.raw, byref(out))
+        return out
+
+    def estimate(self, path, n_ctx: int = 0, kv_type: int = 0) -> inf_plan:
+        """What the model at path will need, from its header."""
+        source, out = inf_source(path=os.fspath(path).encode()), inf_plan()
+        sources = (POINTER(inf_source) * 1)(ctypes.pointer(source))
+        call("model_estimate", self.raw, byref(inf_model_params(n_sources=1, sources=sources, n_ctx_hint=n_ctx, kv_type=kv_type)), byref(out))
+        return out
 
     def devices(self) -> list[inf_device_info]:
         found = [inf_device_info() for _ in range(_function("device_count")(self.raw))]
@@ -282,9 +348,9 @@ class Load(Handle):
     kind = "load"
 
     def __init__(self, runtime: Runtime, path, options: dict):
-        name, text = os.fspath(path).encode(), json.dumps(options).encode()
+        name = os.fspath(path).encode()
         self.progress = 0.0
-        super().__init__("load_start_path", runtime.raw, name, len(name), text, len(text))
+        super().__init__("load_start_path", runtime.raw, name, len(name), *_json(options))
 
     def poll(self, timeout_ms: int = 0) -> "Model | None":
         """The model, if the load ends in time; `progress` says how far it is, 0 to 1."""
@@ -347,6 +413,14 @@ class Model(Handle):
             chain.add(name, *(value if isinstance(value, tuple) else (value,)))
         return chain
 
+    def sampler_from(self, sampling: dict) -> "Sampler":
+        """A chain from the JSON of inf_sampler_from_json."""
+        return Sampler("sampler_from_json", self.raw, *_json(sampling))
+
+    def render_chat(self, messages: list[dict], tools=None, options: dict | None = None) -> str:
+        """The prompt that a chat would compute."""
+        return _buffered("chat_render", c_char, 1024, self.raw, *_json(messages), *_json(tools), *_json(options)).decode()
+
     def session(self, **fields) -> "Session":
         """Keywords are fields of inf_session_params."""
         return Session("session_create", self.raw, byref(inf_session_params(**fields)))
@@ -360,6 +434,12 @@ class Sampler(Handle):
     def add(self, stage: str, *values) -> None:
         """Adds a stage by the name of its function: `add("penalties", 64, 1.1, 0, 0)`."""
         call(f"sampler_add_{stage}", self.raw, *values)
+
+    def add_logit_bias(self, bias: dict[int, float]) -> None:
+        self.add("logit_bias", (c_int32 * len(bias))(*bias), (c_float * len(bias))(*bias.values()), len(bias))
+
+    def add_dry(self, multiplier: float, base: float, allowed_len: int, last_n: int, breakers: list[str] | None = None) -> None:
+        self.add("dry", multiplier, base, allowed_len, last_n, *_json(breakers))
 
     def clone(self) -> "Sampler":
         return Sampler("sampler_clone", self.raw)
@@ -381,10 +461,35 @@ class Session(Handle):
 
     kind = "session"
 
-    def generate(self, text: str = "", max_tokens: int = 0, stop=(), sampler: Sampler | None = None, queue_capacity: int = 0) -> "Generation":
-        data, stops = text.encode(), json.dumps(list(stop)).encode()
-        fields = {"text": data, "text_len": len(data), "stop_json": stops, "stop_len": len(stops), "sampler": sampler.raw if sampler else None}
-        return Generation(self, inf_generate_params(max_tokens=max_tokens, queue_capacity=queue_capacity, **fields))
+    def generate(self, text: str = "", max_tokens: int = 0, stop=(), sampler: Sampler | None = None, **fields) -> "Generation":
+        """Keywords beside these are fields of inf_generate_params."""
+        data, (stops, stop_len) = text.encode(), _json(list(stop))
+        fields |= {"text": data, "text_len": len(data), "stop_json": stops, "stop_len": stop_len, "sampler": sampler.raw if sampler else None}
+        return Generation(self, "generate_start", byref(inf_generate_params(max_tokens=max_tokens, **fields)))
+
+    def chat(self, messages: list[dict], tools=None, options: dict | None = None, **asked) -> "Generation":
+        """Answers a whole conversation; what the session holds of it is not computed again. Other keywords as `generate`."""
+        names = ("messages", "tools", "options")
+        for name, (text, length) in zip(names, map(_json, (messages, tools, options))):
+            asked |= {f"{name}_json": text, f"{name}_len": length}
+        return self.generate(**asked)
+
+    def generate_json(self, request: dict) -> "Generation":
+        return Generation(self, "generate_json", *_json(request))
+
+    def save(self) -> bytes:
+        n = c_size_t()
+        call("session_save", self.raw, None, 0, byref(n))
+        return _buffered("session_save", c_char, n.value, self.raw)
+
+    def restore(self, saved: bytes) -> None:
+        call("session_restore", self.raw, saved, len(saved))
+
+    def save_file(self, path) -> None:
+        call("session_save_file", self.raw, os.fspath(path).encode())
+
+    def restore_file(self, path) -> None:
+        call("session_restore_file", self.raw, os.fspath(path).encode())
 
     def fork(self) -> "Session":
         return Session("session_fork", self.raw)
@@ -428,9 +533,9 @@ class Generation(Handle):
 
     kind = "generation"
 
-    def __init__(self, session: Session, params: inf_generate_params):
+    def __init__(self, session: Session, start: str, *arguments):
         self.session = session  # A session that is collected would cancel this.
-        super().__init__("generate_start", session.raw, byref(params))
+        super().__init__(start, session.raw, *arguments)
         self.event, self.error, self.call_next = inf_event(), inf_error(), _function("generation_next")
 
     def next(self, timeout_ms: int = WAIT_FOREVER) -> Event:

@@ -31,7 +31,7 @@ def fits(declared, c: str) -> bool:
     """Whether a ctypes type is that of a parameter or result: pointers for pointers, the same numbers for numbers."""
     if "*" in c:
         pointer = declared in (ctypes.c_void_p, ctypes.c_char_p) or hasattr(declared, "contents")
-        return pointer and (declared is not ctypes.c_char_p or "const char *" in c)
+        return pointer and (declared is not ctypes.c_char_p or re.match(r"const (char|void) \*", c))
     return declared is NUMBERS[c.split()[0]]
 
 
@@ -146,12 +146,35 @@ class WithTheModel(unittest.TestCase):
         fork.append([first])
         self.assertEqual((len(fork), fork.step(chain, budget_us=10**7).state), (len(session) + 1, inference.STEP_TOKEN))
 
+    def test_chats_samplers_states(self):
+        messages, options = [{"role": "user", "content": "Who are <you>?"}], {"chat_template": "{{ messages[0].content }} I am"}
+        self.assertEqual(self.model.render_chat(messages, options=options), "Who are <you>? I am")
+        chain = self.model.sampler(typical_p=0.9, top_n_sigma=2, xtc=(0.1, 0.1), dynamic_temperature=(0.5, 1, 1), mirostat=(5, 0.1))
+        chain.add_logit_bias({5: -1.0})
+        chain.add_dry(0.8, 1.75, 2, 64, ["\n"])
+        with self.assertRaisesRegex(Error, "heat"):
+            self.model.sampler_from({"heat": 1})
+        session = self.model.session(overflow=inference.OVERFLOW_SHIFT, n_keep=32)
+        self.assertTrue(session.chat(messages, options=options, max_tokens=8, sampler=chain).text())
+        copy = self.model.session()
+        copy.restore(session.save())
+        self.assertEqual(len(copy), len(session))
+        with self.assertRaisesRegex(Error, "INF_ERR_STATE_MISMATCH"):
+            copy.restore(b"not a state")
+        with tempfile.TemporaryDirectory() as folder:
+            session.save_file(Path(folder) / "köln.state")
+            copy.restore_file(Path(folder) / "köln.state")
+        request = {"text": " and", "max_tokens": 4, "sampling": {"temperature": 0}}
+        self.assertEqual(copy.generate_json(request).text(), session.generate_json(request).text())
+
     def test_runtimes(self):
         with Runtime(host_driven=1, log_level=4) as runtime:
             self.assertEqual(runtime.devices()[0].id, b"cpu")
             self.assertFalse(runtime.pump(100))
             model = runtime.load(MODEL)
             self.assertTrue(model.session().generate("The smith", max_tokens=4).text())
+            self.assertGreater(runtime.memory().host, 0)
+            self.assertEqual(runtime.estimate(MODEL, n_ctx=64, kv_type=inference.KV_F32).fits, 1)
             level, line = runtime.next_log()
             self.assertTrue(level and line)
             runtime.shutdown()

@@ -128,6 +128,26 @@ static void own_loop(const inf::Model &model) {
   CHECK(step.state == INF_STEP_TOKEN && step.token >= 0);
 }
 
+static void chats_and_states(const inf::Model &model) {
+  const char *messages = "[{\"role\":\"user\",\"content\":\"Who are you?\"}]", *options = "{\"chat_template\":\"{{ messages[0].content }} I am\"}";
+  CHECK(model.render_chat(messages, {}, options) == "Who are you? I am");
+  throws(inf::Status::invalid_argument, [&] { model.render_chat("[1]", {}, options); });
+  inf::Sampler chain = model.new_sampler("{\"temperature\":0.8,\"top_k\":40,\"seed\":7}");
+  throws(inf::Status::invalid_argument, [&] { model.new_sampler("{\"heat\":1}"); });
+  chain.add_typical_p(0.9f), chain.add_top_n_sigma(2), chain.add_dynamic_temperature(0.5f, 1), chain.add_xtc(0.1f, 0.1f), chain.add_dry(0.8f, 1.75f, 2, 64);
+  chain.add_logit_bias(std::vector<inf::Token>{ 5 }, std::vector<float>{ -1 }), chain.add_mirostat(5, 0.1f);
+  inf::Session session = model.new_session(), copy = model.new_session();
+  CHECK(!read_all(session.generate(inf::GenerateParams("", 8).chat(messages, {}, options).with(chain))).first.empty());
+  std::string saved = session.save();
+  copy.restore(saved);
+  CHECK(copy.n_tokens() == session.n_tokens() && copy.save() == saved);
+  throws(inf::Status::state_mismatch, [&] { copy.restore("not a state"); });
+  throws(inf::Status::io, [&] { copy.save_file("no/such/folder/state"); });
+  throws(inf::Status::io, [&] { copy.restore_file("no/such/state"); });
+  const char *request = "{\"text\":\" and\",\"max_tokens\":4,\"sampling\":{\"temperature\":0}}";
+  CHECK(read_all(session.generate_json(request)).first == read_all(copy.generate_json(request)).first);
+}
+
 static void sources(inf::Runtime &rt, const char *path) {
   std::ifstream file(path, std::ios::binary);
   std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
@@ -186,6 +206,8 @@ int main(int argc, char **argv) {
   generations(model);
   cancel_and_order(model);
   own_loop(model);
+  chats_and_states(model);
+  CHECK(rt.memory().host > 0 && rt.estimate(inf::Source::path(argv[1])).fits == 1);
   sources(rt, argv[1]);
   loads(rt, argv[1]);
 
