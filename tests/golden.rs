@@ -39,6 +39,71 @@ fn qwen3_with_head_norms() {
     check("qwen3");
 }
 
+#[test]
+fn qwen3_stretched_by_yarn() {
+    check("qwen3-yarn");
+}
+
+#[test]
+fn mistral_with_a_window() {
+    check("mistral");
+}
+
+#[test]
+fn gemma_with_a_scaled_embedding() {
+    check("gemma");
+}
+
+#[test]
+fn gemma2_with_windows_caps_and_norms_around() {
+    check("gemma2");
+}
+
+#[test]
+fn gemma3_with_two_ropes() {
+    check("gemma3");
+}
+
+#[test]
+fn phi3_with_fused_projections() {
+    check("phi3");
+}
+
+#[test]
+fn phi3_with_long_factors() {
+    check("phi3-long");
+}
+
+#[test]
+fn smollm3_with_layers_that_do_not_rotate() {
+    check("smollm3");
+}
+
+#[test]
+fn olmo2_with_norms_behind() {
+    check("olmo2");
+}
+
+#[test]
+fn granite_with_scales() {
+    check("granite");
+}
+
+#[test]
+fn starcoder2_with_layer_norms_and_no_gate() {
+    check("starcoder2");
+}
+
+#[test]
+fn phi2_with_parallel_branches() {
+    check("phi2");
+}
+
+#[test]
+fn glm4_with_neighbours_that_rotate() {
+    check("glm4");
+}
+
 fn check(name: &str) {
     let golden = Golden::read(name);
     let logits = read_logits(&golden);

@@ -9,6 +9,7 @@ mod quantize;
 pub(crate) mod unpack;
 
 pub(in crate::kernels) use dequantize::bf16_to_f32;
+pub(in crate::kernels) use pointwise::layer_norm;
 pub(in crate::kernels) use unpack::{Plain32, Plain256, Unpack};
 
 use super::activation::row_bytes;
