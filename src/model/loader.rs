@@ -86,7 +86,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// The ropes of the blueprint, with the factors that the file has for the first of them.
     pub(super) async fn ropes(&mut self) -> Result<Vec<Rope>> {
         let (spec, style) = (self.spec, self.spec.family.rope_style);
-        let (chosen, other) = match spec.n_ctx_max > spec.n_ctx_original {
+        let (chosen, other) = match spec.takes_long_factors() {
             true => (Role::RopeFactorsLong, Role::RopeFactorsShort),
             false => (Role::RopeFactorsShort, Role::RopeFactorsLong),
         };

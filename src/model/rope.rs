@@ -97,3 +97,41 @@ impl Yarn {
         if self.factor > 1.0 { 0.1 * self.factor.ln() + 1.0 } else { 1.0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YARN: Yarn = Yarn { factor: 8.0, n_ctx_original: 64, beta_fast: 32.0, beta_slow: 1.0 };
+
+    fn frequencies(scaling: RopeScaling) -> Rope {
+        let spec = RopeSpec { theta: 1000.0, n_rot: 16, scaling, magnitude: 1.0 };
+        spec.rope(RopeStyle::Halves, None).unwrap()
+    }
+
+    #[test]
+    fn yarn_keeps_short_waves_and_divides_long_ones() {
+        let (plain, yarn) = (frequencies(RopeScaling::None), frequencies(RopeScaling::Yarn(YARN)));
+        let share: Vec<f32> = plain.inv_freq.iter().zip(&yarn.inv_freq).map(|(plain, yarn)| yarn / plain).collect();
+        assert_eq!(share[0], 1.0, "{share:?}");
+        assert!(share.windows(2).all(|pair| pair[0] >= pair[1]), "{share:?}");
+        assert!((share[7] - 0.125).abs() < 1e-6, "{share:?}");
+        assert!((yarn.magnitude - (0.1 * 8.0_f32.ln() + 1.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn linear_divides_all() {
+        let (plain, linear) = (frequencies(RopeScaling::None), frequencies(RopeScaling::Linear(4.0)));
+        assert!(plain.inv_freq.iter().zip(&linear.inv_freq).all(|(plain, linear)| plain / 4.0 == *linear));
+    }
+
+    #[test]
+    fn factors_must_be_positive_and_fit() {
+        let spec = RopeSpec { theta: 1e4, n_rot: 4, scaling: RopeScaling::None, magnitude: 1.0 };
+        for factors in [&[1.0][..], &[1.0, 0.0], &[1.0, f32::NAN]] {
+            let error = spec.rope(RopeStyle::Halves, Some(("rope_freqs.weight", factors))).unwrap_err();
+            assert!(error.message().starts_with("rope_freqs.weight: 2 positive factors expected"), "{error}");
+        }
+        assert_eq!(spec.rope(RopeStyle::Halves, Some(("f", &[2.0, 4.0]))).unwrap().inv_freq[0], 0.5);
+    }
+}

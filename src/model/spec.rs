@@ -31,8 +31,8 @@ pub struct ModelSpec {
     pub n_vocab: usize,
     /// Longest context it was made for.
     pub n_ctx_max: usize,
-    /// The context it was trained for before it was stretched; beyond it, a model with two sets of rotary factors takes the long ones.
-    pub n_ctx_original: usize,
+    /// For a model with two sets of rotary factors, the context up to which it takes the short ones.
+    pub n_ctx_short: Option<usize>,
     /// Added to the mean square, or the variance, of every norm.
     pub norm_eps: f32,
     /// By layer.
@@ -64,7 +64,23 @@ impl ModelSpec {
         };
         let config = GgufConfig { metadata: gguf.metadata(), architecture };
         let tied = gguf.tensor(&Role::Output.gguf_name(0, Part::Weight)).is_none();
-        Reader { config: &config, family }.spec(n_vocab(gguf)?, tied)
+        let has_long = gguf.tensor(&Role::RopeFactorsLong.gguf_name(0, Part::Weight)).is_some();
+        Reader { config: &config, family }.spec(n_vocab(gguf)?, tied, has_long)
+    }
+
+    /// The blueprint for contexts of up to `n_ctx`: with two sets of rotary factors, those for it. Which set rotates a position must not depend
+    /// on how long its text has become, or the keys of a session would not fit each other; so a short context stays one.
+    #[must_use]
+    pub fn for_context(mut self, n_ctx: usize) -> Self {
+        if let Some(short) = self.n_ctx_short.filter(|&short| n_ctx <= short) {
+            self.n_ctx_max = self.n_ctx_max.min(short);
+        }
+        self
+    }
+
+    /// True if positions rotate by the long factors.
+    pub(super) fn takes_long_factors(&self) -> bool {
+        self.n_ctx_short.is_some_and(|short| self.n_ctx_max > short)
     }
 }
 
@@ -82,7 +98,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn spec(&self, n_vocab: usize, tied: bool) -> Result<ModelSpec> {
+    fn spec(&self, n_vocab: usize, tied: bool, has_long: bool) -> Result<ModelSpec> {
         let Self { config, family } = *self;
         self.refuse_unsupported()?;
         let shape = self.shape(n_vocab)?;
@@ -94,7 +110,7 @@ impl Reader<'_> {
             shape,
             n_vocab,
             n_ctx_max,
-            n_ctx_original: config.size_or(Key::OriginalContext, n_ctx_max, bounds::CONTEXT)?,
+            n_ctx_short: if has_long { Some(config.size(Key::OriginalContext, bounds::CONTEXT)?) } else { None },
             norm_eps: self.norm_eps()?,
             layers: self.layers(&shape)?,
             ropes: self.ropes(&shape)?,

@@ -2,6 +2,7 @@
 
 mod attention;
 mod stability;
+mod traits;
 
 use super::*;
 use crate::backend::naive::{self, assert_close, noise, widen};

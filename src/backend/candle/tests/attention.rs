@@ -171,7 +171,6 @@ fn kv_grows_around_what_it_holds() {
         .into_iter()
         .for_each(|(slot, width)| ws.put(slot, rows(&noise(3 * width, 1), width)));
     batch.blocks = vec![2];
-    let rope = rope(RopeStyle::Halves, 12);
     let error = backend().rope_append(&mut ws, &batch, 0, None, Some(0), &mut kv).unwrap_err();
     assert!(error.message().contains("block 2 of 2"), "{error}");
 }
