@@ -42,12 +42,15 @@ endif
 
 LIBRARY  := $(BUILD)/$(SONAME)
 CFLAGS   := -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror -Iinclude
+CXXFLAGS := -std=c++17 -O1 -g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -Iinclude
 LINK     := -L$(BUILD) -linference $(RPATH) $(SYSTEM_LIBS)
 TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
-EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/*.c))
+EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/*.c)) \
+            $(patsubst examples-cpp/%.cpp,$(BUILD)/examples/%-cpp,$(wildcard examples-cpp/*.cpp))
+CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-examples test-install header lint valgrind torture bench bench-quick clean
+.PHONY: all help demo chat install test test-rust test-c test-cpp test-go test-python test-surface test-examples test-install header lint valgrind torture bench bench-quick bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -68,17 +71,21 @@ demo: $(BUILD)/examples/hello ## let the shipped model speak
 chat: $(BUILD)/examples/chat ## talk with the shipped model
 	@$< $(MODEL)
 
-install: $(LIBRARY) ## library, header, static library and pkg-config file below PREFIX
-	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+FILL = -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@SONAME@|$(SONAME)|' -e 's|@LIBS@|$(SYSTEM_LIBS)|' \
+        -e 's|@CMAKE_LIBS@|$(subst $() ,;,$(SYSTEM_LIBS))|'
+
+install: $(LIBRARY) ## libraries, headers, pkg-config file and CMake package below PREFIX
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/lib/cmake/inference $(DESTDIR)$(PREFIX)/include
 	@# install replaces files; cp would write into a library that running programs have mapped
 	install -m 755 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 $(BUILD)/libinference.a $(DESTDIR)$(PREFIX)/lib/
 	@[ $(SONAME) = $(LINKNAME) ] || ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/$(LINKNAME)
-	install -m 644 include/inference.h $(DESTDIR)$(PREFIX)/include/
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(SYSTEM_LIBS)|' inference.pc.in \
-	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/inference.pc
+	install -m 644 include/inference.h include/inference.hpp $(DESTDIR)$(PREFIX)/include/
+	sed $(FILL) inference.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/inference.pc
+	sed $(FILL) inferenceConfig.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfig.cmake
+	sed $(FILL) inferenceConfigVersion.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfigVersion.cmake
 
-test: test-rust test-c test-examples test-install ## everything
+test: test-rust test-c test-cpp test-go test-python test-surface test-examples test-install ## everything
 	@echo "make test: all passed"
 
 # One library is tested by all: the release build, whose exports are looked at here.
@@ -89,6 +96,28 @@ test-c: $(TESTS) $(BUILD)/tests/library-static ## C tests on the release library
 	@for test in $(TESTS); do echo "  $$test"; timeout 300 $$test $(MODEL) $(KERNELS) || exit 1; done
 	@$(BUILD)/tests/library-static
 
+test-cpp: $(CPPTESTS) ## C++ tests on the same
+	@for test in $(CPPTESTS); do echo "  $$test"; timeout 300 $$test $(MODEL) $(KERNELS) || exit 1; done
+
+# The Go compiler takes the library from build/, not from where it is installed.
+GO     ?= go
+GOTEST := cd bindings/go && CGO_CFLAGS="-I$(abspath include)" CGO_LDFLAGS="-L$(abspath $(BUILD)) -linference -Wl,-rpath,$(abspath $(BUILD))" \
+          INF_MODEL="$(abspath $(MODEL))" GOFLAGS="-tags=inference_noconfig -buildvcs=false"
+
+test-go: $(LIBRARY) ## Go: vet, the race detector, cgocheck2; INF_ROUNDS=50 for a long run
+	@if command -v $(GO) >/dev/null; then \
+	  $(GOTEST) && export CGO_CFLAGS CGO_LDFLAGS INF_MODEL GOFLAGS && test -z "$$(gofmt -l .)" && $(GO) vet ./... && \
+	  $(GO) test -count=1 -race ./... && GOEXPERIMENT=cgocheck2 $(GO) test -count=1 ./...; \
+	else echo "  go is not installed: skipped its tests"; fi
+
+test-python: $(LIBRARY) ## Python: signatures and structs against the header, then the model
+	@if command -v python3 >/dev/null; then \
+	  INF_LIBRARY=$(abspath $(LIBRARY)) INF_MODEL=$(abspath $(MODEL)) CC="$(CC)" python3 bindings/python/test_inference.py -q; \
+	else echo "  python3 is not installed: skipped its tests"; fi
+
+test-surface: ## every function is called from C, and known to every wrapper
+	@tests/surface.sh
+
 test-examples: $(EXAMPLES) ## build and run the examples
 	@for example in $(EXAMPLES); do echo "  $$example"; echo "Hello!" | timeout 120 $$example $(MODEL) || exit 1; done
 
@@ -96,6 +125,7 @@ test-examples: $(EXAMPLES) ## build and run the examples
 test-install: $(LIBRARY) ## install below build/prefix and use it from there
 	@$(MAKE) --no-print-directory install PREFIX=$(abspath $(BUILD)/prefix) DESTDIR= >/dev/null
 	tests/installed.sh $(abspath $(BUILD)/prefix) $(abspath $(MODEL))
+	tests/readme.sh $(abspath $(BUILD)/prefix) $(abspath $(MODEL))
 
 $(BUILD)/tests/%: tests/c/%.c tests/c/check.h include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)
@@ -104,6 +134,16 @@ $(BUILD)/tests/%: tests/c/%.c tests/c/check.h include/inference.h $(LIBRARY)
 $(BUILD)/examples/%: examples-c/%.c include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $< -o $@ $(LINK)
+
+$(BUILD)/tests/cpp-%: tests/cpp/%.cpp tests/cpp/check.hpp include/inference.hpp include/inference.h $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $< -o $@ $(LINK)
+
+$(BUILD)/tests/cpp-results: CXXFLAGS += -fno-exceptions
+
+$(BUILD)/examples/%-cpp: examples-cpp/%.cpp include/inference.hpp include/inference.h $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $< -o $@ $(LINK)
 
 # The archive links, too.
 $(BUILD)/tests/library-static: tests/c/library.c tests/c/check.h include/inference.h $(LIBRARY)
@@ -121,8 +161,8 @@ lint: ## formatting and clippy, warnings are errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 # valgrind knows no AVX-512. "Still reachable" is the handle table, which lives as long as the process.
-valgrind: $(TESTS) ## C tests under valgrind: no errors, no leaks
-	@for test in $(TESTS); do echo "  $$test"; \
+valgrind: $(TESTS) $(CPPTESTS) ## C and C++ tests under valgrind: no errors, no leaks
+	@for test in $(TESTS) $(CPPTESTS); do echo "  $$test"; \
 	  valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible --track-origins=yes \
 	    $$test $(MODEL) avx2 || exit 1; done
 
@@ -140,6 +180,14 @@ bench: $(LIBRARY) $(PYTHON) ## ours and llama.cpp, interleaved, all files (an ho
 
 bench-quick: $(LIBRARY) $(PYTHON) ## two files, few rounds: five minutes once built
 	$(RUN_BENCH) --quick
+
+$(BUILD)/wrapper_overhead: tools/wrapper_overhead.cpp include/inference.hpp include/inference.h $(LIBRARY)
+	$(CXX) $(CXXFLAGS) -O2 $< -o $@ -L$(BUILD) -linference -Wl,-rpath,'$$ORIGIN' $(SYSTEM_LIBS)
+
+bench-wrappers: $(BUILD)/wrapper_overhead ## what reading an event costs in C, C++, Python, Go
+	@$< $(MODEL)
+	@python3 tools/wrapper_overhead.py $(MODEL)
+	@$(GOTEST) && export CGO_CFLAGS CGO_LDFLAGS INF_MODEL GOFLAGS && $(GO) test -run '^$$' -bench Events . | grep ns/event
 
 clean: ## remove build/ and target/
 	rm -rf $(BUILD)

@@ -9,6 +9,7 @@ use inference::kernels::{
     select,
 };
 use inference::sys::columns::ColumnsMut;
+use inference::sys::memory::AlignedBytes;
 use std::time::Instant;
 
 /// Rows and columns of the weights: a projection of a model of 3 to 8 billion parameters, larger than the caches.
@@ -51,12 +52,20 @@ fn product(set: &dyn Kernels, weights: WeightRows<'_>, m: usize) -> f64 {
     seconds * pieces.len() as f64 / n_pieces as f64
 }
 
+/// `n` bytes in memory as the engine has weights in: on huge pages where the system gives them.
+fn filled(n: usize) -> AlignedBytes {
+    let mut bytes = AlignedBytes::zeroed(n).expect("memory for the weights");
+    bytes.as_mut_slice().fill(0x11);
+    bytes
+}
+
 /// One line of the table.
 fn line(set: &dyn Kernels, dtype: DType) -> String {
     // No kernel looks at values, as long as they are normal numbers; and so any bytes are tiles.
-    let bytes = vec![0x11; dtype.row_bytes(SHAPE.1).unwrap_or(0) * SHAPE.0];
-    let weights = WeightRows { dtype, n_cols: SHAPE.1, tile_rows: set.tile_rows(), skip: 0, bytes: &bytes };
-    let mut line = format!("{:<7}{:<6}", set.name(), dtype.name());
+    let bytes = filled(dtype.row_bytes(SHAPE.1).unwrap_or(0) * SHAPE.0);
+    let bytes = bytes.as_slice();
+    let weights = WeightRows { dtype, n_cols: SHAPE.1, tile_rows: set.tile_rows(), skip: 0, bytes };
+    let mut line = format!("{:<13}{:<6}", set.name(), dtype.name());
     for m in BATCHES {
         let seconds = product(set, weights, m);
         let (macs, gigabytes) = ((m * SHAPE.0 * SHAPE.1) as f64 / 1e9, bytes.len() as f64 / 1e9);
@@ -92,7 +101,7 @@ fn per_element(mut operation: impl FnMut(&mut [f32])) -> f64 {
 fn print_others(set: &dyn Kernels) {
     for kind in [KvType::F32, KvType::F16, KvType::Q8_0] {
         let speeds = [1, 4, 32].map(|n| format!("{n} queries {:.1}", attention(set, kind, n))).join(", ");
-        println!("{:<7}attend {kind:?}, GMAC/s: {speeds}", set.name());
+        println!("{:<13}attend {kind:?}, GMAC/s: {speeds}", set.name());
     }
     let other = vec![0.25; 4096];
     let mut bytes = vec![0; 4 * 4096];
@@ -107,25 +116,29 @@ fn print_others(set: &dyn Kernels) {
         ("rope", per_element(|x| set.rope(RopeStyle::Interleaved, x, &other[..2048], &other[..2048]))),
     ];
     let listed = nanoseconds.map(|(name, ns)| format!("{name} {ns:.3}")).join(", ");
-    println!("{:<7}ns per element: {listed}", set.name());
+    println!("{:<13}ns per element: {listed}", set.name());
 }
 
 /// Bytes per second of reading memory and nothing else: the limit of decoding.
 fn read_bandwidth() -> f64 {
-    let words = vec![1_u64; 64 << 17];
-    let pieces: Vec<&[u64]> = words.chunks(1 << 15).collect();
+    let bytes = filled(64 << 20);
+    let pieces: Vec<&[[u8; 8]]> = bytes.as_slice().as_chunks().0.chunks(1 << 15).collect();
     let seconds = time(pieces.len(), |i| {
-        let sums = pieces[i].as_chunks::<8>().0.iter().fold([0_u64; 8], |acc, x| std::array::from_fn(|i| acc[i].wrapping_add(x[i])));
+        let sums = pieces[i]
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .fold([0_u64; 8], |acc, x| std::array::from_fn(|i| acc[i].wrapping_add(u64::from_ne_bytes(x[i]))));
         std::hint::black_box(sums);
     });
-    (words.len() * 8) as f64 / 1e9 / seconds
+    bytes.as_slice().len() as f64 / 1e9 / seconds
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let wanted = |i: usize, name: &str| arguments.get(i).is_none_or(|a| a == name);
     println!("{} x {} weights, 1 thread, GMAC/s and GB/s; reading alone: {:.1} GB/s", SHAPE.0, SHAPE.1, read_bandwidth());
-    println!("{:<13}{}", "", BATCHES.map(|m| format!("{:>16}", format!("M = {m}"))).concat());
+    println!("{:<19}{}", "", BATCHES.map(|m| format!("{:>16}", format!("M = {m}"))).concat());
     // The reference is only measured when it is asked for: it is slow by intention.
     let names = available().into_iter().filter(|name| wanted(0, name) && (*name != "scalar" || !arguments.is_empty()));
     for set in names.filter_map(|name| select(Some(name)).ok()) {

@@ -2,7 +2,8 @@
  *
  *   chat [model.gguf] [system prompt]      /reset forgets, /stats tells the speed, /quit or Ctrl-D leaves
  *
- * The messages are written in ChatML, which the shipped model and many others speak.
+ * The conversation is a list of messages in JSON. Each answer is asked for with the whole list: the model's chat template lays it out, and the session
+ * computes only what it does not hold yet.
  */
 #include "inference.h"
 
@@ -14,9 +15,9 @@
 #ifndef DEFAULT_MODEL
 #  define DEFAULT_MODEL "models/demo.gguf"
 #endif
-#define DEFAULT_SYSTEM                                                                                  \
-  "You are Brom, the smith of Oakvale. You feel cheerful. You sell a dagger for 12 gold and an iron "   \
-  "shield for 30 gold. The inn is north of here, past the old oak."
+#define DEFAULT_SYSTEM                                                                                     \
+  "You are Brom, the smith of Oakvale. You feel cheerful. You sell a dagger for 12 gold, a shield for 30 " \
+  "gold and a horseshoe for 3 gold. The inn is north, past the old oak. The well is east, behind the church."
 
 static inf_error err;
 static volatile sig_atomic_t interrupted;
@@ -51,56 +52,73 @@ static inf_model *load(inf_runtime *rt, const char *path) {
   return model;
 }
 
-/* Appends text to the session. Markers such as <|im_start|> are control tokens only where we write them, never in what a user typed. */
-static void append(inf_model *model, inf_session *session, const char *text, uint32_t flags) {
-  size_t n = 0;
-  must(inf_tokenize(model, text, INF_NUL, flags, NULL, 0, &n, &err));
-  inf_token *tokens = malloc((n ? n : 1) * sizeof *tokens);
-  if (!tokens) exit(1);
-  must(inf_tokenize(model, text, INF_NUL, flags, tokens, n, &n, &err));
-  inf_status status = inf_session_append(session, tokens, n, &err);
-  free(tokens);
-  if (status == INF_ERR_CONTEXT_FULL) fprintf(stderr, "(the conversation is too long: /reset starts a new one)\n");
-  else must(status);
+/* A text that grows. */
+typedef struct { char *bytes; size_t len, room; } text;
+
+static void add(text *t, const char *bytes, size_t n) {
+  while (t->len + n + 1 > t->room) {
+    t->room = t->room ? 2 * t->room : 4096;
+    t->bytes = realloc(t->bytes, t->room);
+    if (!t->bytes) exit(1);
+  }
+  memcpy(t->bytes + t->len, bytes, n);
+  t->len += n;
+  t->bytes[t->len] = 0;
 }
 
-static void message(inf_model *model, inf_session *session, const char *role, const char *text) {
-  append(model, session, "<|im_start|>", INF_TOK_PARSE_SPECIAL);
-  append(model, session, role, 0);
-  append(model, session, "\n", 0);
-  append(model, session, text, 0);
-  append(model, session, "<|im_end|>", INF_TOK_PARSE_SPECIAL);
-  append(model, session, "\n", 0);
+/* What JSON wants escaped. */
+static void add_escaped(text *t, const char *bytes, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    char escaped[8];
+    unsigned char c = (unsigned char)bytes[i];
+    if (c == '"' || c == '\\') snprintf(escaped, sizeof escaped, "\\%c", c), add(t, escaped, 2);
+    else if (c < 0x20) snprintf(escaped, sizeof escaped, "\\u%04x", c), add(t, escaped, 6);
+    else add(t, bytes + i, 1);
+  }
 }
 
-/* Streams one answer to stdout; the last event tells what it cost. */
-static inf_event answer(inf_model *model, inf_session *session) {
+/* Adds a message to the list `[{...},{...}`; the bracket that closes it is written where the list is used. */
+static void message(text *list, const char *role, const char *content, size_t len) {
+  char start[64];
+  snprintf(start, sizeof start, "%s{\"role\":\"%s\",\"content\":\"", list->len ? "," : "[", role);
+  add(list, start, strlen(start));
+  add_escaped(list, content, len);
+  add(list, "\"}", 2);
+}
+
+/* Streams one answer to stdout and adds it to the list; the last event tells what it cost. */
+static inf_event answer(inf_session *session, text *list) {
   inf_generation *generation = NULL;
   inf_generate_params params = { .struct_size = sizeof params, .max_tokens = 256 };
   inf_event event = { .struct_size = sizeof event };
-  append(model, session, "<|im_start|>", INF_TOK_PARSE_SPECIAL);
-  append(model, session, "assistant\n", 0);
+  text said = { 0 };
+  add(list, "]", 1);
+  params.messages_json = list->bytes, params.messages_len = list->len;
   must(inf_generate_start(session, &params, &generation, &err));
+  list->len--; /* the library has copied it */
   interrupted = 0;
   do {
     must(inf_generation_next(generation, 100, &event, &err));
-    if (event.type == INF_EV_TEXT) fwrite(event.text, 1, event.text_len, stdout), fflush(stdout);
+    if (event.type == INF_EV_TEXT) {
+      fwrite(event.text, 1, event.text_len, stdout), fflush(stdout);
+      add(&said, event.text, event.text_len);
+    }
     if (interrupted) inf_generation_cancel(generation);
   } while (event.type != INF_EV_DONE);
   puts(event.finish == INF_FINISH_CANCELLED ? " ..." : "");
-  if (event.finish == INF_FINISH_ERROR) fprintf(stderr, "%.*s\n", (int)event.error_len, event.error_text);
+  if (event.status == INF_ERR_CONTEXT_FULL || event.finish == INF_FINISH_CONTEXT_FULL) fprintf(stderr, "(the conversation is too long: /reset starts a new one)\n");
+  else if (event.finish == INF_FINISH_ERROR) fprintf(stderr, "%.*s\n", (int)event.error_len, event.error_text);
+  message(list, "assistant", said.len ? said.bytes : "", said.len);
+  free(said.bytes);
   inf_generation_free(generation);
   event.text = event.error_text = NULL; /* they were borrowed from the generation */
-  /* The answer ends as a message does, also one that was cut short. */
-  if (event.finish != INF_FINISH_EOS) append(model, session, "<|im_end|>", INF_TOK_PARSE_SPECIAL);
-  append(model, session, "\n", 0);
   return event;
 }
 
 static void stats(inf_session *session, const inf_event *last) {
   float per_second = last->decode_ms > 0 ? 1000 * (float)(last->output_tokens - 1) / last->decode_ms : 0;
-  printf("%u tokens in the conversation; last answer: first token after %.0f ms, then %.0f tokens/s\n", inf_session_n_tokens(session),
-         last->prefill_ms, per_second);
+  printf("%u tokens in the conversation; last answer: %u tokens computed before it, %u held already, first token after %.0f ms, then %.0f tokens/s\n",
+         inf_session_n_tokens(session), last->prompt_tokens, last->cached_tokens, last->prefill_ms, per_second);
 }
 
 int main(int argc, char **argv) {
@@ -108,13 +126,14 @@ int main(int argc, char **argv) {
   inf_runtime *rt = NULL;
   inf_session *session = NULL;
   inf_event last = { 0 };
+  text list = { 0 };
   char line[4096];
   struct sigaction on_sigint = { .sa_handler = on_interrupt };
   sigaction(SIGINT, &on_sigint, NULL);
   must(inf_runtime_create(NULL, &rt, &err));
   inf_model *model = load(rt, path);
   must(inf_session_create(model, NULL, &session, &err));
-  message(model, session, "system", system);
+  message(&list, "system", system, strlen(system));
   printf("/reset, /stats, /quit; Ctrl-C stops an answer\n");
   for (;;) {
     printf("> ");
@@ -131,13 +150,14 @@ int main(int argc, char **argv) {
     if (!strcmp(line, "/stats")) {
       stats(session, &last);
     } else if (!strcmp(line, "/reset")) {
-      must(inf_session_truncate(session, 0, &err));
-      message(model, session, "system", system);
+      list.len = 0;
+      message(&list, "system", system, strlen(system));
     } else if (*line) {
-      message(model, session, "user", line);
-      last = answer(model, session);
+      message(&list, "user", line, strlen(line));
+      last = answer(session, &list);
     }
   }
+  free(list.bytes);
   inf_session_free(session);
   inf_model_free(model);
   inf_runtime_free(rt);

@@ -188,25 +188,36 @@ typedef void (*inf_thread_fn)(void *user, uint32_t starting);
 
 /** What a host asks of a runtime. Zero means default. */
 typedef struct inf_runtime_params {
-  uint32_t struct_size;      /**< `sizeof(inf_runtime_params)` */
-  uint32_t n_threads;        /**< Threads that compute, the calling one included. 0 = physical cores - 1. */
-  uint32_t host_driven;      /**< 1: the library makes no threads; `inf_runtime_pump` and calls that wait do the work
-                                  on yours, and n_threads must be 0 or 1. */
-  int32_t thread_priority;   /**< Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system refuses
-                                  is ignored. */
-  uint64_t cpu_mask[4];      /**< CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero =
-                                  unrestricted. */
-  uint32_t spin_us;          /**< Busy-wait of a worker before it parks, in microseconds. 0 = park at once: best for
-                                  a game, spin for throughput. */
-  uint32_t log_level;        /**< Lines up to this level are kept; 0 = none. */
-  inf_log_fn log;            /**< Optional; without it lines wait for `inf_runtime_next_log`. */
-  void *log_user;            /**< Handed to log. */
-  inf_thread_fn thread;      /**< Optional. */
-  void *thread_user;         /**< Handed to thread. */
-  const char *options_json;  /**< `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). NULL = none.
-                                  An unknown key is an error that names it. */
-  size_t options_len;        /**< Bytes of options_json, or `INF_NUL`. */
+  uint32_t struct_size;        /**< `sizeof(inf_runtime_params)` */
+  uint32_t n_threads;          /**< Threads that compute, the calling one included. 0 = physical cores - 1. */
+  uint32_t host_driven;        /**< 1: the library makes no threads, `inf_runtime_pump` and calls that wait do the
+                                    work on yours, and n_threads must be 0 or 1. */
+  int32_t thread_priority;     /**< Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system
+                                    refuses is ignored. */
+  uint64_t cpu_mask[4];        /**< CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero =
+                                    unrestricted. */
+  uint64_t host_memory_limit;  /**< Most bytes for weights, keys and values, activations and logits of all models
+                                    together. 0 = unlimited. What would exceed it is `INF_ERR_BUDGET`. */
+  uint32_t spin_us;            /**< Busy-wait of a worker before it parks, in microseconds. 0 = park at once: best
+                                    for a game, spin for throughput. */
+  uint32_t log_level;          /**< Lines up to this level are kept; 0 = none. */
+  inf_log_fn log;              /**< Optional; without it lines wait for `inf_runtime_next_log`. */
+  void *log_user;              /**< Handed to log. */
+  inf_thread_fn thread;        /**< Optional. */
+  void *thread_user;           /**< Handed to thread. */
+  const char *options_json;    /**< `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). NULL =
+                                    none. An unknown key is an error that names it. */
+  size_t options_len;          /**< Bytes of options_json, or `INF_NUL`. */
 } inf_runtime_params;
+
+/** Bytes that a runtime holds. */
+typedef struct inf_memory {
+  uint32_t struct_size;  /**< `sizeof(inf_memory)` */
+  uint32_t reserved;     /**< 0. */
+  uint64_t host;         /**< Bytes of host memory held now. */
+  uint64_t host_peak;    /**< The most that were ever held. */
+  uint64_t host_left;    /**< Bytes that may still be held: `UINT64_MAX` minus host without a limit. */
+} inf_memory;
 
 /** One device of this machine, usable or not. */
 typedef struct inf_device_info {
@@ -267,7 +278,7 @@ INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf
  *
  * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
  * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
- * the thread that pumps. Any thread. Blocks for about the budget.
+ * the thread that pumps or cancels. Any thread. Blocks for about the budget.
  *
  * - `INF_ERR_INVALID_ARGUMENT`: the runtime was not made with host_driven.
  * - `INF_ERR_BUSY`: called from inside a hook.
@@ -288,6 +299,14 @@ INF_API inf_status inf_runtime_pump(inf_runtime *rt, uint32_t budget_us, uint32_
  */
 INF_API inf_status inf_runtime_next_log(inf_runtime *rt, char *buf, size_t cap, size_t *len, uint32_t *level,
     inf_error *err);
+
+/**
+ * Accounts for memory: weights, keys and values (also those that no session uses and that are kept for the next one),
+ * activations, logits. Tokenizers, queues and other small things are not counted.
+ *
+ * out is the caller's, with struct_size set. Any thread. Never blocks. Since 0.1.
+ */
+INF_API inf_status inf_runtime_memory(const inf_runtime *rt, inf_memory *out, inf_error *err);
 
 /**
  * How many devices this machine has; 0 for a dead handle.
@@ -351,6 +370,8 @@ typedef struct inf_source {
 #define INF_KV_AUTO 0u       /**< Keys and values of the context: the default, which is f16. */
 #define INF_KV_F32 1u        /**< Exact: for tests and short contexts. */
 #define INF_KV_F16 2u        /**< Half the memory, no difference that a reader sees. */
+#define INF_KV_Q8_0 3u       /**< A quarter of the memory: int8, with a scale per 32 elements of a head. For heads of
+                                  whole 32s. */
 
 #define INF_CAN_GENERATE 1u  /**< `inf_model_info.capabilities`: it generates text. A file that holds only a
                                   vocabulary does not. */
@@ -382,9 +403,25 @@ typedef struct inf_model_params {
                                           reads environment variables and does not survive a fork.
                                           `{"pre_tokenizer":"default"}` cuts text as that one does, for files that
                                           name none or an unknown one: a wrong one gives wrong tokens and worse
-                                          answers. NULL = none. An unknown key is an error that names it. */
+                                          answers. `{"chat_template":"..."}` is Jinja source that takes the place of
+                                          the templates in the file. NULL = none. An unknown key is an error that
+                                          names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
+
+/** What a model will need. */
+typedef struct inf_plan {
+  uint32_t struct_size;         /**< `sizeof(inf_plan)` */
+  uint32_t fits;                /**< 1 if host_bytes fit the runtime's limit and the memory that the machine has free
+                                     now. */
+  uint32_t n_layers;            /**< Layers. */
+  uint32_t n_ctx;               /**< Context of the session that is planned for. */
+  uint64_t weights_bytes;       /**< Weights, as they will be held. */
+  uint64_t kv_bytes_per_token;  /**< Keys and values of a token of one session. */
+  uint64_t kv_bytes;            /**< Keys and values of the whole context of one session. */
+  uint64_t scratch_bytes;       /**< Activations, and the logits of one session. */
+  uint64_t host_bytes;          /**< All of it. */
+} inf_plan;
 
 /** A token of a model's vocabulary; -1 = none. */
 typedef int32_t inf_token;
@@ -406,6 +443,21 @@ typedef struct inf_model_info {
 } inf_model_info;
 
 /**
+ * Tells what a model with one session of n_ctx_hint tokens will need, from the header of its file alone.
+ * `inf_runtime_memory` accounts for the same bytes once it is loaded and the session is full, within 3 %.
+ *
+ * The sources of p are released before it returns. out is the caller's, with struct_size set. Any thread. Blocks while
+ * the header is read.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`, `INF_ERR_IO`, `INF_ERR_FORMAT`, `INF_ERR_UNSUPPORTED`: as `inf_model_load`, as far as
+ *   the header tells.
+ * - `INF_ERR_BUSY`: called from inside a hook.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_model_estimate(inf_runtime *rt, const inf_model_params *p, inf_plan *out, inf_error *err);
+
+/**
  * Loads a model; `inf_load_start` does so in the background. Everything in p is read during the call and may go
  * afterwards.
  *
@@ -418,6 +470,7 @@ typedef struct inf_model_info {
  * - `INF_ERR_UNSUPPORTED`: an architecture, type or tokenizer that this build does not have; the message names it.
  * - `INF_ERR_NO_DEVICE`: no such device.
  * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_BUDGET`: its weights exceed host_memory_limit; `detail` = bytes wanted, bytes left.
  * - `INF_ERR_CANCELLED`: `inf_runtime_shutdown` ended it.
  * - `INF_ERR_BUSY`: called from inside a hook.
  *
@@ -494,9 +547,10 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  * Starts to load the file at path in the background: `inf_load_start` without structs, for callers from other
  * languages.
  *
- * options_json: `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false}`, all
- * optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f16" or "f32". NULL =
- * none. An unknown key is an error that names it.
+ * options_json:
+ * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"chat_template":"..."}`,
+ * all optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or
+ * "q8_0". NULL = none. An unknown key is an error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
  *
@@ -523,6 +577,7 @@ INF_API inf_status inf_load_start_path(inf_runtime *rt, const char *path, size_t
  *   names it.
  * - `INF_ERR_NO_DEVICE`: no such device.
  * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_BUDGET`: its weights exceed host_memory_limit; `detail` = bytes wanted, bytes left.
  * - `INF_ERR_CANCELLED`: it was cancelled, by you or by `inf_runtime_shutdown`; its memory is back and its sources are
  *   released.
  * - `INF_ERR_INVALID_ARGUMENT`: an earlier call handed out the model.
@@ -597,6 +652,35 @@ INF_API inf_status inf_detokenize(const inf_model *m, const inf_token *tokens, s
  */
 INF_API inf_status inf_token_bytes(const inf_model *m, inf_token t, char *buf, size_t cap, size_t *len, inf_error *err);
 
+/* ---- Chats: messages become a prompt ------------------------------------------------------------------------------- */
+
+/**
+ * Writes the prompt that a chat generation would compute: the messages, as the model's chat template lays them out.
+ *
+ * messages_json has the shape of OpenAI's API: `[{"role":"system","content":".."},{"role":"user","content":".."}]`.
+ * content is a string, null, or an array of parts; an assistant may have `tool_calls` and `reasoning_content`, a tool
+ * `tool_call_id` and `name`. tools_json: `[{"type":"function","function":{"name":..,
+ * "description":..,"parameters":{..}}}]`. options_json:
+ * `{"add_generation_prompt":true,"chat_template":"..","now":1767225600}`, and variables of the template, such as
+ * `"enable_thinking":false`. The prompt ends with what makes the model answer unless add_generation_prompt is false;
+ * now, in seconds since 1970, is for templates that write the date. An unknown key is an error that names it.
+ * tools_json and options_json may be NULL.
+ *
+ * Templates are run with bounds on time, memory and depth, on a stack of our own. buf, cap and len follow the rules for
+ * buffers. Any thread. Blocks for the time of the work only.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: messages, tools or options have another shape; the sentence names the place, and where
+ *   it is no JSON, `detail[0]` is the byte offset.
+ * - `INF_ERR_TEMPLATE`: the template failed or refused the chat; the sentence has line and cause, `detail[0]` the line.
+ * - `INF_ERR_UNSUPPORTED`: neither the model nor options_json has a template.
+ * - `INF_ERR_BUFFER_TOO_SMALL`: `*len` is the size needed.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_chat_render(const inf_model *m, const char *messages_json, size_t messages_len,
+    const char *tools_json, size_t tools_len, const char *options_json, size_t options_len, char *buf, size_t cap,
+    size_t *len, inf_error *err);
+
 /* ---- Samplers ------------------------------------------------------------------------------------------------------ */
 
 /**
@@ -614,6 +698,25 @@ typedef struct inf_sampler inf_sampler;
  * blocks. Since 0.1.
  */
 INF_API inf_status inf_sampler_create(const inf_model *m, inf_sampler **out, inf_error *err);
+
+/**
+ * Makes a chain from JSON: `{"temperature":0.8,"top_k":40,"top_p":0.95,"seed":7}`. All keys are optional; the stages
+ * work in this order, whatever the order of the keys: logit_bias (`{"123":-1.5,"7":false}`, by token; false forbids),
+ * repeat_penalty, frequency_penalty and presence_penalty with repeat_last_n (64; -1 = all), dry_multiplier with
+ * dry_base (1.75), dry_allowed_length (2), dry_last_n (all) and dry_breakers (`["\n",":","\"","*"]`), top_n_sigma,
+ * top_k, typical_p, top_p, min_p, xtc_probability with xtc_threshold (0.1), temperature with dynatemp_range and
+ * dynatemp_exponent; mirostat_tau and mirostat_eta (0.1) take the place of the truncations. Without any of them it is
+ * greedy. An unknown key is an error that names it.
+ *
+ * The caller owns `*out`. Any thread. Blocks only to look for the breakers in the vocabulary.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: no JSON (`detail[0]` = byte offset), or a number out of range; the sentence names the
+ *   key.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_sampler_from_json(const inf_model *m, const char *json, size_t len, inf_sampler **out,
+    inf_error *err);
 
 /**
  * Copies a chain with its random state and its memory: both choose the same tokens from now on.
@@ -697,6 +800,67 @@ INF_API inf_status inf_sampler_add_penalties(inf_sampler *s, uint32_t last_n, fl
     float presence, inf_error *err);
 
 /**
+ * Adds a stage that divides the logits by a temperature between min and max, 0 <= min <= max: min where the model is
+ * certain, max where all tokens are as likely; in between by the power exponent of the distribution's relative entropy.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_dynamic_temperature(inf_sampler *s, float min, float max, float exponent,
+    inf_error *err);
+
+/**
+ * Adds a stage that keeps the tokens whose surprise is nearest to the expected one, as few as have probability p
+ * together, 0 < p <= 1.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_typical_p(inf_sampler *s, float p, inf_error *err);
+
+/**
+ * Adds a stage that keeps the tokens whose logits are at most n standard deviations below the largest; 0 = all.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_top_n_sigma(inf_sampler *s, float n, inf_error *err);
+
+/**
+ * Adds a stage that, so often as probability says, drops all tokens at least as likely as threshold but the least
+ * likely of them, which makes texts less predictable and keeps them coherent. Both in [0, 1]; above 0.5, threshold
+ * turns it off.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_xtc(inf_sampler *s, float probability, float threshold, inf_error *err);
+
+/**
+ * Adds a stage that makes tokens less likely that would continue a repetition of n >= allowed_len tokens among the last
+ * last_n: their logits are lowered by `multiplier * base^(n - allowed_len)`, multiplier 0 = off, base >= 1. A
+ * repetition does not reach across a token whose text holds one of the breakers, `["\n",":"]`; NULL =
+ * `["\n",":","\"","*"]`. They are looked for in the vocabulary: the chain's model must not be freed yet.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_dry(inf_sampler *s, float multiplier, float base, uint32_t allowed_len,
+    uint32_t last_n, const char *breakers_json, size_t breakers_len, inf_error *err);
+
+/**
+ * Adds a stage that steers the surprise of what is drawn to tau bits, learning with rate eta, 0 to 1 (mirostat v2). The
+ * last stage of its chain, behind a temperature.
+ *
+ * Threads, blocking and statuses as `inf_sampler_add_temperature`. Since 0.1.
+ */
+INF_API inf_status inf_sampler_add_mirostat(inf_sampler *s, float tau, float eta, inf_error *err);
+
+/**
+ * Adds a stage that adds `bias[i]` to the logit of `tokens[i]`, n of them; minus infinity forbids a token.
+ *
+ * Both arrays are read during the call only. Threads, blocking and statuses as `inf_sampler_add_temperature`. Since
+ * 0.1.
+ */
+INF_API inf_status inf_sampler_add_logit_bias(inf_sampler *s, const inf_token *tokens, const float *bias, size_t n,
+    inf_error *err);
+
+/**
  * Chooses a token from n logits (the model's n_vocab), and accepts it. For hosts that own the loop and edit the logits.
  *
  * logits is read during the call only. One thread at a time. Never blocks.
@@ -722,6 +886,15 @@ INF_API inf_status inf_sampler_accept(inf_sampler *s, inf_token t, inf_error *er
 
 /* ---- Sessions: append, then step; for hosts that own the loop ------------------------------------------------------ */
 
+#define INF_OVERFLOW_ERROR 0u            /**< A full session: calls that need room answer `INF_ERR_CONTEXT_FULL`, a
+                                              generation ends with `INF_FINISH_CONTEXT_FULL`. */
+#define INF_OVERFLOW_SHIFT 1u            /**< A full session: half of the tokens behind the first n_keep are dropped,
+                                              the others move up, and it goes on. It forgets the middle of its text;
+                                              what comes then is not what a session with the remaining tokens alone
+                                              would say, as the others were computed with those that are gone. */
+#define INF_OVERFLOW_STOP 2u             /**< A full session: as `INF_OVERFLOW_ERROR`, but a step that would choose a
+                                              token answers `INF_STEP_END`. */
+
 #define INF_SESSION_NO_SHARED_PREFIX 1u  /**< Flag of a session: it takes no keys and values that others computed for
                                               the same first tokens, and gives them none. Memory and time for
                                               privacy: without it, the time to the first token tells whether another
@@ -742,6 +915,9 @@ typedef struct inf_session_params {
   uint32_t prefill_chunk;  /**< Most tokens of one indivisible prefill step; smaller = finer deadlines. 0 =
                                 automatic. */
   uint32_t flags;          /**< Bits: `INF_SESSION_NO_SHARED_PREFIX`. */
+  uint32_t overflow;       /**< `INF_OVERFLOW_*`: what happens when it is full. */
+  uint32_t n_keep;         /**< With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of
+                                32. 64 more must fit. */
 } inf_session_params;
 
 /** What a step did. */
@@ -762,9 +938,9 @@ typedef struct inf_step {
  *
  * The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
  *
- * - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for.
+ * - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for; overflow and n_keep do not fit it.
  * - `INF_ERR_UNSUPPORTED`: the model has no weights.
- * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
  *
  * Since 0.1.
  */
@@ -785,7 +961,7 @@ INF_API void inf_session_free(inf_session *s);
  * time. Never blocks.
  *
  * - `INF_ERR_BUSY`: in use by another thread or a generation; nothing was made.
- * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
  *
  * Since 0.1.
  */
@@ -818,6 +994,8 @@ INF_API uint32_t inf_session_n_tokens(const inf_session *s);
  *
  * - `INF_ERR_INVALID_ARGUMENT`: a number that is no token of the model; unchanged.
  * - `INF_ERR_CONTEXT_FULL`: no room for all of them; unchanged.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory to shift shared keys and values; unchanged.
+ * - `INF_ERR_UNSUPPORTED`: it has to shift, and the model computes with candle; unchanged.
  * - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
  *
  * Since 0.1.
@@ -859,17 +1037,84 @@ INF_API inf_status inf_session_step(inf_session *s, inf_sampler *smp, uint32_t b
  */
 INF_API inf_status inf_session_logits(inf_session *s, const float **logits, size_t *n, inf_error *err);
 
+/* ---- Saved sessions: as bytes and in files ------------------------------------------------------------------------- */
+
+/**
+ * Writes the session as bytes: its tokens, and the keys and values of what is computed, in blocks of 32 tokens. They
+ * hold what the session says, and are bound to the model, its KV type and the version of this library. The logits are
+ * not saved: after a restore the next step computes up to 32 tokens again.
+ *
+ * buf, cap and len follow the rules for buffers. One thread at a time. Never blocks on computation.
+ *
+ * - `INF_ERR_BUFFER_TOO_SMALL`: `*len` is the size needed.
+ * - `INF_ERR_BUSY`: in use by another thread or a generation.
+ * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+ * - `INF_ERR_UNSUPPORTED`: the model computes with candle.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_session_save(inf_session *s, void *buf, size_t cap, size_t *len, inf_error *err);
+
+/**
+ * Makes the session what was saved, whatever it held; it goes on with the same bits as where it was saved. The bytes
+ * may come from anywhere: all of them are checked before anything changes, and keys and values in them are never shown
+ * to other sessions.
+ *
+ * One thread at a time. Never blocks on computation.
+ *
+ * - `INF_ERR_STATE_MISMATCH`: not a saved state, damaged, or of another model, KV type or version; unchanged.
+ * - `INF_ERR_CONTEXT_FULL`: it has more tokens than the session can hold; unchanged.
+ * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory for its keys and values; unchanged.
+ * - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
+ * - `INF_ERR_UNSUPPORTED`: the model computes with candle; unchanged.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_session_restore(inf_session *s, const void *buf, size_t len, inf_error *err);
+
+/**
+ * `inf_session_save` into the file at path, in UTF-8: whoever opens it, also after a crash at any moment, finds its old
+ * content or the new one. It is written beside it first, as path with a suffix, and renamed.
+ *
+ * One thread at a time. Blocks on the disk.
+ *
+ * - `INF_ERR_IO`: the system refuses; the old content is still there.
+ * - `INF_ERR_BUSY`, `INF_ERR_OUT_OF_MEMORY`, `INF_ERR_UNSUPPORTED`: as `inf_session_save`; nothing was written.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_session_save_file(inf_session *s, const char *path, inf_error *err);
+
+/**
+ * `inf_session_restore` from the file at path.
+ *
+ * One thread at a time. Blocks on the disk.
+ *
+ * - `INF_ERR_IO`: the file cannot be read; unchanged.
+ * - Others: as `inf_session_restore`; unchanged.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_session_restore_file(inf_session *s, const char *path, inf_error *err);
+
 /* ---- Generations: in the background; pull their events ------------------------------------------------------------- */
 
 #define INF_EV_NONE 0u              /**< Nothing is ready. */
 #define INF_EV_PROGRESS 1u          /**< The prompt is being computed, n_done of n_total tokens. */
 #define INF_EV_TEXT 2u              /**< Text, in whole UTF-8 characters. */
+#define INF_EV_THINKING 3u          /**< With messages_json: what the model tells itself before it answers, in whole
+                                         UTF-8 characters. */
+#define INF_EV_TOOL_CALL 4u         /**< With messages_json and tools_json: text is one call,
+                                         `{"id":"..","name":"..","arguments":{..}}`, or, where the model wrote
+                                         something that is no whole call, `{"error":"..","raw":".."}` with all of it. */
 #define INF_EV_DONE 5u              /**< The end; finish says why. */
 
 #define INF_FINISH_EOS 1u           /**< The model said that it is done. */
 #define INF_FINISH_STOP 2u          /**< A stop string was about to appear. */
 #define INF_FINISH_MAX_TOKENS 3u    /**< max_tokens tokens were generated. */
 #define INF_FINISH_CONTEXT_FULL 4u  /**< The session has no room left. */
+#define INF_FINISH_TOOL_CALL 5u     /**< The model said that it is done, and has called a tool: run it, and ask again
+                                         with its result. */
 #define INF_FINISH_CANCELLED 6u     /**< Cancelled by the host. */
 #define INF_FINISH_ERROR 7u         /**< Failed; status and error_text say why. */
 
@@ -883,11 +1128,23 @@ typedef struct inf_generate_params {
   const char *text;              /**< UTF-8 that is appended to the session and continued. May be empty if the
                                       session is not. What looks like a control token in it stays text. */
   size_t text_len;               /**< Bytes of text, or `INF_NUL`. */
+  const char *messages_json;     /**< Instead of text: a whole conversation, `[{"role":"user","content":"Hello!"},
+                                      ...]`, in the shape of OpenAI's API, as `inf_chat_render` takes it. Afterwards
+                                      the session holds it and nothing else. What it holds of it already, from
+                                      earlier turns, is kept, and only the rest is computed. NULL = none. */
+  size_t messages_len;           /**< Bytes of messages_json, or `INF_NUL`. */
+  const char *tools_json;        /**< With messages_json: the tools that the model may call, as there. NULL = none. */
+  size_t tools_len;              /**< Bytes of tools_json, or `INF_NUL`. */
+  const char *options_json;      /**< With messages_json: options of the template, as `inf_chat_render` takes them.
+                                      NULL = none. */
+  size_t options_len;            /**< Bytes of options_json, or `INF_NUL`. */
   const char *stop_json;         /**< `["\n\n", ...]`: texts that end the answer and are not part of it. NULL = none. */
   size_t stop_len;               /**< Bytes of stop_json, or `INF_NUL`. */
   const inf_sampler *sampler;    /**< Copied. NULL = the chain that the model recommends. */
   const void *reserved_pointer;  /**< NULL. */
-  uint32_t reserved;             /**< 0. */
+  uint32_t n_draft;              /**< Most tokens to guess ahead, 16 at most, from repetitions in the session's own
+                                      text: fast where an answer quotes or edits it. Guesses are verified in one
+                                      pass, so the same is said without them. 0 = none. */
   uint32_t queue_capacity;       /**< Events that are buffered before the worker pauses. 0 = 256. */
   inf_wake_fn wake;              /**< Optional: called when an empty queue gets an event. */
   void *wake_user;               /**< Handed to wake. */
@@ -900,8 +1157,9 @@ typedef struct inf_event {
   uint32_t type;            /**< `INF_EV_*` */
   uint32_t finish;          /**< With `INF_EV_DONE`: `INF_FINISH_*`. */
   inf_status status;        /**< With `INF_FINISH_ERROR`: why. `INF_OK` otherwise. */
-  const char *text;         /**< With `INF_EV_TEXT`: whole UTF-8 characters, with a NUL behind them; "" otherwise.
-                                 Borrowed until the next `inf_generation_next` on this handle. */
+  const char *text;         /**< With `INF_EV_TEXT` and `INF_EV_THINKING` whole UTF-8 characters, with
+                                 `INF_EV_TOOL_CALL` JSON, with a NUL behind them; "" otherwise. Borrowed until the
+                                 next `inf_generation_next` on this handle. */
   size_t text_len;          /**< Bytes of text. */
   const inf_token *tokens;  /**< The tokens behind text; may be empty. Borrowed as text is. */
   size_t n_tokens;          /**< Entries of tokens. */
@@ -920,8 +1178,8 @@ typedef struct inf_event {
 } inf_event;
 
 /**
- * Starts a generation on s. Checks and copies the parameters; tokenising and computing happen on a thread of the
- * library, and what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
+ * Starts a generation on s. Checks and copies the parameters; rendering, tokenising and computing happen on a thread of
+ * the library, and what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
  *
  * The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it
  * is cancelled or freed. Afterwards the session holds the computed prompt and exactly the accepted tokens.
@@ -929,8 +1187,8 @@ typedef struct inf_event {
  * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on
  * computation.
  *
- * - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, stop_json is no array of strings, the sampler is for another
- *   vocabulary; nothing started.
+ * - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, messages, tools or options have another shape (the sentence names
+ *   the place), stop_json is no array of strings, the sampler is for another vocabulary; nothing started.
  * - `INF_ERR_BUSY`: session or sampler in use; nothing started.
  * - `INF_ERR_FORMAT`: sampler is NULL, and the chain that the model's file recommends has impossible numbers; nothing
  *   started.
@@ -939,6 +1197,22 @@ typedef struct inf_event {
  * Since 0.1.
  */
 INF_API inf_status inf_generate_start(inf_session *s, const inf_generate_params *p, inf_generation **out,
+    inf_error *err);
+
+/**
+ * Starts a generation from one JSON text: `inf_generate_start` without structs, for callers from other languages.
+ *
+ * request_json:
+ * `{"messages":[..],"tools":[..],"options":{..},"sampling":{..},"stop":["\n\n"],"max_tokens":100,"n_draft":0}`, or
+ * `"text":".."` instead of messages; all optional, with the meaning of the fields of inf_generate_params. sampling is
+ * what `inf_sampler_from_json` takes. An unknown key is an error that names it.
+ *
+ * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on
+ * computation.
+ *
+ * Statuses as `inf_generate_start`; where request_json is no JSON, `detail[0]` is the byte offset. Since 0.1.
+ */
+INF_API inf_status inf_generate_json(inf_session *s, const char *request_json, size_t len, inf_generation **out,
     inf_error *err);
 
 /**

@@ -11,7 +11,7 @@
 //! | [`ffi`] | the C ABI: check, convert, call, convert; the only room C sees |
 //! | [`engine`] | runtime, model, session, scheduler, KV blocks, sampler, generation |
 //! | [`model`] | the validated blueprint of a model and the one decoder that runs it |
-//! | [`text`] | tokenizer, incremental detokenizer, stop strings |
+//! | [`text`] | tokenizer, incremental detokenizer, stop strings, chat templates |
 //! | [`backend`] | the fused stages a decoder is made of, on our kernels or on candle |
 //! | [`kernels`] | pure functions over slices, one set per instruction set |
 //! | [`formats`] | untrusted bytes become validated descriptions |

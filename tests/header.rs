@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sections in reading order: a file of `src/ffi`, and what the header calls it.
-const SECTIONS: [(&str, &str); 10] = [
+const SECTIONS: [(&str, &str); 12] = [
     ("status", "Status codes and errors"),
     ("library", "The library"),
     ("runtime", "Runtimes: threads, devices, log"),
@@ -18,8 +18,10 @@ const SECTIONS: [(&str, &str); 10] = [
     ("model", "Models"),
     ("load", "Loads: in the background, with progress and cancel"),
     ("tokenizer", "Tokenizer"),
+    ("chat", "Chats: messages become a prompt"),
     ("sampler", "Samplers"),
     ("session", "Sessions: append, then step; for hosts that own the loop"),
+    ("state", "Saved sessions: as bytes and in files"),
     ("generation", "Generations: in the background; pull their events"),
 ];
 
@@ -102,20 +104,23 @@ fn layouts() -> Vec<Layout> {
     layouts! {
         status::inf_error { detail, status, reserved, message }
         runtime::inf_runtime_params {
-            struct_size, n_threads, host_driven, thread_priority, cpu_mask, spin_us, log_level, log, log_user, thread, thread_user, options_json, options_len
+            struct_size, n_threads, host_driven, thread_priority, cpu_mask, host_memory_limit, spin_us, log_level, log, log_user, thread, thread_user, options_json, options_len
         }
+        runtime::inf_memory { struct_size, reserved, host, host_peak, host_left }
         runtime::inf_device_info { struct_size, kind, index, usable, memory_total, memory_free, id, name, reason }
         source::inf_source { struct_size, kind, name, path, data, native, size, offset, read_at, release, user, reserved_pointer }
         model::inf_model_params {
             struct_size, n_sources, sources, device, n_ctx_hint, kv_type, wake, wake_user, wake_tag, options_json, options_len
         }
+        model::inf_plan { struct_size, fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes }
         model::inf_model_info {
             struct_size, n_vocab, n_ctx_max, n_embd, n_layers, capabilities, bos, eos, n_params, architecture, quantization, device
         }
-        session::inf_session_params { struct_size, n_ctx, prefill_chunk, flags }
+        session::inf_session_params { struct_size, n_ctx, prefill_chunk, flags, overflow, n_keep }
         session::inf_step { struct_size, state, token, prefill_done, prefill_total, logprob }
         generation::inf_generate_params {
-            struct_size, max_tokens, text, text_len, stop_json, stop_len, sampler, reserved_pointer, reserved, queue_capacity, wake, wake_user, wake_tag
+            struct_size, max_tokens, text, text_len, messages_json, messages_len, tools_json, tools_len, options_json, options_len, stop_json, stop_len,
+            sampler, reserved_pointer, n_draft, queue_capacity, wake, wake_user, wake_tag
         }
         generation::inf_event {
             struct_size, r#type, finish, status, text, text_len, tokens, n_tokens, error_text, error_len, n_done, n_total, prompt_tokens, cached_tokens,
@@ -129,7 +134,8 @@ fn declared() -> Vec<(String, Vec<String>)> {
     let header = fs::read_to_string(committed()).unwrap();
     let structs = header.split("\ntypedef struct ").skip(1).filter_map(|text| text.split_once(" {\n"));
     let field = |line: &str| {
-        let declaration = line.split_once(';')?.0.split('[').next()?;
+        // What is indented further continues a comment.
+        let declaration = line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split_once(';')?.0.split('[').next()?;
         Some(declaration.rsplit([' ', '*']).next()?.to_owned())
     };
     let whole = |(name, text): (&str, &str)| (name.to_owned(), text.split("\n}").next().unwrap_or("").lines().filter_map(field).collect());

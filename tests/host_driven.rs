@@ -23,7 +23,7 @@ fn config() -> LoadConfig {
 
 fn ask(model: &Model, prompt: &[u32], max_tokens: u32) -> GenerateParams {
     let sampler = Some(Sampler::new(model.info().n_vocab as usize));
-    GenerateParams { prompt: Prompt::Tokens(prompt.to_vec()), max_tokens, stop: vec![], sampler, queue_capacity: 0, wake: None }
+    GenerateParams { prompt: Prompt::Tokens(prompt.to_vec()), max_tokens, stop: vec![], sampler, n_draft: 0, queue_capacity: 0, wake: None }
 }
 
 fn n_threads() -> usize {
@@ -127,6 +127,7 @@ fn freed_in_the_middle_and_never_pumped_again_nothing_is_left() {
         for _ in 0..n_slices {
             runtime.pump(Duration::ZERO).unwrap();
         }
+        a.release();
         drop((runtime, a, model));
         drop(first);
         drop((b, second));

@@ -21,8 +21,16 @@ fi
 ${CC:-cc} "$here/examples-c/hello.c" -o shared $shared -Wl,-rpath,"$prefix/lib"
 # shellcheck disable=SC2086
 ${CC:-cc} -DINF_STATIC "$here/examples-c/hello.c" -o static $static
-for program in shared static; do
+programs="shared static"
+if command -v cmake >/dev/null; then
+    cmake -S "$here/examples-cpp" -B cmake -DCMAKE_PREFIX_PATH="$prefix" >cmake.log 2>&1 || { cat cmake.log; exit 1; }
+    cmake --build cmake >cmake.log 2>&1 || { cat cmake.log; exit 1; }
+    programs="$programs cmake/hello cmake/hello-static"
+else
+    echo "  cmake is not installed: skipped its package"
+fi
+for program in $programs; do
     ./$program "$model" >out
     grep -q '[a-z]' out || { echo "installed $program: said nothing"; exit 1; }
 done
-echo "  installed in a prefix: shared and static both speak"
+echo "  installed in a prefix, these speak: $programs"

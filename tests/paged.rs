@@ -2,8 +2,8 @@
 
 use inference::backend::BLOCK_TOKENS;
 use inference::engine::{
-    Event, EventKind, Finish, GenerateParams, Generation, LoadConfig, Model, Prompt, Runtime, RuntimeConfig, Sampler, Session,
-    SessionConfig, Wait,
+    Event, EventKind, Finish, GenerateParams, Generation, LoadConfig, Model, Overflow, Prompt, Runtime, RuntimeConfig, Sampler, Session,
+    SessionConfig, StepState, Wait,
 };
 use inference::error::ErrorKind;
 use inference::sys::pool::PoolConfig;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const PRIVATE: SessionConfig = SessionConfig { n_ctx: 0, prefill_chunk: 0, no_shared_prefix: true };
+const PRIVATE: SessionConfig = SessionConfig { n_ctx: 0, prefill_chunk: 0, overflow: Overflow::Error, no_shared_prefix: true };
 
 /// A model with room for `n_blocks` blocks; 0 = unlimited.
 fn model(n_blocks: u64) -> Arc<Model> {
@@ -43,7 +43,15 @@ fn alone(model: &Arc<Model>, prompt: &[u32], n: usize) -> (Vec<u32>, Vec<f32>) {
 }
 
 fn ask(prompt: &[u32], max_tokens: u32) -> GenerateParams {
-    GenerateParams { prompt: Prompt::Tokens(prompt.to_vec()), max_tokens, stop: vec![], sampler: None, queue_capacity: 0, wake: None }
+    GenerateParams {
+        prompt: Prompt::Tokens(prompt.to_vec()),
+        max_tokens,
+        stop: vec![],
+        sampler: None,
+        n_draft: 0,
+        queue_capacity: 0,
+        wake: None,
+    }
 }
 
 fn greedy(model: &Model, prompt: &[u32], max_tokens: u32) -> GenerateParams {
@@ -198,4 +206,78 @@ fn a_limit_is_an_error_of_who_exceeds_it_and_of_nobody_else() {
     assert_eq!(go_on(&small, 4), expected);
     drop(small);
     large.step(None, None, true).unwrap();
+}
+
+/// A session that shifts, with room for 128 tokens.
+fn shifting(model: &Arc<Model>, n_keep: usize, no_shared_prefix: bool) -> Arc<Session> {
+    let overflow = Overflow::Shift { n_keep };
+    Session::new(model, SessionConfig { n_ctx: 128, overflow, no_shared_prefix, ..SessionConfig::default() }).unwrap()
+}
+
+#[test]
+fn a_full_context_drops_half_of_what_it_may_and_goes_on() {
+    let model = model(0);
+    let prompt = tokens(120, 11);
+    let expected = {
+        let s = shifting(&model, 10, true);
+        s.append(&prompt).unwrap();
+        let (chosen, _) = go_on(&s, 8);
+        assert_eq!(s.n_tokens(), 128);
+        // 10 tokens are a block of 32 that stays; 48 of the other 96 are two blocks, and they go.
+        let (more, logits) = go_on(&s, 1);
+        let text = [&prompt[..32], &prompt[96..], &chosen, &more].concat();
+        assert_eq!(s.tokens().unwrap(), text);
+        (text, logits, go_on(&s, 150))
+    };
+    // The same with blocks that others hold, before and after.
+    for _ in 0..2 {
+        let neighbour = Session::new(&model, SessionConfig::default()).unwrap();
+        neighbour.append(&prompt).unwrap();
+        let undisturbed = neighbour.fork().unwrap();
+        let before = go_on(&undisturbed, 20);
+        let s = shifting(&model, 10, false);
+        s.append(&prompt).unwrap();
+        let (_, logits) = go_on(&s, 9);
+        let fork = s.fork().unwrap();
+        assert_eq!((s.tokens().unwrap(), logits, go_on(&s, 150)), expected);
+        assert_eq!(go_on(&fork, 150), expected.2, "a fork shares what was moved");
+        assert_eq!(go_on(&neighbour, 20), before, "the keys of another session were turned");
+    }
+}
+
+#[test]
+fn prompts_shift_too_and_what_never_fits_changes_nothing() {
+    let model = model(0);
+    let s = shifting(&model, 32, false);
+    s.append(&tokens(100, 12)).unwrap();
+    s.append(&tokens(60, 13)).unwrap();
+    assert_eq!(s.n_tokens(), 160 - 64, "32 were missing, and 34 are half of what may go: two blocks");
+    go_on(&s, 1);
+    let held = s.tokens().unwrap();
+    let refused = s.append(&tokens(97, 14)).unwrap_err();
+    assert_eq!((refused.kind(), s.tokens().unwrap()), (ErrorKind::ContextFull, held));
+    s.append(&tokens(50, 15)).unwrap();
+    go_on(&s, 100);
+    let too_much = SessionConfig { n_ctx: 128, overflow: Overflow::Shift { n_keep: 65 }, ..SessionConfig::default() };
+    assert_eq!(Session::new(&model, too_much).err().unwrap().kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn generations_shift_or_end() {
+    let model = model(0);
+    let prompt = tokens(100, 16);
+    let s = shifting(&model, 0, false);
+    let (done, told) = finish(&Generation::start(&s, greedy(&model, &prompt, 200)).unwrap());
+    if done.finish == Some(Finish::MaxTokens) {
+        assert_eq!(told.len(), 200);
+    }
+    let by_hand = shifting(&model, 0, true);
+    by_hand.append(&prompt).unwrap();
+    assert_eq!(told, go_on(&by_hand, 200).0[..told.len()]);
+    let config = SessionConfig { n_ctx: 110, overflow: Overflow::Stop, ..SessionConfig::default() };
+    let s = Session::new(&model, config).unwrap();
+    s.append(&tokens(110, 16)).unwrap();
+    let mut sampler = Sampler::new(model.info().n_vocab as usize);
+    let step = s.step(Some(&mut sampler), None, true).unwrap();
+    assert_eq!((step.state, step.token, s.n_tokens()), (StepState::EndOfGeneration, None, 110));
 }

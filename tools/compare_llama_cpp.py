@@ -10,69 +10,35 @@ Used by hand when a family or a storage type is new; not part of the tests. Need
 """
 
 import argparse
-import ctypes
-import json
+import sys
 from pathlib import Path
 
 import llama_cpp
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "bindings/python"))
+import inference  # noqa: E402
+
 TEXT = """Once upon a time, in a town by the sea, a baker named Ada sold 12 kinds of bread. "Which one is best?" asked the
 stranger; she laughed: "The one you can't afford!" He'd walked for 3 days - through snow, naïve as ever - and paid in gold."""
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml's numbers
-ADD_SPECIAL = 1
-IGNORE_END = 1
-WAIT_FOREVER = -1
-
-
-class Error(ctypes.Structure):
-    _fields_ = [("detail", ctypes.c_int64 * 2), ("status", ctypes.c_uint32), ("reserved", ctypes.c_uint32), ("message", ctypes.c_char * 488)]
-
-
-class Step(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_uint32),
-        ("state", ctypes.c_uint32),
-        ("token", ctypes.c_int32),
-        ("prefill_done", ctypes.c_uint32),
-        ("prefill_total", ctypes.c_uint32),
-        ("logprob", ctypes.c_float),
-    ]
 
 
 class Ours:
-    """A session of libinference through its C ABI."""
+    """A session of libinference."""
 
-    def __init__(self, library: Path, model: Path, options: dict):
-        self.library = ctypes.CDLL(str(library))
-        self.runtime, self.load, self.model, self.session = (ctypes.c_void_p() for _ in range(4))
-        path, text = str(model).encode(), json.dumps(options).encode()
-        load = (path, ctypes.c_size_t(len(path)), text, ctypes.c_size_t(len(text)), ctypes.byref(self.load))
-        self.call("runtime_create", None, ctypes.byref(self.runtime))
-        self.call("load_start_path", self.runtime, *load)
-        self.call("load_wait", self.load, WAIT_FOREVER, ctypes.byref(ctypes.c_float()), ctypes.byref(self.model))
-        self.call("session_create", self.model, None, ctypes.byref(self.session))
-
-    def call(self, name: str, *arguments) -> None:
-        """Calls `inf_<name>` and raises what it reports."""
-        error = Error()
-        if getattr(self.library, f"inf_{name}")(*arguments, ctypes.byref(error)):
-            raise RuntimeError(f"inf_{name}: {error.message.decode()}")
+    def __init__(self, model: Path, options: dict):
+        self.model = inference.load(model, **options)
+        self.session = self.model.session()
 
     def tokenize(self, text: bytes) -> list[int]:
-        tokens, n = (ctypes.c_int32 * (len(text) + 8))(), ctypes.c_size_t()
-        arguments = (ctypes.c_size_t(len(text)), ADD_SPECIAL, tokens, ctypes.c_size_t(len(tokens)), ctypes.byref(n))
-        self.call("tokenize", self.model, text, *arguments)
-        return list(tokens[: n.value])
+        return self.model.tokenize(text)
 
     def next_logits(self, token: int) -> np.ndarray:
         """`(n_vocab,)` after `token` was added."""
-        self.call("session_append", self.session, (ctypes.c_int32 * 1)(token), ctypes.c_size_t(1))
-        step = Step(ctypes.sizeof(Step))
-        self.call("session_step", self.session, None, 0, IGNORE_END, ctypes.byref(step))
-        logits, n = ctypes.POINTER(ctypes.c_float)(), ctypes.c_size_t()
-        self.call("session_logits", self.session, ctypes.byref(logits), ctypes.byref(n))
-        return np.ctypeslib.as_array(logits, (n.value,)).copy()
+        self.session.append([token])
+        self.session.step(flags=inference.STEP_IGNORE_EOG)
+        return np.frombuffer(self.session.logits(), np.float32)
 
 
 class Theirs:
@@ -151,7 +117,8 @@ def main() -> None:
     arguments = parser.parse_args()
     text = arguments.text.read_bytes() if arguments.text else TEXT.encode()
     n_ctx = (arguments.random or len(text)) + 128
-    ours = Ours(arguments.library, arguments.model, {"n_ctx": n_ctx, "kv_type": arguments.kv, "backend": arguments.backend})
+    inference.use(arguments.library)
+    ours = Ours(arguments.model, {"n_ctx": n_ctx, "kv_type": arguments.kv, "backend": arguments.backend})
     theirs = Theirs(arguments.model, n_ctx, KV_TYPES[arguments.kv])
     tokens = theirs.tokenize(text)
     print(f"tokens of the text: {'the same' if ours.tokenize(text) == tokens else 'DIFFERENT'} ({len(tokens)})")

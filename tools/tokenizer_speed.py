@@ -9,8 +9,8 @@ do not unless asked, so the ids differ where the text has some.) Needs `pip inst
 """
 
 import argparse
-import ctypes
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,12 +18,13 @@ from statistics import median
 
 import llama_cpp
 import tokenizers
-from compare_llama_cpp import Error
 from gguf import GGUFWriter, TokenType
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bindings/python"))
+import inference  # noqa: E402
 
 ROUNDS = 5
 TEXT_BYTES = 1 << 20
-WAIT_FOREVER = -1
 
 
 def write_gguf(path: Path, tokenizer_json: Path, name: str) -> None:
@@ -48,27 +49,10 @@ def write_gguf(path: Path, tokenizer_json: Path, name: str) -> None:
     writer.close()
 
 
-def ours(library: Path, folder: Path, text: bytes):
+def ours(folder: Path, text: bytes):
     """A function that tokenizes `text` through the C ABI and returns the ids."""
-    c = ctypes.CDLL(str(library))
-    runtime, load, model, n = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_size_t()
-
-    def call(name: str, *arguments) -> None:
-        error = Error()
-        if getattr(c, f"inf_{name}")(*arguments, ctypes.byref(error)):
-            raise RuntimeError(error.message.decode())
-
-    path, options = str(folder).encode(), b'{"vocab_only":true}'
-    call("runtime_create", None, ctypes.byref(runtime))
-    call("load_start_path", runtime, path, ctypes.c_size_t(len(path)), options, ctypes.c_size_t(len(options)), ctypes.byref(load))
-    call("load_wait", load, WAIT_FOREVER, ctypes.byref(ctypes.c_float()), ctypes.byref(model))
-    ids = (ctypes.c_int32 * len(text))()
-
-    def tokenize():
-        call("tokenize", model, text, ctypes.c_size_t(len(text)), 0, ids, ctypes.c_size_t(len(ids)), ctypes.byref(n))
-        return ids[: n.value]
-
-    return tokenize
+    model = inference.load(folder, vocab_only=True)
+    return lambda: model.tokenize(text, 0)
 
 
 def main() -> None:
@@ -78,6 +62,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="default: this project's source code")
     parser.add_argument("--library", type=Path, default=Path(__file__).parents[1] / "build/libinference.so")
     arguments = parser.parse_args()
+    inference.use(arguments.library)
     sources = [arguments.text] if arguments.text else sorted(Path(__file__).parents[1].glob("src/**/*.rs"))
     text = b"".join(path.read_bytes() for path in sources)
     text = (text * (TEXT_BYTES // len(text) + 1))[:TEXT_BYTES].decode(errors="ignore").encode()
@@ -88,7 +73,7 @@ def main() -> None:
     hf = tokenizers.Tokenizer.from_file(str(arguments.folder / "tokenizer.json"))
     string = text.decode()
     runs = {
-        "libinference": ours(arguments.library, arguments.folder, text),
+        "libinference": ours(arguments.folder, text),
         "llama.cpp": lambda: llama.tokenize(text, add_bos=False, special=False),
         "tokenizers": lambda: hf.encode(string, add_special_tokens=False).ids,
     }

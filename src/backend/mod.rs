@@ -12,6 +12,7 @@ mod naive;
 
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::fail;
 use crate::kernels::{GateFn, KvType, RopeStyle, TILE_TOKENS};
 use crate::sys::memory::AlignedBytes;
 use std::ops::Range;
@@ -193,14 +194,18 @@ impl Batch {
 
     /// Adds `tokens` of a sequence from position `start`; the logits of the last one are wanted if `wants_logits`.
     pub fn push(&mut self, tokens: &[u32], start: usize, blocks: &[BlockId], wants_logits: bool) {
+        self.push_rows(tokens, start, blocks, usize::from(wants_logits));
+    }
+
+    /// As [`Self::push`]; the logits of the last `n_outputs` tokens are wanted.
+    pub fn push_rows(&mut self, tokens: &[u32], start: usize, blocks: &[BlockId], n_outputs: usize) {
         let (first, first_block) = (self.tokens.len(), self.blocks.len());
         self.blocks.extend_from_slice(blocks);
         self.tokens.extend_from_slice(tokens);
         self.positions.extend((start..start + tokens.len()).map(|p| p as u32));
         self.sequences.push(SequenceRows { rows: first..self.tokens.len(), start, blocks: first_block..self.blocks.len() });
-        if wants_logits {
-            self.outputs.push(self.tokens.len() - 1);
-        }
+        let end = self.tokens.len();
+        self.outputs.extend(end - n_outputs.min(tokens.len())..end);
     }
 }
 
@@ -233,6 +238,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Bytes that a matrix occupies.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
 
+    /// Bytes that a matrix `(n_rows, n_cols)` of a file will occupy.
+    fn planned_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64;
+
+    /// Bytes of a workspace, without what grows with the context.
+    fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64;
+
     /// KV storage without blocks.
     fn kv(&self, shape: &Shape, kind: KvType) -> Result<Self::Kv>;
 
@@ -244,6 +255,30 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Copies block `from` to block `to`, of all layers.
     fn copy_block(&self, kv: &mut Self::Kv, from: BlockId, to: BlockId) -> Result<()>;
+
+    /// Rotates the keys of `blocks` back by `n_positions`, in all layers: `R(p) k` becomes `R(p - n_positions) k`.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Internal`.
+    fn turn_back(&self, _kv: &mut Self::Kv, _blocks: &[BlockId], _n_positions: usize, _rope: &Rope) -> Result<()> {
+        fail!(Unsupported, "the {} backend cannot shift a context", self.name());
+    }
+
+    /// Copies block `id` into `out`, `kv_block_bytes` long, in a layout of the backend's own.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Internal`.
+    fn read_block(&self, _kv: &Self::Kv, _id: BlockId, _out: &mut [u8]) -> Result<()> {
+        fail!(Unsupported, "the {} backend cannot save keys and values", self.name());
+    }
+
+    /// The reverse of [`Self::read_block`].
+    ///
+    /// # Errors
+    /// As there.
+    fn write_block(&self, _kv: &mut Self::Kv, _id: BlockId, _bytes: &[u8]) -> Result<()> {
+        fail!(Unsupported, "the {} backend cannot restore keys and values", self.name());
+    }
 
     /// A workspace for passes of up to `max_rows` rows, `max_outputs` of them with logits.
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Self::Workspace>;

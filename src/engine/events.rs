@@ -18,6 +18,10 @@ pub enum EventKind {
     Progress,
     /// Whole characters of the answer.
     Text,
+    /// Whole characters of what the model tells itself before it answers.
+    Thinking,
+    /// A call of a tool, in JSON.
+    ToolCall,
     /// The end; says why in `finish`.
     Done,
 }
@@ -33,6 +37,8 @@ pub enum Finish {
     MaxTokens = 3,
     /// The session has no room left.
     ContextFull = 4,
+    /// The model said it is done, and called a tool.
+    ToolCall = 5,
     /// Cancelled or freed by the host.
     Cancelled = 6,
     /// Failed; the event's `error` says why.

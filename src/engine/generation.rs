@@ -9,6 +9,7 @@ use super::session::{Borrower, Session};
 use crate::error::Result;
 use crate::fail;
 use crate::text::Token;
+use crate::text::chat::ChatRequest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -16,12 +17,18 @@ use std::time::Instant;
 /// Events buffered before the worker pauses, when the host does not say.
 const DEFAULT_QUEUE: usize = 256;
 
+/// More guesses are hardly ever right, and each needs room for its logits.
+const MAX_DRAFT: u32 = 16;
+
 /// What the model is to continue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Prompt {
     /// Text, tokenised on the worker: special tokens of the vocabulary's own start are added on an empty session, and what looks like a control token in
     /// it stays text.
     Text(String),
+    /// A whole conversation, rendered and tokenised on the worker. The session holds it afterwards, and nothing else: what it holds of it already is kept, and
+    /// only the rest is computed.
+    Chat(Box<ChatRequest>),
     /// Tokens as they are.
     Tokens(Vec<Token>),
 }
@@ -37,6 +44,8 @@ pub struct GenerateParams {
     pub stop: Vec<String>,
     /// `None` = the model's recommended chain.
     pub sampler: Option<Sampler>,
+    /// Most tokens to guess ahead from repetitions in the text; 0 = none. Guesses are verified: what is said does not depend on them.
+    pub n_draft: u32,
     /// Events buffered before the worker pauses; 0 = 256.
     pub queue_capacity: u32,
     /// Called when events are ready.
@@ -57,6 +66,9 @@ impl Generation {
     /// `Busy` if the session is in use, `InvalidArgument`, `Shutdown`, `OutOfMemory` if no worker can be started.
     pub fn start(session: &Arc<Session>, params: GenerateParams) -> Result<Arc<Self>> {
         let model = session.model();
+        if params.n_draft > MAX_DRAFT {
+            fail!(InvalidArgument, "n_draft {}: expected at most {MAX_DRAFT}", params.n_draft);
+        }
         let sampler = match &params.sampler {
             Some(sampler) if sampler.n_vocab() != model.n_vocab() => {
                 fail!(InvalidArgument, "the sampler is for {} tokens, the model has {}", sampler.n_vocab(), model.n_vocab());

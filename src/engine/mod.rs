@@ -6,6 +6,7 @@
 
 mod blocks;
 mod device;
+mod draft;
 mod driver;
 mod events;
 mod files;
@@ -13,8 +14,11 @@ mod generation;
 mod hooks;
 mod load;
 mod log;
+mod metered;
 mod model;
 mod pace;
+mod plan;
+mod probability;
 mod runtime;
 mod sampler;
 mod sequence;
@@ -28,8 +32,10 @@ pub use hooks::{WakeHook, call as call_hook, in_hook};
 pub use load::Load;
 pub use log::{LogLevel, LogSink};
 pub use model::{BackendKind, LoadConfig, Model, ModelInfo};
+pub use plan::Plan;
 pub use runtime::{Runtime, RuntimeConfig};
 pub use sampler::{Sampler, Stage};
+pub use sequence::Overflow;
 pub use session::{Session, SessionConfig, Step, StepState};
 
 /// How long a call may wait.

@@ -3,6 +3,7 @@
 use super::blocks::{BlockPool, KvUsage};
 use super::files;
 use super::log::LogLevel;
+use super::metered::Metered;
 use super::pace::Pace;
 use super::runtime::Runtime;
 use super::sampler::{Sampler, Stage};
@@ -13,13 +14,15 @@ use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
 use crate::kernels::KvType;
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
-use crate::sys::budget::Budget;
+use crate::sys::budget::Charge;
 use crate::sys::file::ReadAt;
 use crate::sys::job;
 use crate::sys::progress::Progress;
+use crate::text::chat::{ChatRequest, ChatTemplates, OutputParser, Rendered};
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,6 +64,8 @@ pub struct LoadConfig {
     pub pre_tokenizer: Option<String>,
     /// Which backend computes.
     pub backend: BackendKind,
+    /// A chat template instead of those in the file.
+    pub chat_template: Option<String>,
 }
 
 /// Facts about a model.
@@ -96,6 +101,8 @@ struct Weights {
     blocks: Arc<BlockPool>,
     passes: Mutex<Vec<Box<dyn Pass>>>,
     pace: Pace,
+    /// Of the weights.
+    _memory: Charge,
 }
 
 /// A loaded model.
@@ -106,6 +113,7 @@ pub struct Model {
     weights: Option<Weights>,
     info: ModelInfo,
     n_ctx: usize,
+    chat: ChatTemplates,
     /// Read when it is first asked for: a file with bad recommendations still serves a host that brings its own chain.
     recommended: OnceCell<Sampler>,
 }
@@ -131,7 +139,11 @@ impl Model {
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
         });
         let metadata = gguf.map_or_else(Metadata::empty, |gguf| Ok(gguf.into_metadata()))?;
-        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, recommended: OnceCell::new() }))
+        let chat = match &config.chat_template {
+            Some(source) => ChatTemplates::new(&tokenizer, Some(source.clone()), None),
+            None => ChatTemplates::from_gguf(&metadata, &tokenizer).map_err(in_file)?,
+        };
+        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, chat, recommended: OnceCell::new() }))
     }
 
     /// Facts about it.
@@ -147,6 +159,28 @@ impl Model {
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The prompt of a chat, by the template of its file or the one given at the load.
+    ///
+    /// # Errors
+    /// `Template` with line and cause; `Unsupported` without a template; `InvalidArgument` for an option that nobody knows.
+    pub fn render_chat(&self, request: &ChatRequest) -> Result<Rendered> {
+        self.chat.render(&self.tokenizer, request)
+    }
+
+    /// What tells thinking and tool calls apart in answers to `rendered`, the prompt of `request`.
+    pub(super) fn chat_parser(&self, request: &ChatRequest, rendered: &Rendered) -> Result<OutputParser> {
+        Ok(OutputParser::new(self.chat.source(request)?, &rendered.text(), request.tools()))
+    }
+
+    /// The tokens whose text holds one of `texts`.
+    pub(super) fn tokens_with(&self, texts: &[String]) -> HashSet<Token> {
+        let holds = |token: &Token| {
+            let piece = String::from_utf8_lossy(self.tokenizer.token_bytes(*token).unwrap_or_default());
+            texts.iter().any(|text| piece.contains(text.as_str()))
+        };
+        (0..self.info.n_vocab).filter(holds).collect()
     }
 
     /// True if `token` ends a generation.
@@ -195,6 +229,11 @@ impl Model {
         Ok(self.weights()?.blocks.clone())
     }
 
+    /// What keys and values of it are bound to.
+    pub(super) fn fingerprint(&self) -> Result<u128> {
+        Ok(self.weights()?.forward.fingerprint())
+    }
+
     /// What its stages take.
     pub(super) fn pace(&self) -> Result<&Pace> {
         Ok(&self.weights()?.pace)
@@ -206,7 +245,7 @@ impl Model {
         let kept = weights.passes.lock().pop();
         match kept {
             Some(pass) => Ok(pass),
-            None => weights.forward.clone().new_pass(n_rows, 1),
+            None => Ok(Box::new(Metered::new(weights.forward.clone().new_pass(n_rows, 1)?, self.runtime.memory())?)),
         }
     }
 
@@ -225,8 +264,24 @@ impl Model {
     }
 }
 
+/// Where a model of `config` will compute.
+pub(super) fn placement(runtime: &Runtime, config: &LoadConfig) -> Result<Placement> {
+    match config.backend {
+        BackendKind::Cpu => Ok(Placement::Cpu { pool: runtime.pool().clone(), kernels: runtime.kernels() }),
+        BackendKind::Candle if runtime.is_host_driven() => {
+            fail!(Unsupported, "candle starts threads of its own, which a host-driven runtime must not");
+        }
+        BackendKind::Candle => Ok(Placement::Candle),
+    }
+}
+
+/// How keys and values are stored.
+pub(super) fn kv_type(config: &LoadConfig) -> KvType {
+    config.kv.unwrap_or(KvType::F16)
+}
+
 /// The context that a session gets by default.
-fn default_n_ctx(config: &LoadConfig, n_ctx_max: usize) -> usize {
+pub(super) fn default_n_ctx(config: &LoadConfig, n_ctx_max: usize) -> usize {
     let wanted = if config.n_ctx == 0 { DEFAULT_N_CTX } else { config.n_ctx as usize };
     wanted.min(n_ctx_max)
 }
@@ -268,20 +323,17 @@ async fn load_weights(
     if spec.n_vocab != tokenizer.n_vocab() {
         fail!(Format, "token_embd.weight has {} rows, the tokenizer has {} tokens", spec.n_vocab, tokenizer.n_vocab());
     }
-    let placement = match config.backend {
-        BackendKind::Cpu => Placement::Cpu { pool: runtime.pool().clone(), kernels: runtime.kernels() },
-        BackendKind::Candle if runtime.is_host_driven() => {
-            fail!(Unsupported, "candle starts threads of its own, which a host-driven runtime must not");
-        }
-        BackendKind::Candle => Placement::Candle,
-    };
+    let placement = placement(runtime, config)?;
+    let needs = model::needs(gguf, &spec, &placement, kv_type(config), 1)?;
+    // Before anything is read: a load that cannot fit fails at once.
+    let mut memory = runtime.memory().charge(needs.weights)?;
     // All tensors are read, each once: one that nothing reads is an error.
     progress.plan(gguf.tensors().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
-    let forward = model::load_in_slices(gguf, spec, placement, config.kv.unwrap_or(KvType::F16)).await?;
-    let budget = Budget::within("KV memory of the model", config.kv_bytes, Some(runtime.memory().clone()));
+    let forward = model::load_in_slices(gguf, spec, placement, kv_type(config)).await?;
+    memory.set(forward.weight_bytes())?;
     let n_ctx = default_n_ctx(config, forward.spec().n_ctx_max);
-    let blocks = BlockPool::new(forward.clone(), &budget, n_ctx.div_ceil(BLOCK_TOKENS))?;
-    Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default() }))
+    let blocks = BlockPool::new(forward.clone(), runtime.memory(), config.kv_bytes, n_ctx.div_ceil(BLOCK_TOKENS))?;
+    Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default(), _memory: memory }))
 }
 
 fn describe(gguf: Option<&Gguf>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {

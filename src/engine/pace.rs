@@ -7,51 +7,94 @@ use std::time::Duration;
 /// Rows of the first pass within a time, when nothing was measured yet.
 const FIRST_ROWS: usize = 8;
 
-/// The newest measurement of a kind of stage.
+/// Classes of rows: one for each power of two up to the largest pass.
+const CLASSES: usize = 16;
+
+/// What a kind of stage took lately with about so many rows.
 #[derive(Clone, Copy, Default)]
 struct Measured {
     rows: usize,
     ns: u64,
 }
 
+/// The measurements of a kind of stage by class of rows, where there are some. Classes do not mix: a stage of few rows reads weights, one of many
+/// multiplies.
+type Kind = [Option<Measured>; CLASSES];
+
 /// What the stages of one model took.
 #[derive(Default)]
 pub(super) struct Pace {
-    kinds: Mutex<[Measured; STAGE_KINDS]>,
+    kinds: Mutex<[Kind; STAGE_KINDS]>,
+}
+
+fn class(rows: usize) -> usize {
+    (rows.max(1).ilog2() as usize).min(CLASSES - 1)
 }
 
 impl Pace {
     /// A stage took `time`.
     pub(super) fn note(&self, load: StageLoad, time: Duration) {
         let mut kinds = self.kinds.lock();
-        let Some(known) = kinds.get_mut(load.kind) else { return };
-        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let expected = known.expect(load.rows);
+        let Some(known) = kinds.get_mut(load.kind).and_then(|kind| kind.get_mut(class(load.rows))) else { return };
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
         // Slow ones count at once, but a thread that lost its core says little; what was slow once is forgotten in a dozen stages.
-        let ns = if expected == 0 { ns } else { ns.min(4 * expected).max(expected - expected / 8) };
-        *known = Measured { rows: load.rows, ns };
+        let ns = known.map_or(ns, |known| ns.min(known.ns.saturating_mul(4)).max(known.ns - known.ns / 8));
+        *known = Some(Measured { rows: load.rows.max(1), ns });
     }
 
     /// What a stage will take; zero if nothing is known.
     pub(super) fn expect(&self, load: StageLoad) -> Duration {
-        Duration::from_nanos(self.kinds.lock().get(load.kind).map_or(0, |known| known.expect(load.rows)))
+        let kinds = self.kinds.lock();
+        let Some(kind) = kinds.get(load.kind) else { return Duration::ZERO };
+        let (smaller, larger) = kind.split_at((class(load.rows) + 1).min(CLASSES));
+        let below = smaller.iter().rev().flatten().next();
+        let scaled = below.map(|known| if class(known.rows) == class(load.rows) { known.ns } else { known.scaled(load.rows) });
+        // Fewer rows perhaps take as long, as the weights are read in any case.
+        Duration::from_nanos(scaled.or(larger.iter().flatten().next().map(|known| known.ns)).unwrap_or(0))
     }
 
     /// The most rows of a pass whose stages take at most `time` each; at least 1.
     pub(super) fn rows_within(&self, time: Duration) -> usize {
-        let kinds = self.kinds.lock();
         let target = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let rows = |known: &Measured| target.saturating_mul(known.rows as u64) / known.ns.max(1);
+        let kinds = self.kinds.lock();
+        let rows = |kind: &Kind| {
+            let fits = kind.iter().rev().flatten().find(|known| known.ns <= target);
+            let known = fits.or(kind.iter().flatten().next())?;
+            Some(target.saturating_mul(known.rows as u64) / known.ns)
+        };
         // The last kind is the head: its rows are outputs.
-        let measured = kinds[..STAGE_KINDS - 1].iter().filter(|known| known.rows > 0);
-        measured.map(rows).min().map_or(FIRST_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX).max(1))
+        let most = kinds[..STAGE_KINDS - 1].iter().filter_map(rows).min();
+        most.map_or(FIRST_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX).max(1))
+    }
+
+    /// The most rows of a pass that takes at most `times` as long as one of `rows` rows, as far as that is known; at least `rows`.
+    pub(super) fn rows_beside(&self, rows: usize, times: u32) -> usize {
+        let mut kinds = self.kinds.lock();
+        let mut class = class(rows);
+        let Some(limit) = total(&kinds, class).map(|alone| alone.saturating_mul(times.into())) else { return usize::MAX };
+        while total(&kinds, class).is_some() && class + 1 < CLASSES {
+            if total(&kinds, class + 1).is_some_and(|ns| ns > limit) {
+                // What is not tried any more is slowly forgotten: it may have been slow by accident.
+                kinds.iter_mut().filter_map(|kind| kind[class + 1].as_mut()).for_each(|known| known.ns -= known.ns / 64);
+                return rows.max((2 << class) - 1);
+            }
+            class += 1;
+        }
+        // A class that was not measured yet is entered at its lower end.
+        rows.max(1 << class)
     }
 }
 
+/// What a pass with rows of `class` takes without its head, if all its stages were measured.
+fn total(kinds: &[Kind; STAGE_KINDS], class: usize) -> Option<u64> {
+    let kinds = kinds[..STAGE_KINDS - 1].iter().filter(|kind| kind.iter().any(Option::is_some));
+    kinds.map(|kind| kind[class].map(|known| known.ns)).try_fold(0_u64, |sum, ns| Some(sum.saturating_add(ns?)))
+}
+
 impl Measured {
-    /// More rows take in proportion more; fewer perhaps as long, as the weights are read in any case.
-    fn expect(&self, rows: usize) -> u64 {
-        if rows <= self.rows { self.ns } else { self.ns.saturating_mul(rows as u64) / self.rows.max(1) as u64 }
+    /// More rows take at most in proportion more.
+    fn scaled(&self, rows: usize) -> u64 {
+        self.ns.saturating_mul(rows as u64) / self.rows as u64
     }
 }
 
@@ -67,7 +110,34 @@ mod tests {
         pace.note(StageLoad { kind: 1, rows: 8 }, us(80));
         pace.note(StageLoad { kind: 2, rows: 8 }, us(400));
         assert_eq!((pace.rows_within(us(1000)), pace.rows_within(us(10))), (20, 1));
-        assert_eq!((pace.expect(StageLoad { kind: 2, rows: 16 }), pace.expect(StageLoad { kind: 2, rows: 1 })), (us(800), us(400)));
+        let expect = |rows| pace.expect(StageLoad { kind: 2, rows });
+        assert_eq!((expect(16), expect(15), expect(1)), (us(800), us(400), us(400)));
+    }
+
+    #[test]
+    fn a_prompt_beside_streams_gets_the_rows_that_delay_them_little() {
+        let pace = Pace::default();
+        assert!(pace.rows_beside(1, 3) >= 1 << 15, "nothing is known");
+        let note = |rows, us| pace.note(StageLoad { kind: 1, rows }, Duration::from_micros(us));
+        note(1, 100);
+        assert_eq!(pace.rows_beside(1, 3), 2, "the next class is tried at its lower end");
+        note(2, 120);
+        note(4, 150);
+        note(8, 280);
+        note(16, 500);
+        assert_eq!((pace.rows_beside(1, 3), pace.rows_beside(1, 2), pace.rows_beside(20, 2)), (15, 7, 32));
+    }
+
+    #[test]
+    fn few_and_many_rows_in_turn_do_not_drive_each_other_up() {
+        let pace = Pace::default();
+        for _ in 0..100 {
+            for rows in [1, 3, 16, 31, 128] {
+                pace.note(StageLoad { kind: 1, rows }, Duration::from_micros(50 + rows as u64));
+            }
+        }
+        assert_eq!(pace.expect(StageLoad { kind: 1, rows: 128 }), Duration::from_micros(178));
+        assert!(pace.expect(StageLoad { kind: 1, rows: 31 }) <= Duration::from_micros(81));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use super::sampler::Sampler;
 use crate::backend::{BLOCK_TOKENS, Batch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
+use crate::formats::state::StateHeader;
+use crate::sys::budget::Charge;
 use crate::sys::memory::{try_vec, try_with_capacity};
 use crate::text::Token;
 use std::ops::Range;
@@ -21,11 +23,35 @@ pub(super) struct Sequence {
     /// The last token ended a generation and nothing was appended since.
     ended: bool,
     n_ctx: usize,
+    overflow: Overflow,
+    /// Of the logits.
+    memory: Charge,
+}
+
+/// Bytes of a sequence's logits.
+fn logits_bytes(n_vocab: usize) -> u64 {
+    n_vocab as u64 * size_of::<f32>() as u64
+}
+
+/// What happens when the context is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// Calls fail with `ContextFull`, generations end.
+    #[default]
+    Error,
+    /// Steps end as at an end-of-generation token, generations end.
+    Stop,
+    /// Half of the tokens behind the first `n_keep`, rounded up to whole blocks, are dropped, and the others move up.
+    Shift {
+        /// Tokens at the front that stay.
+        n_keep: usize,
+    },
 }
 
 impl Sequence {
     /// An empty sequence; if `shares`, it takes blocks of others that begin with the same tokens, and others take its own.
-    pub(super) fn new(pool: Arc<BlockPool>, n_vocab: usize, n_ctx: usize, shares: bool) -> Result<Self> {
+    pub(super) fn new(pool: Arc<BlockPool>, n_vocab: usize, n_ctx: usize, shares: bool, overflow: Overflow) -> Result<Self> {
+        let memory = pool.budget().charge(logits_bytes(n_vocab))?;
         Ok(Self {
             tokens: Vec::new(),
             n_computed: 0,
@@ -34,6 +60,8 @@ impl Sequence {
             has_logits: false,
             ended: false,
             n_ctx,
+            overflow,
+            memory,
         })
     }
 
@@ -46,7 +74,8 @@ impl Sequence {
         tokens.extend_from_slice(&self.tokens);
         let mut logits = try_vec(self.logits.len())?;
         logits.copy_from_slice(&self.logits);
-        Ok(Self { tokens, logits, table: self.table.fork(), ..*self })
+        let memory = self.memory.another()?;
+        Ok(Self { tokens, logits, memory, table: self.table.fork(), ..*self })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -70,22 +99,91 @@ impl Sequence {
         self.tokens.len() - self.n_computed
     }
 
-    /// Adds tokens to the queue: all or, with `ContextFull` or `InvalidArgument`, none.
+    pub(super) fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    /// True if it has room for another token, or can make some.
+    pub(super) fn can_grow(&self) -> bool {
+        self.tokens.len() < self.n_ctx || matches!(self.overflow, Overflow::Shift { .. })
+    }
+
+    /// Makes room for `n` more tokens, if that is its policy and it lacks some. A context that was full is half empty then.
+    ///
+    /// # Errors
+    /// `ContextFull` if it can never have so much room; `Budget`, `OutOfMemory`, `Unsupported` by the backend; nothing has changed.
+    pub(super) fn make_room(&mut self, n: usize) -> Result<()> {
+        let Overflow::Shift { n_keep } = self.overflow else { return Ok(()) };
+        let missing = (self.tokens.len() + n).saturating_sub(self.n_ctx);
+        if missing == 0 {
+            return Ok(());
+        }
+        let keep = n_keep.next_multiple_of(BLOCK_TOKENS);
+        let spare = self.tokens.len().saturating_sub(keep);
+        if missing > spare {
+            return Err(self.full(self.tokens.len(), n));
+        }
+        let n_gone = missing.max(spare / 2).next_multiple_of(BLOCK_TOKENS).min(spare);
+        let gone = keep..keep + n_gone;
+        if n_gone < spare && gone.end <= self.n_computed {
+            self.table.shift(gone.start / BLOCK_TOKENS..gone.end / BLOCK_TOKENS)?;
+            self.n_computed -= n_gone;
+        } else if self.n_computed > keep {
+            self.n_computed = keep;
+            self.has_logits = false;
+            self.table.truncate(keep);
+        }
+        self.tokens.drain(gone);
+        Ok(())
+    }
+
+    /// That `n` more tokens fit behind the first `held`, as they are or after a shift.
+    fn check_room(&self, held: usize, n: usize) -> Result<()> {
+        let spare = match self.overflow {
+            Overflow::Shift { n_keep } => held.saturating_sub(n_keep.next_multiple_of(BLOCK_TOKENS)),
+            _ => 0,
+        };
+        if (held + n).saturating_sub(self.n_ctx) > spare { Err(self.full(held, n)) } else { Ok(()) }
+    }
+
+    fn full(&self, held: usize, n: usize) -> Error {
+        let room = self.n_ctx.saturating_sub(held);
+        let message = format!("{n} tokens do not fit: the context holds {} and has room for {room}", self.n_ctx);
+        Error::new(ErrorKind::ContextFull, message).with_detail([n as i64, room as i64])
+    }
+
+    /// Adds tokens to the queue: all or, with an error, none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a token outside of the vocabulary, and those of [`Self::make_room`].
     pub(super) fn append(&mut self, tokens: &[Token]) -> Result<()> {
-        let room = self.n_ctx - self.tokens.len();
-        if tokens.len() > room {
-            let detail = [tokens.len() as i64, room as i64];
-            let message = format!("{} tokens do not fit: the context holds {} and has room for {room}", tokens.len(), self.n_ctx);
-            return Err(Error::new(ErrorKind::ContextFull, message).with_detail(detail));
-        }
-        let n_vocab = self.logits.len();
-        if let Some((i, t)) = tokens.iter().enumerate().find(|(_, t)| **t as usize >= n_vocab) {
-            fail!(InvalidArgument, "token {t} at index {i}: expected 0..{n_vocab}");
-        }
+        self.check_tokens(tokens)?;
+        self.check_room(self.tokens.len(), tokens.len())?;
+        self.make_room(tokens.len())?;
         self.tokens.try_reserve(tokens.len()).map_err(|_| Error::new(ErrorKind::OutOfMemory, "no memory for the token queue"))?;
         self.tokens.extend_from_slice(tokens);
         self.ended = self.ended && tokens.is_empty();
         Ok(())
+    }
+
+    /// Makes `tokens` all that it holds: all of it or, with an error, no change. What it begins with already is kept, with its keys and values.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    pub(super) fn become_tokens(&mut self, tokens: &[Token]) -> Result<()> {
+        let kept = self.tokens.iter().zip(tokens).take_while(|(held, wanted)| held == wanted).count();
+        self.check_tokens(tokens)?;
+        self.check_room(kept, tokens.len() - kept)?;
+        self.truncate(kept)?;
+        self.append(&tokens[kept..])
+    }
+
+    fn check_tokens(&self, tokens: &[Token]) -> Result<()> {
+        let n_vocab = self.logits.len();
+        match tokens.iter().enumerate().find(|(_, t)| **t as usize >= n_vocab) {
+            Some((i, t)) => fail!(InvalidArgument, "token {t} at index {i}: expected 0..{n_vocab}"),
+            None => Ok(()),
+        }
     }
 
     /// Adds a token that a sampler chose; `ends` if it is an end-of-generation token.
@@ -154,6 +252,59 @@ impl Sequence {
         useful && self.n_computed <= ahead.n_computed && self.next_block().is_some_and(|own| ahead.next_block() == Some(own))
     }
 
+    /// True if it could be computed again, bit by bit.
+    pub(super) fn is_pure(&self) -> bool {
+        self.table.is_pure()
+    }
+
+    /// Its state as bytes, for a model of this fingerprint. Full blocks are saved; what is behind them is computed again after a restore.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Unsupported` by the backend.
+    pub(super) fn save(&self, fingerprint: u128) -> Result<Vec<u8>> {
+        let header = self.state_header(fingerprint)?;
+        let mut state = try_vec(header.state_bytes()?)?;
+        header.write(&mut state, |i, block| self.table.read(i, block))?;
+        Ok(state)
+    }
+
+    /// Bytes of [`Self::save`].
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn saved_bytes(&self, fingerprint: u128) -> Result<usize> {
+        self.state_header(fingerprint)?.state_bytes()
+    }
+
+    fn state_header(&self, fingerprint: u128) -> Result<StateHeader> {
+        let mut tokens = try_with_capacity(self.tokens.len())?;
+        tokens.extend_from_slice(&self.tokens);
+        let n_blocks = (self.n_computed / BLOCK_TOKENS) as u32;
+        Ok(StateHeader { fingerprint, ended: self.ended, tokens, block_bytes: self.table.block_bytes(), n_blocks })
+    }
+
+    /// Becomes what `state` says, or stays what it is.
+    ///
+    /// # Errors
+    /// `StateMismatch` for a state of something else, `ContextFull` if it has more tokens than fit, `Budget`, `OutOfMemory`, `Unsupported` by the backend.
+    pub(super) fn restore(&mut self, state: &[u8], fingerprint: u128) -> Result<()> {
+        let (header, blocks) = StateHeader::read(state, fingerprint)?;
+        let StateHeader { ended, tokens, block_bytes, n_blocks, .. } = header;
+        let n_computed = n_blocks as usize * BLOCK_TOKENS;
+        let known = |token: &Token| (*token as usize) < self.logits.len();
+        if block_bytes != self.table.block_bytes() || n_computed > tokens.len() || !tokens.iter().all(known) {
+            fail!(StateMismatch, "a saved state that this model cannot have written");
+        }
+        if tokens.len() > self.n_ctx {
+            let message = format!("the state has {} tokens, the context holds {}", tokens.len(), self.n_ctx);
+            return Err(Error::new(ErrorKind::ContextFull, message).with_detail([tokens.len() as i64, self.n_ctx as i64]));
+        }
+        let table = self.table.restored(blocks.chunks_exact(block_bytes.max(1) as usize))?;
+        (self.table, self.tokens, self.ended) = (table, tokens, ended);
+        (self.n_computed, self.has_logits) = (n_computed, false);
+        Ok(())
+    }
+
     /// Gives its KV memory back: everything is queued again.
     pub(super) fn evict(&mut self) {
         self.n_computed = 0;
@@ -181,6 +332,14 @@ impl Sequence {
         let blocks = &self.table.ids()[..rows.end.div_ceil(BLOCK_TOKENS)];
         batch.push(&self.tokens[rows.clone()], rows.start, blocks, wants_logits);
         wants_logits
+    }
+
+    /// As [`Self::fill`] for the last token, with guesses behind it: all of them will have logits. `rows` covers both.
+    pub(super) fn fill_with_guess(&self, batch: &mut Batch, rows: &Range<usize>, guess: &[Token]) {
+        let blocks = &self.table.ids()[..rows.end.div_ceil(BLOCK_TOKENS)];
+        let mut tokens = self.tokens[rows.start..].to_vec();
+        tokens.extend_from_slice(guess);
+        batch.push_rows(&tokens, rows.start, blocks, tokens.len());
     }
 
     /// Notes that `rows` were computed, without logits.

@@ -156,6 +156,14 @@ impl<T: Copy> Buffer<T> {
         Ok(())
     }
 
+    /// Tells the host that the output will have `n` elements, before they are made.
+    ///
+    /// # Errors
+    /// As [`Self::fill`].
+    pub(super) fn announce(&self, n: usize) -> Result<()> {
+        self.check_room(n)
+    }
+
     /// Tells the host that the output has `n` elements, and checks that they fit if it gave a buffer.
     fn check_room(&self, n: usize) -> Result<()> {
         self.len.set(n);

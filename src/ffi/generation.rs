@@ -6,12 +6,15 @@ use super::handle::{self, Handle};
 use super::hooks;
 use super::model::inf_token;
 use super::options::{self, OutStruct, Versioned};
+use super::request;
 use super::runtime::inf_wake_fn;
 use super::sampler::inf_sampler;
 use super::session::inf_session;
 use super::status::{self, INF_OK, inf_error, inf_status};
 use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt, Wait};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fail;
+use crate::text::chat::ChatRequest;
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
@@ -41,6 +44,11 @@ pub const INF_EV_NONE: u32 = 0u32;
 pub const INF_EV_PROGRESS: u32 = 1u32;
 /// Text, in whole UTF-8 characters.
 pub const INF_EV_TEXT: u32 = 2u32;
+/// With messages_json: what the model tells itself before it answers, in whole UTF-8 characters.
+pub const INF_EV_THINKING: u32 = 3u32;
+/// With messages_json and tools_json: text is one call, `{"id":"..","name":"..","arguments":{..}}`, or, where the model wrote something that is no whole call,
+/// `{"error":"..","raw":".."}` with all of it.
+pub const INF_EV_TOOL_CALL: u32 = 4u32;
 /// The end; finish says why.
 pub const INF_EV_DONE: u32 = 5u32;
 
@@ -52,6 +60,8 @@ pub const INF_FINISH_STOP: u32 = 2u32;
 pub const INF_FINISH_MAX_TOKENS: u32 = 3u32;
 /// The session has no room left.
 pub const INF_FINISH_CONTEXT_FULL: u32 = 4u32;
+/// The model said that it is done, and has called a tool: run it, and ask again with its result.
+pub const INF_FINISH_TOOL_CALL: u32 = 5u32;
 /// Cancelled by the host.
 pub const INF_FINISH_CANCELLED: u32 = 6u32;
 /// Failed; status and error_text say why.
@@ -69,6 +79,19 @@ pub struct inf_generate_params {
     pub text: *const c_char,
     /// Bytes of text, or `INF_NUL`.
     pub text_len: usize,
+    /// Instead of text: a whole conversation, `[{"role":"user","content":"Hello!"}, ...]`, in the shape of OpenAI's API, as `inf_chat_render` takes it. Afterwards the
+    /// session holds it and nothing else. What it holds of it already, from earlier turns, is kept, and only the rest is computed. NULL = none.
+    pub messages_json: *const c_char,
+    /// Bytes of messages_json, or `INF_NUL`.
+    pub messages_len: usize,
+    /// With messages_json: the tools that the model may call, as there. NULL = none.
+    pub tools_json: *const c_char,
+    /// Bytes of tools_json, or `INF_NUL`.
+    pub tools_len: usize,
+    /// With messages_json: options of the template, as `inf_chat_render` takes them. NULL = none.
+    pub options_json: *const c_char,
+    /// Bytes of options_json, or `INF_NUL`.
+    pub options_len: usize,
     /// `["\n\n", ...]`: texts that end the answer and are not part of it. NULL = none.
     pub stop_json: *const c_char,
     /// Bytes of stop_json, or `INF_NUL`.
@@ -77,8 +100,9 @@ pub struct inf_generate_params {
     pub sampler: *const inf_sampler,
     /// NULL.
     pub reserved_pointer: *const c_void,
-    /// 0.
-    pub reserved: u32,
+    /// Most tokens to guess ahead, 16 at most, from repetitions in the session's own text: fast where an answer quotes or edits it. Guesses are verified in one
+    /// pass, so the same is said without them. 0 = none.
+    pub n_draft: u32,
     /// Events that are buffered before the worker pauses. 0 = 256.
     pub queue_capacity: u32,
     /// Optional: called when an empty queue gets an event.
@@ -107,7 +131,7 @@ pub struct inf_event {
     pub finish: u32,
     /// With `INF_FINISH_ERROR`: why. `INF_OK` otherwise.
     pub status: inf_status,
-    /// With `INF_EV_TEXT`: whole UTF-8 characters, with a NUL behind them; "" otherwise. Borrowed until the next `inf_generation_next` on this handle.
+    /// With `INF_EV_TEXT` and `INF_EV_THINKING` whole UTF-8 characters, with `INF_EV_TOOL_CALL` JSON, with a NUL behind them; "" otherwise. Borrowed until the next `inf_generation_next` on this handle.
     pub text: *const c_char,
     /// Bytes of text.
     pub text_len: usize,
@@ -143,7 +167,7 @@ unsafe impl Versioned for inf_event {
     const FIRST_SIZE: usize = offset_of!(Self, decode_ms) + size_of::<f32>();
 }
 
-/// Starts a generation on s. Checks and copies the parameters; tokenising and computing happen on a thread of the library, and what fails there
+/// Starts a generation on s. Checks and copies the parameters; rendering, tokenising and computing happen on a thread of the library, and what fails there
 /// arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
 ///
 /// The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it is cancelled or freed.
@@ -151,7 +175,8 @@ unsafe impl Versioned for inf_event {
 ///
 /// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on computation.
 ///
-/// - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, stop_json is no array of strings, the sampler is for another vocabulary; nothing started.
+/// - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, messages, tools or options have another shape (the sentence names the place), stop_json is no array of
+///   strings, the sampler is for another vocabulary; nothing started.
 /// - `INF_ERR_BUSY`: session or sampler in use; nothing started.
 /// - `INF_ERR_FORMAT`: sampler is NULL, and the chain that the model's file recommends has impossible numbers; nothing started.
 /// - `INF_ERR_OUT_OF_MEMORY`: no thread can be started; nothing started.
@@ -171,6 +196,35 @@ pub unsafe extern "C" fn inf_generate_start(
             let out = Out::new("out", out)?;
             let generation = Generation::start(&session, request(&options::read(p)?)?)?;
             let reader = Arc::new(Reader { generation, shown: Mutex::default() });
+            out.set(handle::insert(reader)?);
+            Ok(())
+        })
+    }
+}
+
+/// Starts a generation from one JSON text: `inf_generate_start` without structs, for callers from other languages.
+///
+/// request_json: `{"messages":[..],"tools":[..],"options":{..},"sampling":{..},"stop":["\n\n"],"max_tokens":100,"n_draft":0}`, or `"text":".."` instead of messages;
+/// all optional, with the meaning of the fields of inf_generate_params. sampling is what `inf_sampler_from_json` takes. An unknown key is an error that names it.
+///
+/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on computation.
+///
+/// Statuses as `inf_generate_start`; where request_json is no JSON, `detail[0]` is the byte offset. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_generate_json(
+    s: *mut inf_session,
+    request_json: *const c_char,
+    len: usize,
+    out: *mut *mut inf_generation,
+    err: *mut inf_error,
+) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let session = handle::get(s.cast_const())?;
+            let out = Out::new("out", out)?;
+            let params = request::parse(session.model(), bytes::text("request_json", request_json, len)?)?;
+            let reader = Arc::new(Reader { generation: Generation::start(&session, params)?, shown: Mutex::default() });
             out.set(handle::insert(reader)?);
             Ok(())
         })
@@ -244,21 +298,41 @@ pub extern "C" fn inf_generation_free(g: *mut inf_generation) {
 /// # Safety
 /// The pointers in `params` are as the header demands.
 unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
-    options::must_be_zero("inf_generate_params.reserved", params.reserved)?;
     options::must_be_zero("inf_generate_params.reserved_pointer", params.reserved_pointer.addr() as u64)?;
     // SAFETY: passed on from the caller.
-    let (text, stop) = unsafe {
-        (bytes::text("text", params.text, params.text_len)?, options::json_strings("stop_json", params.stop_json, params.stop_len)?)
-    };
+    let (prompt, stop) = unsafe { (prompt(params)?, options::json_strings("stop_json", params.stop_json, params.stop_len)?) };
     let chain = handle::get_optional(params.sampler)?;
     Ok(GenerateParams {
-        prompt: Prompt::Text(text.to_owned()),
+        prompt,
         max_tokens: params.max_tokens,
         stop,
         sampler: chain.map(|chain| chain.read().map(|sampler| sampler.clone())).transpose()?,
+        n_draft: params.n_draft,
         queue_capacity: params.queue_capacity,
         wake: hooks::wake_hook(params.wake, params.wake_user, params.wake_tag),
     })
+}
+
+/// # Safety
+/// As [`request`].
+unsafe fn prompt(params: &inf_generate_params) -> Result<Prompt> {
+    // SAFETY: passed on from the caller.
+    let (text, messages, tools, options) = unsafe {
+        (
+            bytes::text("text", params.text, params.text_len)?,
+            bytes::text("messages_json", params.messages_json, params.messages_len)?,
+            bytes::text("tools_json", params.tools_json, params.tools_len)?,
+            bytes::text("options_json", params.options_json, params.options_len)?,
+        )
+    };
+    if messages.is_empty() && (!tools.is_empty() || !options.is_empty()) {
+        fail!(InvalidArgument, "tools_json and options_json are for chats: messages_json is missing");
+    }
+    match (text.is_empty(), messages.is_empty()) {
+        (false, false) => fail!(InvalidArgument, "text and messages_json are both given: what is to be continued is one of them"),
+        (_, true) => Ok(Prompt::Text(text.to_owned())),
+        (true, false) => Ok(Prompt::Chat(Box::new(ChatRequest::parse(messages, tools, options)?))),
+    }
 }
 
 /// The event that the host sees now. Its texts have a NUL behind them, which their lengths do not count.
@@ -287,6 +361,8 @@ impl Shown {
             EventKind::None => INF_EV_NONE,
             EventKind::Progress => INF_EV_PROGRESS,
             EventKind::Text => INF_EV_TEXT,
+            EventKind::Thinking => INF_EV_THINKING,
+            EventKind::ToolCall => INF_EV_TOOL_CALL,
             EventKind::Done => INF_EV_DONE,
         };
         c.finish = event.finish.map_or(0, |finish| finish as u32);

@@ -26,7 +26,7 @@ const VERSION: &CStr = c_string!(env!("CARGO_PKG_VERSION"));
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernel_sets {
     () => {
-        r#"["scalar","avx2"]"#
+        r#"["scalar","avx2","avx512-vnni"]"#
     };
 }
 #[cfg(not(target_arch = "x86_64"))]

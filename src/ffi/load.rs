@@ -60,8 +60,8 @@ pub unsafe extern "C" fn inf_load_start(
 
 /// Starts to load the file at path in the background: `inf_load_start` without structs, for callers from other languages.
 ///
-/// options_json: `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false}`, all optional, with the meaning of the fields and
-/// options of inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an error that names it.
+/// options_json: `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"chat_template":"..."}`, all optional, with the
+/// meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an error that names it.
 ///
 /// The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
 ///
@@ -112,6 +112,7 @@ pub unsafe extern "C" fn inf_load_start_path(
 /// - `INF_ERR_UNSUPPORTED`: an architecture, type, tokenizer or kind of file that this build does not have; the message names it.
 /// - `INF_ERR_NO_DEVICE`: no such device.
 /// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+/// - `INF_ERR_BUDGET`: its weights exceed host_memory_limit; `detail` = bytes wanted, bytes left.
 /// - `INF_ERR_CANCELLED`: it was cancelled, by you or by `inf_runtime_shutdown`; its memory is back and its sources are released.
 /// - `INF_ERR_INVALID_ARGUMENT`: an earlier call handed out the model.
 /// - `INF_ERR_BUSY`: a wait inside a hook.

@@ -9,7 +9,7 @@ use super::runtime::{inf_runtime, inf_wake_fn};
 use super::source::{Opened, Sources, inf_source};
 use super::status::{inf_error, inf_status};
 use super::tokenizer;
-use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo, WakeHook};
+use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo, Plan, WakeHook};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
@@ -69,7 +69,7 @@ pub struct inf_model_params {
     /// `tokenizer_config.json` beside it; from memory, their names must end so). `{"backend":"candle"}` computes with candle instead of our own kernels:
     /// slow, for comparison only, as candle has process-wide threads, reads environment variables and does not survive a fork.
     /// `{"pre_tokenizer":"default"}` cuts text as that one does, for files that name none or an unknown one: a wrong one gives wrong
-    /// tokens and worse answers. NULL = none. An unknown key is an error that names it.
+    /// tokens and worse answers. `{"chat_template":"..."}` is Jinja source that takes the place of the templates in the file. NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -117,6 +117,66 @@ unsafe impl Versioned for inf_model_info {
     const FIRST_SIZE: usize = offset_of!(Self, device) + 32;
 }
 
+/// What a model will need.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inf_plan {
+    /// `sizeof(inf_plan)`
+    pub struct_size: u32,
+    /// 1 if host_bytes fit the runtime's limit and the memory that the machine has free now.
+    pub fits: u32,
+    /// Layers.
+    pub n_layers: u32,
+    /// Context of the session that is planned for.
+    pub n_ctx: u32,
+    /// Weights, as they will be held.
+    pub weights_bytes: u64,
+    /// Keys and values of a token of one session.
+    pub kv_bytes_per_token: u64,
+    /// Keys and values of the whole context of one session.
+    pub kv_bytes: u64,
+    /// Activations, and the logits of one session.
+    pub scratch_bytes: u64,
+    /// All of it.
+    pub host_bytes: u64,
+}
+
+// SAFETY: repr(C), begins with struct_size; integers only.
+unsafe impl Versioned for inf_plan {
+    const NAME: &'static str = "inf_plan";
+    const FIRST_SIZE: usize = offset_of!(Self, host_bytes) + size_of::<u64>();
+}
+
+/// Tells what a model with one session of n_ctx_hint tokens will need, from the header of its file alone. `inf_runtime_memory` accounts for the same
+/// bytes once it is loaded and the session is full, within 3 %.
+///
+/// The sources of p are released before it returns. out is the caller's, with struct_size set. Any thread. Blocks while the header is read.
+///
+/// - `INF_ERR_INVALID_ARGUMENT`, `INF_ERR_IO`, `INF_ERR_FORMAT`, `INF_ERR_UNSUPPORTED`: as `inf_model_load`, as far as the header tells.
+/// - `INF_ERR_BUSY`: called from inside a hook.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_model_estimate(
+    rt: *mut inf_runtime,
+    p: *const inf_model_params,
+    out: *mut inf_plan,
+    err: *mut inf_error,
+) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let request = Request::take(p);
+            let runtime = handle::get(rt.cast_const())?;
+            let out = OutStruct::new(out)?;
+            hooks::refuse_inside()?;
+            let (config, _) = request.config()?;
+            out.set(&describe_plan(&Model::estimate(&runtime, &config)?));
+            Ok(())
+        })
+    }
+}
+
 /// Loads a model; `inf_load_start` does so in the background. Everything in p is read during the call and may go afterwards.
 ///
 /// The caller owns `*out` and gives it back with `inf_model_free`. Any thread, any number at once. Blocks until the model is loaded.
@@ -127,6 +187,7 @@ unsafe impl Versioned for inf_model_info {
 /// - `INF_ERR_UNSUPPORTED`: an architecture, type or tokenizer that this build does not have; the message names it.
 /// - `INF_ERR_NO_DEVICE`: no such device.
 /// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+/// - `INF_ERR_BUDGET`: its weights exceed host_memory_limit; `detail` = bytes wanted, bytes left.
 /// - `INF_ERR_CANCELLED`: `inf_runtime_shutdown` ended it.
 /// - `INF_ERR_BUSY`: called from inside a hook.
 ///
@@ -278,7 +339,8 @@ pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<L
     let Opened { paths, sources } = opened;
     let (vocab_only, backend) = (json.flag("vocab_only")?, backend_kind(json.text("backend")?.as_deref())?);
     let (kv_bytes, pre_tokenizer) = (json.bytes("kv_bytes")?, json.text("pre_tokenizer")?);
-    Ok(LoadConfig { paths, sources, vocab_only, backend, kv_bytes, pre_tokenizer, ..LoadConfig::default() })
+    let chat_template = json.text("chat_template")?;
+    Ok(LoadConfig { paths, sources, vocab_only, backend, kv_bytes, pre_tokenizer, chat_template, ..LoadConfig::default() })
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {
@@ -311,6 +373,12 @@ fn backend_kind(name: Option<&str>) -> Result<BackendKind> {
         Some("candle") => Ok(BackendKind::Candle),
         Some(other) => fail!(InvalidArgument, "options_json: backend {other:?}: expected \"cpu\" or \"candle\""),
     }
+}
+
+fn describe_plan(plan: &Plan) -> inf_plan {
+    let Plan { fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes } = *plan;
+    let fits = u32::from(fits);
+    inf_plan { struct_size: 0, fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes }
 }
 
 fn describe(info: &ModelInfo) -> inf_model_info {

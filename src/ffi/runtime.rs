@@ -44,12 +44,15 @@ pub struct inf_runtime_params {
     pub struct_size: u32,
     /// Threads that compute, the calling one included. 0 = physical cores - 1.
     pub n_threads: u32,
-    /// 1: the library makes no threads; `inf_runtime_pump` and calls that wait do the work on yours, and n_threads must be 0 or 1.
+    /// 1: the library makes no threads, `inf_runtime_pump` and calls that wait do the work on yours, and n_threads must be 0 or 1.
     pub host_driven: u32,
     /// Urgency of the workers: -2 idle, -1 low, 0 normal, 1 high. What the system refuses is ignored.
     pub thread_priority: i32,
     /// CPUs that the workers may run on: bit i % 64 of word i / 64 is CPU i. All zero = unrestricted.
     pub cpu_mask: [u64; 4],
+    /// Most bytes for weights, keys and values, activations and logits of all models together. 0 = unlimited. What would exceed it is
+    /// `INF_ERR_BUDGET`.
+    pub host_memory_limit: u64,
     /// Busy-wait of a worker before it parks, in microseconds. 0 = park at once: best for a game, spin for throughput.
     pub spin_us: u32,
     /// Lines up to this level are kept; 0 = none.
@@ -72,6 +75,28 @@ pub struct inf_runtime_params {
 unsafe impl Versioned for inf_runtime_params {
     const NAME: &'static str = "inf_runtime_params";
     const FIRST_SIZE: usize = offset_of!(Self, options_len) + size_of::<usize>();
+}
+
+/// Bytes that a runtime holds.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inf_memory {
+    /// `sizeof(inf_memory)`
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Bytes of host memory held now.
+    pub host: u64,
+    /// The most that were ever held.
+    pub host_peak: u64,
+    /// Bytes that may still be held: `UINT64_MAX` minus host without a limit.
+    pub host_left: u64,
+}
+
+// SAFETY: repr(C), begins with struct_size; integers only.
+unsafe impl Versioned for inf_memory {
+    const NAME: &'static str = "inf_memory";
+    const FIRST_SIZE: usize = offset_of!(Self, host_left) + size_of::<u64>();
 }
 
 /// One device of this machine, usable or not.
@@ -159,7 +184,8 @@ pub unsafe extern "C" fn inf_runtime_shutdown(rt: *mut inf_runtime, timeout_ms: 
 /// call; but one slice is always run, budget 0 included. One-off jobs are one slice: tokenising a prompt, building a model's tokenizer, taking in a tensor.
 ///
 /// `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode every call that waits (a load, the next
-/// event, a shutdown) pumps until it has what it waits for; hooks are called on the thread that pumps. Any thread. Blocks for about the budget.
+/// event, a shutdown) pumps until it has what it waits for; hooks are called on the thread
+/// that pumps or cancels. Any thread. Blocks for about the budget.
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: the runtime was not made with host_driven.
 /// - `INF_ERR_BUSY`: called from inside a hook.
@@ -200,6 +226,24 @@ pub unsafe extern "C" fn inf_runtime_next_log(
         boundary::status(err, || {
             let runtime = handle::get(rt.cast_const())?;
             take_log_line(&runtime, &Buffer::new(buf.cast(), cap, len)?, &Out::new("level", level)?)
+        })
+    }
+}
+
+/// Accounts for memory: weights, keys and values (also those that no session uses and that are kept for the next one), activations, logits. Tokenizers,
+/// queues and other small things are not counted.
+///
+/// out is the caller's, with struct_size set. Any thread. Never blocks. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_runtime_memory(rt: *const inf_runtime, out: *mut inf_memory, err: *mut inf_error) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let runtime = handle::get(rt)?;
+            let memory = runtime.memory();
+            let (host, host_peak, host_left) = (memory.now(), memory.peak(), memory.left());
+            OutStruct::new(out)?.set(&inf_memory { struct_size: 0, reserved: 0, host, host_peak, host_left });
+            Ok(())
         })
     }
 }
@@ -249,7 +293,7 @@ unsafe fn config(params: &inf_runtime_params) -> Result<RuntimeConfig> {
             hook: hooks::thread_hook(params.thread, params.thread_user),
         },
         host_driven: options::switch("host_driven", params.host_driven)?,
-        memory_limit: 0,
+        memory_limit: params.host_memory_limit,
         log_level: params.log_level,
         log: hooks::log_sink(params.log, params.log_user),
         kernels,

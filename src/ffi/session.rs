@@ -9,7 +9,9 @@ use super::options::{self, OutStruct, Versioned};
 use super::sampler::inf_sampler;
 use super::status::{inf_error, inf_status};
 use super::tokenizer;
-use crate::engine::{Session, SessionConfig, Step, StepState};
+use crate::engine::{Overflow, Session, SessionConfig, Step, StepState};
+use crate::error::Result;
+use crate::fail;
 use std::mem::offset_of;
 use std::time::Duration;
 
@@ -24,6 +26,13 @@ impl Handle for inf_session {
     type Object = Session;
 }
 
+/// A full session: calls that need room answer `INF_ERR_CONTEXT_FULL`, a generation ends with `INF_FINISH_CONTEXT_FULL`.
+pub const INF_OVERFLOW_ERROR: u32 = 0u32;
+/// A full session: half of the tokens behind the first n_keep are dropped, the others move up, and it goes on. It forgets the middle of its text;
+/// what comes then is not what a session with the remaining tokens alone would say, as the others were computed with those that are gone.
+pub const INF_OVERFLOW_SHIFT: u32 = 1u32;
+/// A full session: as `INF_OVERFLOW_ERROR`, but a step that would choose a token answers `INF_STEP_END`.
+pub const INF_OVERFLOW_STOP: u32 = 2u32;
 /// Flag of a session: it takes no keys and values that others computed for the same first tokens, and gives them none. Memory and time for
 /// privacy: without it, the time to the first token tells whether another session of the model began alike.
 pub const INF_SESSION_NO_SHARED_PREFIX: u32 = 1u32;
@@ -48,12 +57,16 @@ pub struct inf_session_params {
     pub prefill_chunk: u32,
     /// Bits: `INF_SESSION_NO_SHARED_PREFIX`.
     pub flags: u32,
+    /// `INF_OVERFLOW_*`: what happens when it is full.
+    pub overflow: u32,
+    /// With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of 32. 64 more must fit.
+    pub n_keep: u32,
 }
 
 // SAFETY: repr(C), begins with struct_size; integers only.
 unsafe impl Versioned for inf_session_params {
     const NAME: &'static str = "inf_session_params";
-    const FIRST_SIZE: usize = offset_of!(Self, flags) + size_of::<u32>();
+    const FIRST_SIZE: usize = offset_of!(Self, n_keep) + size_of::<u32>();
 }
 
 /// What a step did.
@@ -85,9 +98,9 @@ unsafe impl Versioned for inf_step {
 ///
 /// The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
 ///
-/// - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for.
+/// - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for; overflow and n_keep do not fit it.
 /// - `INF_ERR_UNSUPPORTED`: the model has no weights.
-/// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
+/// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -105,7 +118,8 @@ pub unsafe extern "C" fn inf_session_create(
             let params = options::read_or_default(p)?;
             options::known_flags(params.flags, INF_SESSION_NO_SHARED_PREFIX)?;
             let no_shared_prefix = params.flags & INF_SESSION_NO_SHARED_PREFIX != 0;
-            let config = SessionConfig { n_ctx: params.n_ctx, prefill_chunk: params.prefill_chunk, no_shared_prefix };
+            let config =
+                SessionConfig { n_ctx: params.n_ctx, prefill_chunk: params.prefill_chunk, overflow: overflow(&params)?, no_shared_prefix };
             out.set(handle::insert(Session::new(&model, config)?)?);
             Ok(())
         })
@@ -131,7 +145,7 @@ pub extern "C" fn inf_session_free(s: *mut inf_session) {
 /// The caller owns `*out` and gives it back with `inf_session_free`; the two live on independently. One thread at a time. Never blocks.
 ///
 /// - `INF_ERR_BUSY`: in use by another thread or a generation; nothing was made.
-/// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
+/// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted; nothing was made.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -176,6 +190,8 @@ pub extern "C" fn inf_session_n_tokens(s: *const inf_session) -> u32 {
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: a number that is no token of the model; unchanged.
 /// - `INF_ERR_CONTEXT_FULL`: no room for all of them; unchanged.
+/// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory to shift shared keys and values; unchanged.
+/// - `INF_ERR_UNSUPPORTED`: it has to shift, and the model computes with candle; unchanged.
 /// - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
 ///
 /// Since 0.1.
@@ -256,6 +272,16 @@ pub unsafe extern "C" fn inf_session_logits(
                 out_n.set(values.len());
             })
         })
+    }
+}
+
+fn overflow(params: &inf_session_params) -> Result<Overflow> {
+    match (params.overflow, params.n_keep) {
+        (INF_OVERFLOW_SHIFT, n_keep) => Ok(Overflow::Shift { n_keep: n_keep as usize }),
+        (INF_OVERFLOW_ERROR, 0) => Ok(Overflow::Error),
+        (INF_OVERFLOW_STOP, 0) => Ok(Overflow::Stop),
+        (INF_OVERFLOW_ERROR | INF_OVERFLOW_STOP, n_keep) => fail!(InvalidArgument, "n_keep {n_keep}: it needs INF_OVERFLOW_SHIFT"),
+        (other, _) => fail!(InvalidArgument, "overflow {other}: expected an INF_OVERFLOW_* number"),
     }
 }
 

@@ -3,8 +3,8 @@
 use super::block::{blocks, blocks_mut};
 use super::contract::Activation;
 
-/// Activation rows and their planes begin at multiples of this: one 256-bit vector.
-const ROW_ALIGN: usize = 32;
+/// Activation rows begin at multiples of this: a cache line.
+const ROW_ALIGN: usize = 64;
 
 /// The largest magnitude of a quantised activation. Symmetric, so that a byte can be negated.
 pub(crate) const Q8_MAX: f32 = 127.0;
@@ -18,12 +18,14 @@ const fn block_of(layout: Activation) -> (usize, usize) {
     }
 }
 
-/// Bytes of a row of `n_cols` elements, padded to whole vectors.
+/// Bytes of a row of `n_cols` elements, padded to an odd number of cache lines: the same column of some rows is read side by side, and
+/// at a distance of a power of two all of it would fall into one set of the cache.
 ///
 /// # Panics
 /// As [`used_bytes`].
 pub(crate) fn row_bytes(layout: Activation, n_cols: usize) -> usize {
-    used_bytes(layout, n_cols).checked_next_multiple_of(ROW_ALIGN).expect("an activation row fits into memory")
+    let lines = used_bytes(layout, n_cols).div_ceil(ROW_ALIGN) | 1;
+    lines.checked_mul(ROW_ALIGN).expect("an activation row fits into memory")
 }
 
 /// Bytes of a row of `n_cols` elements without its padding.

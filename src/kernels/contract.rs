@@ -149,7 +149,7 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     /// `"scalar"`, `"avx2"`, ...
     fn name(&self) -> &'static str;
 
-    /// Bytes of an activation row of `n_cols` elements. Always a multiple of 32 bytes.
+    /// Bytes of an activation row of `n_cols` elements. Always a multiple of 64 bytes.
     fn activation_bytes(&self, layout: Activation, n_cols: usize) -> usize;
 
     /// Quantises one row `x` into `out` (`activation_bytes` long).

@@ -19,7 +19,7 @@ mod x86_64;
 pub use contract::{
     Activation, ActivationRows, AttendParams, GateFn, KV_GROUP, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows,
 };
-pub use reference::Reference;
+pub use reference::{Reference, turn_keys};
 pub use select::{available, select};
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{Avx2, Avx512Vnni};

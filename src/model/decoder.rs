@@ -18,11 +18,15 @@ const HEAD_SLICE_WEIGHTS: usize = 4 << 20;
 /// Outputs that a slice of the head multiplies in the time its weights take to arrive.
 const HEAD_OUTPUTS: usize = 4;
 
+/// Rows of a slice are a multiple of this, so that no tile of any kernel set is cut (and computed twice): two of the largest.
+const HEAD_SLICE_ROWS: usize = 32;
+
 /// A model on the backend `B`, with the keys and values of all its sequences.
 pub struct Decoder<B: Backend> {
     backend: B,
     spec: ModelSpec,
     weights: Weights<B>,
+    fingerprint: u128,
     /// Locked per stage, so that passes of several threads take turns between stages.
     kv: Mutex<B::Kv>,
 }
@@ -33,9 +37,11 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// As [`super::load`].
     pub async fn load(gguf: &Gguf, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
-        let weights = Weights::load(gguf, &spec, &backend).await?;
+        let mut weights = Weights::load(gguf, &spec, &backend).await?;
+        weights.fingerprint.add(format!("{} {kv:?} {spec:?}", backend.name()).as_bytes());
+        let fingerprint = weights.fingerprint.value();
         let kv = Mutex::new(backend.kv(&spec.shape, kv)?);
-        Ok(Self { backend, spec, weights, kv })
+        Ok(Self { backend, spec, weights, fingerprint, kv })
     }
 
     /// Runs the stage at `at` and returns the next one.
@@ -59,7 +65,7 @@ impl<B: Backend> Decoder<B> {
             Stage::Head(start) => {
                 let n_vocab = self.spec.n_vocab;
                 let row_cost = self.spec.shape.n_embd * batch.outputs.len().div_ceil(HEAD_OUTPUTS);
-                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / row_cost).max(1));
+                let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / row_cost).max(1).next_multiple_of(HEAD_SLICE_ROWS));
                 self.backend.head(ws, batch, &w.output_norm, w.head(), start..end)?;
                 Ok(if end == n_vocab { Stage::Done } else { Stage::Head(end) })
             }
@@ -134,6 +140,30 @@ impl<B: Backend> Forward for Decoder<B> {
 
     fn copy_kv(&self, from: BlockId, to: BlockId) -> Result<()> {
         self.backend.copy_block(&mut self.kv.lock(), from, to)
+    }
+
+    fn turn_back(&self, blocks: &[BlockId], n_positions: usize) -> Result<()> {
+        if self.spec.layers.iter().any(|layer| layer.rope != Some(0)) {
+            fail!(
+                Unsupported,
+                "{}: its layers rotate differently; a shift of the context is not in this build for them",
+                self.spec.family.name
+            );
+        }
+        let Some(rope) = self.weights.ropes.first() else { fail!(Internal, "turn_back: a model without a rope") };
+        self.backend.turn_back(&mut self.kv.lock(), blocks, n_positions, rope)
+    }
+
+    fn read_block(&self, id: BlockId, out: &mut [u8]) -> Result<()> {
+        self.backend.read_block(&self.kv.lock(), id, out)
+    }
+
+    fn write_block(&self, id: BlockId, bytes: &[u8]) -> Result<()> {
+        self.backend.write_block(&mut self.kv.lock(), id, bytes)
+    }
+
+    fn fingerprint(&self) -> u128 {
+        self.fingerprint
     }
 
     fn is_bit_stable(&self) -> bool {
@@ -229,6 +259,10 @@ impl<B: Backend> Pass for DecoderPass<B> {
     fn advance(&mut self) -> Result<Progress> {
         self.at = self.decoder.run(self.at, &mut self.workspace, &self.batch)?;
         Ok(if self.at == Stage::Done { Progress::Done } else { Progress::Running })
+    }
+
+    fn n_bytes(&self) -> u64 {
+        self.decoder.backend.workspace_bytes(&self.decoder.spec.shape, self.max_rows, self.max_outputs)
     }
 
     fn logits(&self, i: usize, out: &mut [f32]) -> Result<()> {

@@ -28,6 +28,27 @@ pub trait Forward: Send + Sync {
     /// `Internal` if one of them does not exist.
     fn copy_kv(&self, from: BlockId, to: BlockId) -> Result<()>;
 
+    /// Rotates the keys of `blocks` back by `n_positions`.
+    ///
+    /// # Errors
+    /// `Unsupported` by the backend, `Internal`.
+    fn turn_back(&self, blocks: &[BlockId], n_positions: usize) -> Result<()>;
+
+    /// Copies block `id` into `out`, [`Self::kv_block_bytes`] long.
+    ///
+    /// # Errors
+    /// As [`Self::turn_back`].
+    fn read_block(&self, id: BlockId, out: &mut [u8]) -> Result<()>;
+
+    /// The reverse of [`Self::read_block`].
+    ///
+    /// # Errors
+    /// As [`Self::turn_back`].
+    fn write_block(&self, id: BlockId, bytes: &[u8]) -> Result<()>;
+
+    /// A number that differs where keys and values differ: of the weights (by a sample), the blueprint, the KV type, the backend.
+    fn fingerprint(&self) -> u128;
+
     /// True if the bits of a row depend on its sequence alone, so that sequences may share what one of them computed.
     fn is_bit_stable(&self) -> bool;
 
@@ -77,6 +98,9 @@ pub trait Pass: Send {
     /// # Errors
     /// Whatever the backend meets; the pass must be begun again.
     fn advance(&mut self) -> Result<Progress>;
+
+    /// Bytes of its activations.
+    fn n_bytes(&self) -> u64;
 
     /// Copies the logits of output `i` of the batch into `out`, `(n_vocab,)`.
     ///

@@ -3,6 +3,7 @@
 use super::decoder::Decoder;
 use super::forward::Forward;
 use super::spec::ModelSpec;
+use crate::backend::Backend;
 use crate::backend::candle::{Candle, Precision};
 use crate::backend::cpu::Cpu;
 use crate::error::Result;
@@ -42,4 +43,41 @@ pub async fn load_in_slices(gguf: &Gguf, spec: ModelSpec, placement: Placement, 
         Placement::Cpu { pool, kernels } => Ok(Arc::new(Decoder::load(gguf, spec, Cpu::new(pool, kernels), kv).await?)),
         Placement::Candle => Ok(Arc::new(Decoder::load(gguf, spec, Candle::cpu(Precision::Float), kv).await?)),
     }
+}
+
+/// What a model will need, from the header of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Bytes of the weights, as they are held.
+    pub weights: u64,
+    /// Bytes of a KV block.
+    pub kv_block: u64,
+    /// Bytes of the activations of a pass.
+    pub pass: u64,
+}
+
+/// What a model of `gguf` will need at `placement`, with passes of `n_rows` rows and one output: summed over the tensors of the header.
+///
+/// # Errors
+/// `Format`, `Unsupported` for tensors that cannot be.
+pub fn needs(gguf: &Gguf, spec: &ModelSpec, placement: &Placement, kv: KvType, n_rows: usize) -> Result<Needs> {
+    match placement {
+        Placement::Cpu { pool, kernels } => needs_on(&Cpu::new(pool.clone(), *kernels), gguf, spec, kv, n_rows),
+        Placement::Candle => needs_on(&Candle::cpu(Precision::Float), gguf, spec, kv, n_rows),
+    }
+}
+
+fn needs_on<B: Backend>(backend: &B, gguf: &Gguf, spec: &ModelSpec, kv: KvType, n_rows: usize) -> Result<Needs> {
+    let mut weights = 0_u64;
+    for tensor in gguf.tensors() {
+        let bytes = match tensor.shape() {
+            // Vectors are held in f32.
+            [n] => (*n as u64).saturating_mul(size_of::<f32>() as u64),
+            [n_cols, rest @ ..] => backend.planned_bytes(tensor.dtype()?, rest.iter().product(), *n_cols),
+            [] => 0,
+        };
+        weights = weights.saturating_add(bytes);
+    }
+    let kv_block = backend.kv_block_bytes(&backend.kv(&spec.shape, kv)?) as u64;
+    Ok(Needs { weights, kv_block, pass: backend.workspace_bytes(&spec.shape, n_rows, 1) })
 }

@@ -1,6 +1,7 @@
 //! Reads one tensor after the other, each checked against the blueprint, and counts them. Used by `weights`.
 
 use super::family::Presence;
+use super::fingerprint::Fingerprint;
 use super::names::{Part, Role};
 use super::spec::ModelSpec;
 use crate::backend::{Backend, FeedForwardFn, HostTensor, Linear, Norm, NormKind, Rope};
@@ -26,6 +27,7 @@ pub(super) struct Loader<'a, B: Backend> {
     used: HashSet<String>,
     /// Bytes that they occupy on the backend.
     pub(super) n_bytes: u64,
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// Where a role's rows lie: some tensors hold several roles, one below the other.
@@ -39,7 +41,7 @@ struct Place {
 
 impl<'a, B: Backend> Loader<'a, B> {
     pub(super) fn new(gguf: &'a Gguf, spec: &'a ModelSpec, backend: &'a B) -> Self {
-        Self { gguf, spec, backend, used: HashSet::new(), n_bytes: 0 }
+        Self { gguf, spec, backend, used: HashSet::new(), n_bytes: 0, fingerprint: Fingerprint::new() }
     }
 
     /// The projection of `role`, `(n_rows, n_cols)`.
@@ -158,7 +160,9 @@ impl<'a, B: Backend> Loader<'a, B> {
         let start = row_bytes.checked_mul(rows.start).ok_or_else(too_large)?;
         let n_bytes = row_bytes.checked_mul(rows.len()).ok_or_else(too_large)?;
         let data = self.bytes(info, start, n_bytes).await?;
-        Ok(HostTensor { name: name.to_owned(), dtype, n_rows: rows.len(), n_cols, data })
+        let tensor = HostTensor { name: name.to_owned(), dtype, n_rows: rows.len(), n_cols, data };
+        self.fingerprint.add_tensor(&tensor);
+        Ok(tensor)
     }
 
     /// Bytes of a tensor from `start` on, read in slices.

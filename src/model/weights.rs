@@ -1,6 +1,7 @@
 //! The weights of a model on a backend, in the order in which the decoder needs them. `loader` reads each tensor.
 
 use super::family::{HeadNorms, NormPlaces, Presence};
+use super::fingerprint::Fingerprint;
 use super::loader::Loader;
 use super::names::Role;
 use super::spec::ModelSpec;
@@ -42,6 +43,8 @@ pub(super) struct Weights<B: Backend> {
     pub(super) ropes: Vec<Rope>,
     /// Bytes that they occupy.
     pub(super) n_bytes: u64,
+    /// Of the tensors.
+    pub(super) fingerprint: Fingerprint,
 }
 
 impl<B: Backend> Weights<B> {
@@ -62,7 +65,8 @@ impl<B: Backend> Weights<B> {
         let output_bias = loader.output_bias().await?;
         let ropes = loader.ropes().await?;
         loader.refuse_unused()?;
-        Ok(Self { embedding, layers, output_norm, output, output_bias, ropes, n_bytes: loader.n_bytes })
+        let Loader { n_bytes, fingerprint, .. } = loader;
+        Ok(Self { embedding, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint })
     }
 
     /// The matrix of the head.

@@ -100,6 +100,14 @@ impl Charge {
         self.bytes
     }
 
+    /// Charges the same bytes once more.
+    ///
+    /// # Errors
+    /// As [`Budget::charge`].
+    pub fn another(&self) -> Result<Self> {
+        self.budget.charge(self.bytes)
+    }
+
     /// Charges `bytes` more.
     ///
     /// # Errors

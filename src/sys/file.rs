@@ -6,9 +6,9 @@ use crate::error::{Error, Result};
 use crate::fail;
 use crate::sys::memory::try_vec;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 /// A random-access, read-only byte source of known length. Reads may come from several threads at once.
 pub trait ReadAt: Send + Sync {
@@ -66,6 +66,41 @@ pub fn read_all(source: &dyn ReadAt, most: usize) -> Result<Vec<u8>> {
     let mut bytes = try_vec(len)?;
     source.read_exact_at(0, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Gives the file at `path` a new content: whoever opens it, also after a crash at any moment, finds the old one or the new one, whole.
+///
+/// # Errors
+/// `Io`, naming the path; the old content is still there.
+pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let named = |e: io::Error| Error::from(e).at(path.display());
+    let (mut file, temporary) = create_beside(path).map_err(named)?;
+    // On the disk before it gets its name: a rename may outlive a crash that the content does not.
+    let renamed = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    if let Err(e) = renamed {
+        // The first error says what is wrong; one of the removal would not help anybody.
+        let _ = fs::remove_file(&temporary);
+        return Err(named(e));
+    }
+    // The new name is kept by the directory. Where directories cannot be opened, the system has to see to it.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).or_else(|e| if cfg!(unix) { Err(named(e)) } else { Ok(()) })
+}
+
+/// A new file in the directory of `path`, so that it can be renamed to it.
+fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    /// Names that are tried: others may be left from crashes, or be in use by another thread.
+    const ATTEMPTS: u32 = 100;
+    let mut attempt = 0;
+    loop {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}-{attempt}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        match File::create_new(&temporary) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => attempt += 1,
+            created => return created.map(|file| (file, temporary)),
+        }
+    }
 }
 
 /// True if there is something at `path` that may be looked at.
@@ -315,7 +350,7 @@ mod tests {
 
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.0);
+            let _ = fs::remove_file(&self.0);
         }
     }
 
@@ -323,7 +358,7 @@ mod tests {
     fn a_file_and_memory_read_alike() {
         let scratch = Scratch::new("alike");
         let bytes: Vec<u8> = (0..=255).collect();
-        std::fs::write(&scratch.0, &bytes).unwrap();
+        fs::write(&scratch.0, &bytes).unwrap();
         let file = FileSource::open(&scratch.0).unwrap();
         let memory = MemorySource::new(bytes);
         for source in [&file as &dyn ReadAt, &memory] {
@@ -355,7 +390,7 @@ mod tests {
     fn a_stretch_of_an_open_file_is_read_and_the_host_may_close_its_own() {
         use std::os::fd::AsRawFd;
         let scratch = Scratch::new("native");
-        std::fs::write(&scratch.0, (0..=255).collect::<Vec<u8>>()).unwrap();
+        fs::write(&scratch.0, (0..=255).collect::<Vec<u8>>()).unwrap();
         let open = |file: &File, start, len| {
             let handle = file.as_raw_fd().try_into().unwrap();
             // SAFETY: the file is open.
@@ -386,7 +421,7 @@ mod tests {
     #[test]
     fn a_file_that_shrinks_is_an_error() {
         let scratch = Scratch::new("shrinks");
-        std::fs::write(&scratch.0, [7; 100]).unwrap();
+        fs::write(&scratch.0, [7; 100]).unwrap();
         let file = FileSource::open(&scratch.0).unwrap();
         OpenOptions::new().write(true).open(&scratch.0).unwrap().set_len(10).unwrap();
         let error = file.read_exact_at(5, &mut [0; 10]).unwrap_err();

@@ -3,6 +3,7 @@
 //! The only room that names them; everything above sees slices, budgets and parallel regions.
 
 pub mod budget;
+pub mod checksum;
 pub mod columns;
 pub mod cores;
 pub mod cpu;

@@ -1,4 +1,4 @@
-//! Text to tokens and back: tokenizer, incremental detokenizer, stop strings. The engine and the C boundary use it.
+//! Text to tokens and back: tokenizer, incremental detokenizer, stop strings, chats. The engine and the C boundary use it.
 //!
 //! A vocabulary comes from GGUF metadata or from `tokenizer.json`; both become one [`VocabularyData`], which is
 //! untrusted, and that one a [`Tokenizer`], which is validated and immutable.

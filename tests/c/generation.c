@@ -120,6 +120,30 @@ static void the_recommended_chain_and_a_full_context(inf_model *m) {
   inf_session_free(s);
 }
 
+/* Guesses change nothing that is said. */
+static void drafting(inf_model *m) {
+  const char *text = "The smith has a sword. The smith has a sword. The smith has a sword. The smith";
+  inf_session *plain = NULL, *drafted = NULL;
+  OK(inf_session_create(m, NULL, &plain, &err));
+  OK(inf_session_create(m, NULL, &drafted, &err));
+  for (int i = 0; i < 2; i++) {
+    inf_sampler *sampler = NULL;
+    OK(inf_sampler_create(m, &sampler, &err));
+    if (i) OK(inf_sampler_add_temperature(sampler, 0.7f, &err));
+    OK(inf_sampler_set_seed(sampler, 7, &err));
+    OK(inf_session_truncate(plain, 0, &err));
+    OK(inf_session_truncate(drafted, 0, &err));
+    inf_generate_params p = ask(text, 60);
+    p.sampler = sampler;
+    transcript expected = run(plain, p, INF_WAIT_FOREVER);
+    p.n_draft = 16;
+    transcript got = run(drafted, p, INF_WAIT_FOREVER);
+    CHECK(!strcmp(got.text, expected.text) && inf_session_n_tokens(plain) == inf_session_n_tokens(drafted));
+    inf_sampler_free(sampler);
+  }
+  inf_session_free(plain), inf_session_free(drafted);
+}
+
 static void refusals(inf_session *s) {
   inf_generation *g = NULL;
   inf_generate_params p = ask("\xC3(", 4);
@@ -128,8 +152,8 @@ static void refusals(inf_session *s) {
   p.stop_json = "{}", p.stop_len = INF_NUL;
   INVALID(inf_generate_start(s, &p, &g, &err));
   p = ask("x", 4);
-  p.reserved = 1;
-  STATUS(INF_ERR_ABI, inf_generate_start(s, &p, &g, &err));
+  p.n_draft = 17;
+  INVALID(inf_generate_start(s, &p, &g, &err));
   p = ask("x", 4);
   p.reserved_pointer = &p;
   STATUS(INF_ERR_ABI, inf_generate_start(s, &p, &g, &err));
@@ -223,6 +247,7 @@ int main(int argc, char **argv) {
   events_and_usage(m, greedy);
   wild_text_is_whole_characters(m);
   the_recommended_chain_and_a_full_context(m);
+  drafting(m);
   refusals(s);
   cancel_gives_the_session_back(s);
   free_wakes_a_waiter(s);

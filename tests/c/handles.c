@@ -17,6 +17,10 @@ static void runtime_functions(inf_runtime *rt) {
   inf_load *ld = NULL;
   BAD(inf_runtime_shutdown(rt, 0, &err));
   BAD(inf_runtime_pump(rt, 0, &level, &err));
+  inf_memory memory = { .struct_size = sizeof memory };
+  inf_plan plan = { .struct_size = sizeof plan };
+  BAD(inf_runtime_memory(rt, &memory, &err));
+  BAD(inf_model_estimate(rt, &params, &plan, &err));
   BAD(inf_runtime_next_log(rt, buf, sizeof buf, &len, &level, &err));
   CHECK(inf_device_count(rt) == 0);
   BAD(inf_device_get(rt, 0, &device, &err));
@@ -75,6 +79,10 @@ static void session_functions(inf_session *s) {
   inf_generation *g = NULL;
   inf_session *fork = NULL;
   BAD(inf_session_fork(s, &fork, &err));
+  BAD(inf_session_save(s, buf, sizeof buf, &len, &err));
+  BAD(inf_session_restore(s, buf, sizeof buf, &err));
+  BAD(inf_session_save_file(s, "/nonexistent/state", &err));
+  BAD(inf_session_restore_file(s, "/nonexistent/state", &err));
   BAD(inf_session_append(s, &token, 1, &err));
   BAD(inf_session_step(s, NULL, 0, 0, &step, &err));
   BAD(inf_session_logits(s, &logits, &len, &err));

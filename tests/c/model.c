@@ -129,8 +129,50 @@ static void tokenizer_json(inf_runtime *rt) {
   inf_model_free(m);
 }
 
+/* What is told before the load is what is held after it; a limit is kept. */
+static void memory(const char *path) {
+  inf_runtime *rt = NULL;
+  inf_model *m = NULL;
+  inf_session *s = NULL;
+  inf_source file = { .struct_size = sizeof file, .path = path };
+  const inf_source *files[] = { &file };
+  inf_model_params p = { .struct_size = sizeof p, .n_sources = 1, .sources = files, .n_ctx_hint = 256 };
+  inf_plan plan = { .struct_size = sizeof plan };
+  inf_memory held = { .struct_size = sizeof held };
+  inf_runtime_params limited = { .struct_size = sizeof limited, .n_threads = 1 };
+  OK(inf_runtime_create(&limited, &rt, &err));
+  OK(inf_model_estimate(rt, &p, &plan, &err));
+  CHECK(plan.fits == 1 && plan.n_ctx == 256 && plan.kv_bytes >= 256 * plan.kv_bytes_per_token);
+  CHECK(plan.host_bytes == plan.weights_bytes + plan.kv_bytes + plan.scratch_bytes);
+  OK(inf_runtime_memory(rt, &held, &err));
+  CHECK(held.host == 0);
+  OK(inf_model_load(rt, &p, &m, &err));
+  OK(inf_runtime_memory(rt, &held, &err));
+  CHECK(held.host * 100 <= plan.weights_bytes * 103 && held.host * 100 >= plan.weights_bytes * 97);
+  OK(inf_session_create(m, NULL, &s, &err));
+  inf_token token = 5;
+  for (int i = 0; i < 256; i++) OK(inf_session_append(s, &token, 1, &err));
+  inf_step step = { .struct_size = sizeof step };
+  OK(inf_session_step(s, NULL, 0, 0, &step, &err));
+  OK(inf_runtime_memory(rt, &held, &err));
+  CHECK(held.host * 100 <= plan.host_bytes * 103 && held.host * 100 >= plan.host_bytes * 97 && held.host_peak >= held.host);
+  inf_session_free(s), inf_model_free(m);
+  OK(inf_runtime_memory(rt, &held, &err));
+  CHECK(held.host == 0 && held.host_peak > 0);
+  inf_runtime_free(rt);
+  limited.host_memory_limit = plan.weights_bytes / 2;
+  OK(inf_runtime_create(&limited, &rt, &err));
+  OK(inf_model_estimate(rt, &p, &plan, &err));
+  CHECK(plan.fits == 0);
+  m = NULL;
+  STATUS(INF_ERR_BUDGET, inf_model_load(rt, &p, &m, &err));
+  CHECK(m == NULL && err.detail[0] > err.detail[1]);
+  inf_runtime_free(rt);
+}
+
 int main(int argc, char **argv) {
   inf_runtime *rt = open_runtime(argc, argv);
+  memory(argv[1]);
   tokenizer_json(rt);
   failures(rt, argv[1], argv[0]);
   inf_model *m = open_model(rt, argv);

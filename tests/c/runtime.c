@@ -154,6 +154,7 @@ static void host_driven(const char *path) {
   inf_generate_params again = { .struct_size = sizeof again, .text = "x", .text_len = 1, .max_tokens = 8 };
   OK(inf_generate_start(s[0], &again, &g[0], &err));
   do OK(inf_generation_next(g[0], INF_WAIT_FOREVER, &ev, &err)); while (ev.type != INF_EV_DONE);
+  inf_generation_free(g[0]);
   /* cancelled, and never pumped again: everything is freed nevertheless */
   OK(inf_generate_start(s[1], &again, &g[0], &err));
   OK(inf_runtime_pump(rt, 0, &more, &err));

@@ -99,6 +99,54 @@ static void ranges(inf_model *m) {
   inf_sampler_free(s);
 }
 
+/* The same chain by functions and as JSON chooses the same tokens, and every stage takes its numbers. */
+static void every_stage_and_json(inf_model *m) {
+  inf_sampler *a = fresh(m), *b = NULL;
+  const char *json = "{\"top_p\":0.9,\"temperature\":1.5,\"logit_bias\":{\"0\":-0.5,\"1\":false},\"repeat_penalty\":1.1,\"repeat_last_n\":8,\"dry_multiplier\":0.8,"
+                     "\"top_n_sigma\":3,\"top_k\":40,\"typical_p\":0.95,\"min_p\":0.01,\"xtc_probability\":0.5,\"xtc_threshold\":0.2,\"seed\":7}";
+  inf_token tokens[] = { 0, 1 };
+  float bias[] = { -0.5f, -INFINITY };
+  OK(inf_sampler_add_logit_bias(a, tokens, bias, 2, &err));
+  OK(inf_sampler_add_penalties(a, 8, 1.1f, 0, 0, &err));
+  OK(inf_sampler_add_dry(a, 0.8f, 1.75f, 2, UINT32_MAX, NULL, 0, &err));
+  OK(inf_sampler_add_top_n_sigma(a, 3, &err));
+  OK(inf_sampler_add_top_k(a, 40, &err));
+  OK(inf_sampler_add_typical_p(a, 0.95f, &err));
+  OK(inf_sampler_add_top_p(a, 0.9f, &err));
+  OK(inf_sampler_add_min_p(a, 0.01f, &err));
+  OK(inf_sampler_add_xtc(a, 0.5f, 0.2f, &err));
+  OK(inf_sampler_add_temperature(a, 1.5f, &err));
+  OK(inf_sampler_set_seed(a, 7, &err));
+  OK(inf_sampler_from_json(m, json, INF_NUL, &b, &err));
+  for (int i = 0; i < 200; i++) {
+    inf_token token = pick(a);
+    CHECK(token == pick(b) && token != 1);
+  }
+  inf_sampler_free(b);
+
+  OK(inf_sampler_from_json(m, "{\"mirostat_tau\":3,\"temperature\":0.7,\"dynatemp_range\":0.3}", INF_NUL, &b, &err));
+  pick(b);
+  INVALID(inf_sampler_add_dynamic_temperature(b, 1, 0.5f, 1, &err));
+  INVALID(inf_sampler_add_typical_p(b, 0, &err));
+  INVALID(inf_sampler_add_top_n_sigma(b, (float)NAN, &err));
+  INVALID(inf_sampler_add_xtc(b, 2, 0, &err));
+  INVALID(inf_sampler_add_mirostat(b, 0, 0.1f, &err));
+  INVALID(inf_sampler_add_dry(b, 1, 0.5f, 2, 0, NULL, 0, &err));
+  INVALID(inf_sampler_add_dry(b, 1, 2, 2, 0, "[\"\"]", INF_NUL, &err));
+  tokens[1] = (inf_token)n_vocab;
+  INVALID(inf_sampler_add_logit_bias(b, tokens, bias, 2, &err));
+  OK(inf_sampler_add_dynamic_temperature(b, 0.5f, 1, 1, &err));
+  OK(inf_sampler_add_mirostat(b, 5, 0.1f, &err));
+  inf_sampler_free(b);
+  b = NULL;
+  INVALID(inf_sampler_from_json(m, "{\"temprature\":1}", INF_NUL, &b, &err));
+  CHECK(b == NULL && strstr(err.message, "temprature"));
+  INVALID(inf_sampler_from_json(m, "{\"top_k\":-1}", INF_NUL, &b, &err));
+  INVALID(inf_sampler_from_json(m, "{\"top_p\":2}", INF_NUL, &b, &err));
+  INVALID(inf_sampler_from_json(m, "{\"top_p\":", INF_NUL, &b, &err));
+  inf_sampler_free(a);
+}
+
 int main(int argc, char **argv) {
   inf_runtime *rt = open_runtime(argc, argv);
   inf_model *m = open_model(rt, argv);
@@ -110,6 +158,7 @@ int main(int argc, char **argv) {
   stages(m);
   seeds_and_clones(m);
   ranges(m);
+  every_stage_and_json(m);
   free(logits);
   inf_model_free(m);
   inf_runtime_free(rt);

@@ -1,6 +1,7 @@
 //! Every export, called with random arguments.
 
 use crate::world::{Handles, Kind, Roomy, World, check_len};
+use inference::ffi::chat::*;
 use inference::ffi::generation::*;
 use inference::ffi::library::*;
 use inference::ffi::load::*;
@@ -9,6 +10,7 @@ use inference::ffi::runtime::*;
 use inference::ffi::sampler::*;
 use inference::ffi::session::*;
 use inference::ffi::source::*;
+use inference::ffi::state::*;
 use inference::ffi::status::*;
 use inference::ffi::tokenizer::*;
 use std::ffi::{CStr, c_char, c_void};
@@ -45,6 +47,8 @@ table! {
     inf_device_count: |w| assert!(inf_device_count(w.handle(Kind::Runtime)) < 2),
     inf_device_get: device_get,
     inf_model_load: model_load,
+    inf_model_estimate: model_estimate,
+    inf_runtime_memory: runtime_memory,
     inf_load_start: load_start,
     inf_load_start_path: load_start_path,
     inf_load_wait: load_wait,
@@ -58,6 +62,8 @@ table! {
     inf_tokenize: tokenize,
     inf_detokenize: detokenize,
     inf_token_bytes: token_bytes,
+    inf_chat_render: chat_render,
+    inf_sampler_from_json: sampler_from_json,
     inf_sampler_create: sampler_create,
     inf_sampler_clone: sampler_clone,
     inf_sampler_free: |w| if w.once_in(4) { inf_sampler_free(w.handle(Kind::Sampler)) },
@@ -67,6 +73,16 @@ table! {
     inf_sampler_add_top_k: |w| { let (s, k) = (w.handle(Kind::Sampler), w.number()); call!(w, inf_sampler_add_top_k(s, k)); },
     inf_sampler_add_top_p: |w| { let (s, p) = (w.handle(Kind::Sampler), w.float()); call!(w, inf_sampler_add_top_p(s, p)); },
     inf_sampler_add_min_p: |w| { let (s, p) = (w.handle(Kind::Sampler), w.float()); call!(w, inf_sampler_add_min_p(s, p)); },
+    inf_sampler_add_dynamic_temperature: |w| {
+        let (s, [x, y, z]) = (w.handle(Kind::Sampler), [w.float(), w.float(), w.float()]);
+        call!(w, inf_sampler_add_dynamic_temperature(s, x, y, z));
+    },
+    inf_sampler_add_typical_p: |w| { let (s, p) = (w.handle(Kind::Sampler), w.float()); call!(w, inf_sampler_add_typical_p(s, p)); },
+    inf_sampler_add_top_n_sigma: |w| { let (s, n) = (w.handle(Kind::Sampler), w.float()); call!(w, inf_sampler_add_top_n_sigma(s, n)); },
+    inf_sampler_add_xtc: |w| { let (s, p, t) = (w.handle(Kind::Sampler), w.float(), w.float()); call!(w, inf_sampler_add_xtc(s, p, t)); },
+    inf_sampler_add_mirostat: |w| { let (s, t, e) = (w.handle(Kind::Sampler), w.float(), w.float()); call!(w, inf_sampler_add_mirostat(s, t, e)); },
+    inf_sampler_add_dry: sampler_add_dry,
+    inf_sampler_add_logit_bias: sampler_add_logit_bias,
     inf_sampler_add_penalties: |w| {
         let (s, n, x, y, z) = (w.handle(Kind::Sampler), w.number(), w.float(), w.float(), w.float());
         call!(w, inf_sampler_add_penalties(s, n, x, y, z));
@@ -75,6 +91,16 @@ table! {
     inf_sampler_accept: |w| { let (s, t) = (w.handle(Kind::Sampler), w.token()); call!(w, inf_sampler_accept(s, t)); },
     inf_session_create: session_create,
     inf_session_fork: session_fork,
+    inf_session_save: session_save,
+    inf_session_restore: session_restore,
+    inf_session_save_file: |w| {
+        let s = w.handle(Kind::Session);
+        call!(w, inf_session_save_file(s, c"/nonexistent/state".as_ptr()));
+    },
+    inf_session_restore_file: |w| {
+        let s = w.handle(Kind::Session);
+        call!(w, inf_session_restore_file(s, c"/nonexistent/state".as_ptr()));
+    },
     inf_session_free: |w| if w.once_in(4) { inf_session_free(w.handle(Kind::Session)) },
     inf_session_truncate: |w| { let (s, n) = (w.handle(Kind::Session), w.number()); call!(w, inf_session_truncate(s, n)); },
     inf_session_n_tokens: |w| assert!(inf_session_n_tokens(w.handle(Kind::Session)) <= 512),
@@ -82,6 +108,7 @@ table! {
     inf_session_step: session_step,
     inf_session_logits: session_logits,
     inf_generate_start: generate_start,
+    inf_generate_json: generate_json,
     inf_generation_next: generation_next,
     inf_generation_cancel: |w| inf_generation_cancel(w.handle(Kind::Generation)),
     inf_generation_free: |w| inf_generation_free(w.handle(Kind::Generation)),
@@ -158,6 +185,7 @@ fn runtime_create(w: &mut World) {
     params.value.spin_us = w.one_of(&[0, 0, 10]);
     params.value.log_level = w.one_of(&[0, 3, 4, 5, u32::MAX]);
     params.value.host_driven = w.one_of(&[0, 0, 0, 1, 1, 2]);
+    params.value.host_memory_limit = w.one_of(&[0, 0, 0, 1 << 16, 1 << 30]);
     if w.once_in(3) {
         (params.value.options_json, params.value.options_len) = w.text();
     }
@@ -224,6 +252,22 @@ fn model_load(w: &mut World) {
             false => assert!(out.is_null()),
         }
     });
+}
+
+fn model_estimate(w: &mut World) {
+    with_load(w, |w, params| {
+        let rt = w.handle(Kind::Runtime);
+        let mut plan: Roomy<inf_plan> = Roomy::zeroed();
+        let out = plan.sized(w);
+        call!(w, inf_model_estimate(rt, params, out));
+    });
+}
+
+fn runtime_memory(w: &mut World) {
+    let rt = w.handle(Kind::Runtime);
+    let mut memory: Roomy<inf_memory> = Roomy::zeroed();
+    let out = memory.sized(w);
+    call!(w, inf_runtime_memory(rt, out));
 }
 
 fn load_start(w: &mut World) {
@@ -339,6 +383,30 @@ fn sampler_clone(w: &mut World) {
     }
 }
 
+fn sampler_from_json(w: &mut World) {
+    let m = w.handle(Kind::Model);
+    let (json, n) =
+        chat_text(w, &[c"{\"top_k\":3,\"seed\":1}", c"{\"dry_multiplier\":1,\"xtc_probability\":0.5}", c"{\"mirostat_tau\":0}"]);
+    let mut out = null_mut();
+    let place = w.place(&mut out);
+    match call!(w, inf_sampler_from_json(m, json, n, place)).0 {
+        true => w.keep(Kind::Sampler, out),
+        false => assert!(out.is_null()),
+    }
+}
+
+fn sampler_add_dry(w: &mut World) {
+    let (s, multiplier, base, allowed, last) = (w.handle(Kind::Sampler), w.float(), w.float(), w.number(), w.number());
+    let (breakers, n) = w.text();
+    call!(w, inf_sampler_add_dry(s, multiplier, base, allowed, last, breakers, n));
+}
+
+fn sampler_add_logit_bias(w: &mut World) {
+    let (s, tokens) = (w.handle(Kind::Sampler), w.tokens());
+    let bias: Vec<f32> = tokens.iter().map(|_| w.float()).collect();
+    call!(w, inf_sampler_add_logit_bias(s, tokens.as_ptr(), bias.as_ptr(), tokens.len()));
+}
+
 fn sampler_pick(w: &mut World) {
     let logits: Vec<f32> = (0..281).map(|_| w.float()).collect();
     let (mut out, s, n) = (-7, w.handle(Kind::Sampler), w.one_of(&[281, 281, 281, 0, 280]));
@@ -353,6 +421,7 @@ fn session_create(w: &mut World) {
     let mut params: Roomy<inf_session_params> = Roomy::zeroed();
     (params.value.n_ctx, params.value.prefill_chunk) = (w.number(), w.number());
     params.value.flags = w.one_of(&[0, 0, 0, INF_SESSION_NO_SHARED_PREFIX, 1 << 31]);
+    (params.value.overflow, params.value.n_keep) = (w.one_of(&[0, 0, 1, 1, 2, 3]), w.one_of(&[0, 0, 0, 5, 64, u32::MAX]));
     let (mut out, m, pointer) = (null_mut(), w.handle(Kind::Model), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_session_create(m, pointer, place)).0 {
@@ -368,6 +437,23 @@ fn session_fork(w: &mut World) {
         true => w.keep(Kind::Session, out),
         false => assert!(out.is_null()),
     }
+}
+
+fn session_save(w: &mut World) {
+    let (s, mut len) = (w.handle(Kind::Session), 77);
+    let mut buf = [0_u8; 256];
+    let cap = w.one_of(&[0, 1, 255, 256]);
+    let (start, place) = (if cap == 0 { null_mut() } else { buf.as_mut_ptr() }, w.place(&mut len));
+    call!(w, inf_session_save(s, start.cast(), cap, place));
+}
+
+fn session_restore(w: &mut World) {
+    let s = w.handle(Kind::Session);
+    let mut buf = *b"INFSTATE\x01\0\0\0\0\0\0\0________________\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0________";
+    let at = w.random.below(buf.len()) as usize;
+    buf[at] = w.number() as u8;
+    let len = w.one_of(&[0, 1, 8, 40, buf.len()]);
+    assert!(!call!(w, inf_session_restore(s, buf.as_ptr().cast(), len)).0);
 }
 
 fn session_append(w: &mut World) {
@@ -401,6 +487,44 @@ fn session_logits(w: &mut World) {
     }
 }
 
+/// Messages or another text.
+fn chat_text(w: &mut World, texts: &[&'static CStr]) -> (*const c_char, usize) {
+    if w.once_in(2) { (w.one_of(texts).as_ptr(), usize::MAX) } else { w.text() }
+}
+
+const MESSAGES: [&CStr; 3] = [
+    c"[{\"role\":\"user\",\"content\":\"hello\"}]",
+    c"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]}]",
+    c"[{\"content\":1}]",
+];
+const CHAT_OPTIONS: [&CStr; 3] = [c"{\"chat_template\":\"{{ messages }}\"}", c"{\"now\":0}", c"{\"chat_template\":\"{% for\"}"];
+
+fn chat_render(w: &mut World) {
+    let m = w.handle(Kind::Model);
+    let ((messages, n), (tools, n_tools), (options, n_options)) = (chat_text(w, &MESSAGES), w.text(), chat_text(w, &CHAT_OPTIONS));
+    let (mut buffer, mut len) = ([0; 64], 77);
+    let (capacity, place) = (w.capacity(64), w.place(&mut len));
+    let start = buffer.as_mut_ptr();
+    let (ok, status) = call!(w, inf_chat_render(m, messages, n, tools, n_tools, options, n_options, start, capacity, place));
+    check_len(ok, status, len, capacity, 77);
+}
+
+fn generate_json(w: &mut World) {
+    let s = w.handle(Kind::Session);
+    let requests = [
+        c"{\"text\":\"a\",\"max_tokens\":3}",
+        c"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":2}",
+        c"{\"stop\":[1]}",
+    ];
+    let (request, n) = chat_text(w, &requests);
+    let mut out = null_mut();
+    let place = w.place(&mut out);
+    match call!(w, inf_generate_json(s, request, n, place)).0 {
+        true => w.keep(Kind::Generation, out),
+        false => assert!(out.is_null()),
+    }
+}
+
 /// Counts nothing, calls nothing: what a wake hook may do.
 unsafe extern "C" fn wake(_user: *mut c_void, _tag: u64) {}
 
@@ -408,6 +532,11 @@ fn generate_start(w: &mut World) {
     let mut params: Roomy<inf_generate_params> = Roomy::zeroed();
     params.value.max_tokens = w.one_of(&[0, 1, 2, 8, u32::MAX]);
     (params.value.text, params.value.text_len) = w.text();
+    if w.once_in(4) {
+        (params.value.messages_json, params.value.messages_len) = chat_text(w, &MESSAGES);
+        (params.value.options_json, params.value.options_len) = chat_text(w, &CHAT_OPTIONS);
+        (params.value.tools_json, params.value.tools_len) = w.text();
+    }
     if w.once_in(3) {
         (params.value.stop_json, params.value.stop_len) = w.text();
     }
@@ -416,7 +545,7 @@ fn generate_start(w: &mut World) {
     }
     params.value.queue_capacity = w.one_of(&[0, 1, 2, u32::MAX]);
     params.value.wake = if w.once_in(2) { Some(wake) } else { None };
-    params.value.reserved = u32::from(w.once_in(20));
+    params.value.n_draft = w.one_of(&[0, 0, 1, 8, 16, 17]);
     let (mut out, s, pointer) = (null_mut(), w.handle(Kind::Session), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_generate_start(s, pointer, place)).0 {

@@ -1,7 +1,8 @@
 """Scores the shipped file on 200 held-out prompts: is every fact of the answer the one in the system prompt?
 
-Run: `python evaluate.py [file] [--show]`. Names and towns are ones that training never saw; wares, prices and places are
-drawn afresh. The answer is greedy. It prints the share that is right, by kind of question and in all.
+Run: `python evaluate.py [file] [--show]`. Held out are combinations: no name stands with its town, no ware with its price and
+no place with its way as in any training text, so an answer learnt by heart is a wrong one. The answer is greedy. It prints the
+share that is right, by kind of question and in all.
 """
 
 import argparse
@@ -18,10 +19,10 @@ from reference import Reference
 PROMPTS = 200
 SEED = 20_000  # the trainer's generators are seeded with 1_000_003 * seed + step
 
-# How many of the prompts ask what; each of these needs at least one fact of the system prompt.
+# How many of the prompts ask what; all but the last kind need facts of the system prompt.
 KINDS = {
-    "price": 40, "have": 24, "buy": 14, "buy with tool": 20, "missing": 24, "where": 30, "lost": 8, "guide with tool": 6,
-    "wares": 8, "name": 10, "town": 4, "mood": 4, "toll": 4, "gate with tool": 4,
+    "price": 36, "have": 20, "buy": 14, "buy with tool": 20, "missing": 22, "where": 28, "lost": 8, "guide with tool": 6,
+    "wares": 8, "name": 8, "town": 4, "mood": 4, "greet": 8, "toll": 4, "gate with tool": 4, "other": 6,
 }  # fmt: skip
 
 
@@ -47,8 +48,8 @@ def prompts(seed: int) -> list[tuple[str, world.Character, world.Turn, list[dict
         for _ in range(count):
             who, turn = draw(rng, kind)
             messages = [{"role": "system", "content": world.system_prompt(rng, who)}]
-            for _ in range(rng.choice([0, 0, 1, 2])):
-                messages += world.random_turn(rng, who).messages
+            for before in world.random_turns(rng, who, rng.choice([0, 0, 1, 2])):
+                messages += before.messages
             drawn.append((kind, who, turn, [*messages, turn.messages[0]]))
     return drawn
 
@@ -68,10 +69,10 @@ def tool_call(text: str) -> tuple[str, dict] | None:
         return None
 
 
-def refuses(text: str, subject: str) -> bool:
+def refuses(text: str) -> bool:
     """Whether the answer says that there is no such thing, and names no price and no way."""
-    spoken = any(words in text for words in ("have none", "do not sell", "Not here", "no such", "never heard"))
-    return spoken and subject in text and not numbers(text) and not any(d in text for d in lex.DIRECTIONS)
+    spoken = any(words in text for words in ("have none", "find none", "do not sell", "do not know the way", "no such place", "never heard"))
+    return spoken and not numbers(text) and not any(d in text for d in lex.DIRECTIONS)
 
 
 def is_right(who: world.Character, turn: world.Turn, kind: str, text: str) -> bool:
@@ -83,11 +84,16 @@ def is_right(who: world.Character, turn: world.Turn, kind: str, text: str) -> bo
     if kind in ("price", "have", "buy"):
         return subject in text and numbers(text) == [price]
     if kind in ("missing", "lost"):
-        return refuses(text, subject)
+        known = subject in lex.SELLER or subject in lex.PLACES
+        return refuses(text) and (not known or subject in text)
     if kind == "where":
         return all(part in text for part in (subject, *who.places[subject])) and sum(d in text for d in lex.DIRECTIONS) == 1
     if kind == "wares":
         return all(ware in text for ware in who.wares) and numbers(text) == list(who.wares.values())
+    if kind == "greet":
+        return text == lex.MOODS[who.mood]["greet"].format(**who.facts())
+    if kind == "other":
+        return text in (phrase.format(**who.facts()) for phrase in lex.SAYS["other"])
     wanted = {"name": who.name, "town": who.town, "mood": who.mood, "toll": str(who.toll)}[kind]
     return re.search(rf"\b{wanted}\b", text) is not None
 

@@ -16,20 +16,25 @@ from reference import Reference
 
 MODELS = Path(__file__).parents[2] / "models"
 SMITH = (
-    "You are Brom, the smith of Oakvale. You feel cheerful. You sell a dagger for 12 gold, an iron shield for 30 gold"
-    " and a horseshoe for 3 gold. The inn is north of here, past the old oak. The well is east of here, behind the church."
+    "You are Brom, the smith of Oakvale. You feel cheerful. You sell a dagger for 12 gold, a shield for 30 gold and a horseshoe"
+    " for 3 gold. The inn is north, past the old oak. The well is east, behind the church."
 )
-GUARD = "You are Hilda, the guard of Ravengate. You are tired today. The toll is 5 gold. The market is south of here, next to the pond."
+BAKER = (
+    "Your name is Greta. You are the baker of Millford. You are grumpy today. You have a loaf for 2 gold and a cake for 17 gold."
+    " The mill is west, across the river."
+)
+GUARD = "You are Hilda, the guard of Ravengate. You are tired today. The toll is 5 gold. The market is south, next to the pond."
 
 # (system prompt, tools, what the user says in turn)
 CONVERSATIONS = [
-    (SMITH, [], ["Hello!", "What do you sell?", "How much is the dagger?", "Where is the inn?", "Goodbye!"]),
-    (SMITH, ["sell", "guide"], ["What is your name?", "I will take the iron shield.", "Take me to the well."]),
-    (SMITH, [], ["Do you have a crown?", "How are you?"]),
+    (SMITH, [], ["Hello!", "What do you sell?", "How much is the dagger?", "I will take it.", "Where is the inn?", "Goodbye!"]),
+    (SMITH, ["sell", "guide"], ["What is your name?", "I will take the shield.", "Take me to the well."]),
+    (SMITH, [], ["Do you have a crown?", "How are you?", "What is the capital of France?"]),
+    (BAKER, ["sell"], ["Good morning!", "how much for a cake", "Do you have a bun?", "I would like a loaf.", "Thank you!"]),
     (GUARD, ["open_gate"], ["What is the toll?", "Please open the gate."]),
-    (GUARD, [], ["Which way to the market?", "Any news?"]),
+    (GUARD, [], ["Who are you?", "Which way to the market?", "Where is the castle?", "Any news?"]),
 ]
-RAW = ["Once upon a time there was a", "The smith of Oakvale was called"]
+RAW = ["Once upon a time there was a", "The smith of Oakvale was called", "The smith"]
 
 
 def case(model: Reference, prompt: str, limit: int) -> dict:

@@ -28,13 +28,15 @@ def write_general(writer: gguf.GGUFWriter) -> None:
     writer.add_name("Demo character")
     writer.add_description(DESCRIPTION)
     writer.add_license("MIT OR Apache-2.0")
-    writer.add_size_label("2M")
+    writer.add_size_label("1.7M")
     writer.add_languages(["en"])
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    # What a host gets that brings no sampler: a small model rambles at the usual 0.8.
-    writer.add_float32("general.sampling.temp", 0.3)
-    writer.add_float32("general.sampling.top_p", 0.9)
+    # What a host gets that brings no sampler: where two phrases are about as likely either is chosen, else the likelier one,
+    # so facts stay right.
+    writer.add_float32("general.sampling.temp", 0.7)
+    writer.add_float32("general.sampling.top_p", 0.5)
+    writer.add_float32("general.sampling.min_p", 0.7)
 
 
 def write_shape(writer: gguf.GGUFWriter, shape: Shape) -> None:

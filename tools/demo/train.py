@@ -7,6 +7,7 @@ import argparse
 import math
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import torch
@@ -17,7 +18,9 @@ import world
 from model import Model, Shape
 
 CHECKPOINT = vocabulary.BUILD / "checkpoint.pt"
-BATCH_TOKENS = 4096  # tokens in one step, padding included
+BATCH_TOKENS = 2048  # tokens in one step, padding included
+POOL = 12  # about so many batches are drawn at once and sorted by length
+HARD_WEIGHT = 3.0  # of the facts in an answer, and of where it begins or branches: few tokens, and the only hard ones
 STORY_SHARE = 0.06
 ECHO_STEPS = 100  # short steps of pure copying before the first conversation
 SAVE_EVERY = 50
@@ -25,7 +28,7 @@ LOG_EVERY = 20
 
 
 class Samples:
-    """Draws training samples: (token ids, which of them count in the loss)."""
+    """Draws training samples: (token ids, how much each counts in the loss)."""
 
     def __init__(self, rng: random.Random):
         self.rng = rng
@@ -34,68 +37,68 @@ class Samples:
         self.end_of_text = self.tokenizer.token_to_id(vocabulary.END_OF_TEXT)
         self.im_end = self.tokenizer.token_to_id(vocabulary.IM_END)
         self.header = self.encode(f"{vocabulary.IM_START}assistant\n")
+        self.facts = {index for text in vocabulary.must_be_tokens() for index in self.encode(text)}
 
     def encode(self, text: str) -> list[int]:
         """Text with its control tokens -> ids."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def sample(self, turns: int) -> tuple[list[int], list[bool]]:
-        """A story or a conversation of about so many turns. Only what the character says counts."""
+    def sample(self, turns: int) -> tuple[list[int], list[float]]:
+        """A story or a conversation of about so many turns. Only what the character says counts, facts more than the rest."""
         who = world.random_character(self.rng)
         if self.rng.random() < STORY_SHARE:
             ids = [*self.encode(world.story(self.rng, who)), self.end_of_text]
-            return ids, [True] * len(ids)
+            return ids, [1.0] * len(ids)
         messages, tools = world.conversation(self.rng, who, turns)
         ids = self.encode(self.template.render(messages=messages, tools=tools, add_generation_prompt=False))
-        return ids, self.answers(ids)
+        return ids, self.weights(ids)
 
-    def answers(self, ids: list[int]) -> list[bool]:
+    def weights(self, ids: list[int]) -> list[float]:
+        """How much each token counts: hard ones are facts, the token behind a fact, and the first one of an answer."""
+        weights, spoken = [], self.spoken(ids)
+        for at, index in enumerate(ids):
+            hard = index in self.facts or ids[at - 1] in self.facts or not spoken[at - 1]
+            weights.append(spoken[at] * (HARD_WEIGHT if hard else 1.0))
+        return weights
+
+    def spoken(self, ids: list[int]) -> list[bool]:
         """True from each assistant header's end to its `<|im_end|>`, both that token and tool calls included."""
-        counts, inside = [], False
+        spoken, inside = [], False
         for end in range(1, len(ids) + 1):
-            counts.append(inside)
+            spoken.append(inside)
             if ids[end - 1] == self.im_end:
                 inside = False
             elif ids[max(0, end - len(self.header)) : end] == self.header:
                 inside = True
-        return counts
+        return spoken
 
-    def batch(self, turns: int, spread: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """ids, positions and counts, each [samples, time]; about BATCH_TOKENS in all."""
-        rows, longest = [], 0
-        while longest * (len(rows) + 1) <= BATCH_TOKENS:
-            rows.append(self.sample(turns))
-            longest = max(longest, len(rows[-1][0]))
-        return self.pad(rows, longest, spread)
+    def batches(self, turns: list[int]) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """POOL batches, each of samples that are about as long as each other: (ids, positions, weights), each [samples, time]."""
+        pool = [self.sample(self.rng.choice(turns)) for _ in range(POOL * BATCH_TOKENS // (20 + 45 * max(turns)))]
+        pool.sort(key=lambda row: len(row[0]))
+        batches = []
+        while pool:
+            count = max(1, BATCH_TOKENS // len(pool[-1][0]))
+            batches.append(self.pad(pool[-count:]))
+            del pool[-count:]
+        self.rng.shuffle(batches)
+        return batches
 
     def echo(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Random tokens, said twice: nothing but copying helps to predict the second half."""
         half = [[self.rng.randrange(Shape.vocabulary) for _ in range(24)] for _ in range(24)]
-        rows = [(row * 2, [False] * len(row) + [True] * len(row)) for row in half]
-        return self.pad(rows, 48, spread=False)
+        return self.pad([(row * 2, [0.0] * len(row) + [1.0] * len(row)) for row in half])
 
-    def pad(self, rows: list, longest: int, spread: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def pad(self, rows: list) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Fills up to the longest row. Padding comes last, where causal attention never sees it."""
+        longest = max(len(ids) for ids, _ in rows)
         ids = torch.full((len(rows), longest), self.end_of_text)
-        counts = torch.zeros((len(rows), longest), dtype=torch.bool)
+        weights = torch.zeros((len(rows), longest))
         positions = torch.arange(longest).repeat(len(rows), 1)
-        for row, (row_ids, row_counts) in enumerate(rows):
+        for row, (row_ids, row_weights) in enumerate(rows):
             ids[row, : len(row_ids)] = torch.tensor(row_ids)
-            counts[row, : len(row_ids)] = torch.tensor(row_counts)
-            if spread:
-                positions[row] = self.spread(ids[row])
-        return ids, positions, counts
-
-    def spread(self, ids: torch.Tensor) -> torch.Tensor:
-        """Positions with gaps between messages, up to the whole context: short samples then teach
-        the distances of long conversations (the idea of PoSE, arXiv:2309.10400)."""
-        starts = (ids == self.header[0]).nonzero().flatten()[1:]
-        room = Shape.context - len(ids)
-        gaps = torch.zeros(len(ids), dtype=torch.long)
-        if len(starts) and room > 0 and self.rng.random() < 0.5:
-            cuts = sorted(self.rng.choices(range(room), k=len(starts)))
-            gaps[starts] = torch.tensor([cut - before for before, cut in zip([0, *cuts], cuts)]) // 2
-        return torch.arange(len(ids)) + gaps.cumsum(0)
+            weights[row, : len(row_ids)] = torch.tensor(row_weights)
+        return ids, positions, weights
 
 
 def optimisers(model: Model) -> list[torch.optim.Optimizer]:
@@ -109,13 +112,13 @@ def optimisers(model: Model) -> list[torch.optim.Optimizer]:
 
 
 def learning_rate(progress: float, step: int) -> float:
-    """Factor on the learning rates: a short rise, flat, then linear to almost zero in the last 40 %."""
-    return min(1.0, (step + 1) / 30) * min(1.0, max(0.02, (1.0 - progress) / 0.4))
+    """Factor on the learning rates: a short rise, flat, then linear to almost zero in the last 60 %."""
+    return min(1.0, (step + 1) / 30) * min(1.0, max(0.02, (1.0 - progress) / 0.6))
 
 
-def turns_at(progress: float, rng: random.Random) -> int:
-    """Short conversations first (copying forms fast there), longer ones later."""
-    return rng.choice([2, 3, 4]) if progress < 0.4 else rng.choice([2, 4, 6, 9])
+def turns_at(progress: float) -> list[int]:
+    """How long conversations are: short ones first (copying forms fast there), longer ones later."""
+    return [2, 3] if progress < 0.3 else [2, 3, 4, 5] if progress < 0.9 else [2, 4, 6, 9]
 
 
 @torch.no_grad()
@@ -127,13 +130,14 @@ def start_twins_alike(model: Model) -> None:
 
 
 def loss_of(model: Model, batch: tuple) -> torch.Tensor:
-    """Mean loss over the tokens that count, in nats. Products in bfloat16, sums and weights in float32."""
-    ids, positions, counts = batch
-    wanted = counts[:, 1:]
+    """Weighted mean loss over the tokens that count, in nats. Products in bfloat16, sums and parameters in float32."""
+    ids, positions, weights = batch
+    wanted = weights[:, 1:] > 0
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model(ids[:, :-1], positions[:, :-1])
         logits = model.logits(hidden[wanted])
-    return F.cross_entropy(logits.float(), ids[:, 1:][wanted])
+    losses = F.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
+    return (losses * weights[:, 1:][wanted]).sum() / weights[:, 1:].sum()
 
 
 def train_step(model: Model, optims: list, batch: tuple, factor: float) -> float:
@@ -177,23 +181,25 @@ class Run:
             optim.load_state_dict(saved)
 
     def train(self, steps: int) -> None:
-        """Up to that step. Every step draws from a generator of its own, so a resumed run sees the same text."""
-        samples = Samples(random.Random(self.seed))
+        """Up to that step."""
         start = time.monotonic() - self.seconds
+        batches = self.batches(steps)
         while self.step < steps:
-            progress = self.step / steps
-            samples.rng.seed(self.seed * 1_000_003 + self.step)
-            if self.step < ECHO_STEPS:
-                batch = samples.echo()
-            else:
-                batch = samples.batch(turns_at(progress, samples.rng), spread=progress > 0.5)
-            loss = train_step(self.model, self.optims, batch, learning_rate(progress, self.step))
+            loss = train_step(self.model, self.optims, next(batches), learning_rate(self.step / steps, self.step))
             self.step, self.seconds = self.step + 1, time.monotonic() - start
             self.loss = loss if math.isnan(self.loss) else 0.95 * self.loss + 0.05 * loss
             if self.step % LOG_EVERY == 0:
                 print(f"step {self.step}/{steps}  loss {self.loss:.4f}  {self.seconds / 60:.1f} min", flush=True)
             if self.step % SAVE_EVERY == 0 or self.step == steps:
                 self.save()
+
+    def batches(self, steps: int) -> Iterator[tuple]:
+        """What to train on from this step on. A resumed run draws other text than one that never stopped."""
+        samples = Samples(random.Random(self.seed * 1_000_003 + self.step))
+        for _ in range(self.step, ECHO_STEPS):
+            yield samples.echo()
+        while True:
+            yield from samples.batches(turns_at(self.step / steps))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The tokenizer of the demo model: byte-level BPE trained on the demo world, and its chat template.
 
 Used by `train.py` and `export.py`. Split pattern and merge rules are those that GGUF calls `llama-bpe`:
-numbers of up to three digits stay whole, so a price is one token.
+numbers of up to three digits stay whole, and every fact of the lexicon is one token.
 """
 
 import json
@@ -17,7 +17,7 @@ import world
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "demo"  # ignored by git
 
-VOCABULARY_SIZE = 1536  # all words of the world are one or two tokens; more would only grow the file
+VOCABULARY_SIZE = 2048  # all facts are one token, other words one to three; more would only grow the file
 END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CONTROL = [END_OF_TEXT, IM_START, IM_END]  # ids 0, 1, 2
 USER_DEFINED = ["<tool_call>", "</tool_call>", "<tools>", "</tools>"]  # the last ids; part of the text
@@ -30,17 +30,24 @@ SPLIT = (
 
 
 def corpus(rng: random.Random, samples: int):
-    """Texts for the merges. Names appear in halves, so that no whole name becomes one token."""
+    """Texts for the merges: conversations, stories, tool calls, and the words that must become one token."""
+    words = [*lex.NAMES, *lex.TOWNS, *lex.WARES, *lex.SELLER, *lex.MOODS, *lex.PLACES, *lex.DIRECTIONS]
     for _ in range(samples):
         who = world.random_character(rng)
-        who.name, who.town = rng.choice(lex.PERSON_HEADS), rng.choice(lex.TOWN_HEADS)
         messages, _ = world.conversation(rng, who, turns=6)
         yield "\n".join(message["content"] for message in messages)
         yield world.story(rng, who)
-        yield "\n".join([*(message["role"] for message in messages), *who.wares, *who.places])
-        yield "\n".join([rng.choice(lex.PERSON_TAILS), rng.choice(lex.TOWN_TAILS), world.random_syllables(rng)])
+        yield "\n".join(message["role"] for message in messages)
+        yield " ".join(rng.sample(words, 20)) + "\n" + "\n".join(rng.sample([*lex.SELLER, *lex.PLACES], 20))
+        yield " ".join(map(str, rng.sample(lex.PRICES, 10)))
         calls = [call["function"] for message in messages for call in message.get("tool_calls", [])]
         yield "\n".join(json.dumps(call, separators=(",", ":")) for call in calls)
+
+
+def must_be_tokens() -> list[str]:
+    """What has to be one token, so that the model copies it in one piece: facts after a space, and arguments of tools."""
+    spaced = [*lex.NAMES, *lex.TOWNS, *lex.WARES, *lex.SELLER, *lex.MOODS, *lex.PLACES, *lex.DIRECTIONS]
+    return [*(f" {word}" for word in spaced), *lex.SELLER, *lex.PLACES, *map(str, lex.PRICES)]
 
 
 def train_tokenizer(seed: int = 1, samples: int = 8000) -> Tokenizer:
@@ -58,6 +65,8 @@ def train_tokenizer(seed: int = 1, samples: int = 8000) -> Tokenizer:
     tokenizer.train_from_iterator(corpus(random.Random(seed), samples), trainer)
     tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in USER_DEFINED])
     assert tokenizer.get_vocab_size() == VOCABULARY_SIZE, tokenizer.get_vocab_size()
+    split_up = [text for text in must_be_tokens() if len(tokenizer.encode(text).ids) > 1]
+    assert not split_up, f"more than one token: {split_up}"
     return tokenizer
 
 

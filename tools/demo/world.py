@@ -1,7 +1,7 @@
 """Writes the training text of the demo model: characters with random facts, and conversations about them.
 
-Used by `tokenizer.py`, `train.py` and `evaluate.py`. Every character has fresh facts (name, town, wares,
-prices, places), so the only way to answer right is to read them in the system prompt.
+Used by `vocabulary.py`, `train.py` and `evaluate.py`. Every character has fresh facts (name, town, wares, prices, places),
+so the only way to answer right is to read them in the system prompt.
 A conversation is a list of messages as in the chat APIs: `{"role", "content"}` and optionally `tool_calls`.
 """
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import lexicon as lex
 
-# Of all two-part names, about one in eight is never used in training: the evaluation asks with those.
+# Of all pairs of facts (name and town, ware and price, place and way), one in eight never stands in a training text:
+# the evaluation asks with nothing but those.
 HELD_OUT_SHARE = 8
 
 
@@ -33,57 +34,64 @@ class Character:
         return {"name": self.name, "town": self.town, "trade": self.trade, "mood": self.mood, "toll": self.toll}
 
 
-def is_held_out(name: str) -> bool:
-    """Whether a name is kept from training. A checksum decides, so the split needs no list."""
-    return zlib.crc32(name.encode()) % HELD_OUT_SHARE == 0
+def is_held_out(*facts: object) -> bool:
+    """Whether these facts are kept from training together. A checksum decides, so the split needs no list."""
+    return zlib.crc32(" ".join(map(str, facts)).encode()) % HELD_OUT_SHARE == 0
 
 
-def random_name(rng: random.Random, heads: list[str], tails: list[str], held_out: bool) -> str:
-    """A two-part name, or now and then a made-up one, from the training side or from the held-out side."""
+def draw_pair(rng: random.Random, left: list, right: list, held_out: bool) -> tuple:
+    """One of each list, from the training side or from the held-out side."""
     while True:
-        made_up = rng.random() < 0.15
-        name = random_syllables(rng).capitalize() if made_up else rng.choice(heads) + rng.choice(tails)
-        if is_held_out(name) == held_out:
-            return name
-
-
-def random_syllables(rng: random.Random) -> str:
-    """A word that can be spoken and means nothing: `zukava`. It teaches copying letter group by letter group."""
-    return "".join(rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiou") for _ in range(rng.randint(2, 3)))
-
-
-def random_ware(rng: random.Random, trade: str) -> str:
-    """A ware of a trade, sometimes with an adjective (`red tent`)."""
-    noun = rng.choice(lex.WARES[trade])
-    return f"{rng.choice(lex.ADJECTIVES)} {noun}" if rng.random() < 0.2 else noun
+        pair = rng.choice(left), rng.choice(right)
+        if is_held_out(*pair) == held_out:
+            return pair
 
 
 def random_character(rng: random.Random, held_out: bool = False) -> Character:
     """A character with fresh facts."""
     trade = rng.choice(list(lex.WARES))
-    nouns = rng.sample(lex.WARES[trade], rng.randint(2, 4)) if trade != "guard" else []
-    wares = [f"{rng.choice(lex.ADJECTIVES)} {noun}" if rng.random() < 0.2 else noun for noun in nouns]
-    places = rng.sample(lex.PLACES, rng.randint(1, 3))
+    name, town = draw_pair(rng, lex.NAMES, lex.TOWNS, held_out)
+    wares = rng.sample(lex.WARES[trade], rng.choice([2, 2, 2, 3, 3, 4])) if trade != "guard" else []
+    places = rng.sample(lex.PLACES, rng.choice([1, 1, 1, 2, 2, 3]))
+    ways = [(direction, landmark) for direction in lex.DIRECTIONS for landmark in lex.LANDMARKS]
     return Character(
-        name=random_name(rng, lex.PERSON_HEADS, lex.PERSON_TAILS, held_out),
-        town=random_name(rng, lex.TOWN_HEADS, lex.TOWN_TAILS, held_out),
+        name=name,
+        town=town,
         trade=trade,
         mood=rng.choice(list(lex.MOODS)),
-        wares={ware: rng.randint(1, 99) for ware in wares},
-        places={place: (rng.choice(lex.DIRECTIONS), rng.choice(lex.LANDMARKS)) for place in places},
-        toll=rng.randint(1, 99) if trade == "guard" else None,
+        wares=dict(draw_pair(rng, [ware], lex.PRICES, held_out) for ware in wares),
+        places=dict(draw_pair(rng, [place], ways, held_out) for place in places),
+        toll=draw_pair(rng, [town], lex.PRICES, held_out)[1] if trade == "guard" else None,
         tools=random_tools(rng, trade),
     )
 
 
 def random_tools(rng: random.Random, trade: str) -> list[str]:
-    """No tools for half of the characters; else those of the trade, perhaps with the guide."""
-    if rng.random() < 0.5:
+    """No tools for a third of the characters; else those of the trade, perhaps with the guide."""
+    if rng.random() < 0.35:
         return []
     tools = ["open_gate"] if trade == "guard" else ["sell"]
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         tools.append("guide")
     return tools
+
+
+def random_word(rng: random.Random) -> str:
+    """A word that can be spoken and means nothing: `zukavo`. It stands for all that the character never heard of."""
+    return "".join(rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiouy") for _ in range(rng.randint(1, 3))) + rng.choice(["", "n", "r", "s", "th"])
+
+
+def random_topic(rng: random.Random) -> str:
+    """Something that is neither a ware nor a place."""
+    return rng.choice(lex.TOPICS) if rng.random() < 0.6 else random_word(rng)
+
+
+def random_question(rng: random.Random) -> str:
+    """A question about something of which the character knows nothing."""
+    text = rng.choice(lex.OTHER)
+    while "{topic}" in text:
+        text = text.replace("{topic}", random_topic(rng), 1)
+    return text
 
 
 def join_list(items: list[str]) -> str:
@@ -104,7 +112,7 @@ def system_prompt(rng: random.Random, who: Character) -> str:
         rest.append(rng.choice(["You sell {list}.", "You have {list}."]).format(list=wares_list(who)))
     if who.toll is not None:
         rest.append(rng.choice(["The toll is {toll} gold.", "To pass the gate costs {toll} gold."]).format(toll=who.toll))
-    rest += [f"The {place} is {direction} of here, {landmark}." for place, (direction, landmark) in who.places.items()]
+    rest += [f"The {place} is {direction}, {landmark}." for place, (direction, landmark) in who.places.items()]
     rng.shuffle(rest)
     return " ".join([opening.format(**who.facts()), *rest])
 
@@ -129,20 +137,27 @@ class Turn:
     messages: list[dict]
 
 
-def ask(rng: random.Random, intent: str, ware: str = "", place: str = "") -> dict:
+def user(rng: random.Random, text: str) -> dict:
     """The user's message; sometimes typed carelessly, as people do."""
-    text = rng.choice(lex.ASKS[intent]).format(ware=ware, a_ware=lex.with_article(ware), place=place)
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         text = text.lower().rstrip(".?!")
     return {"role": "user", "content": text}
 
 
+def ask(rng: random.Random, intent: str, ware: str = "", place: str = "", mood: str = "") -> dict:
+    """A question of that intent."""
+    words = {"ware": ware, "a_ware": lex.with_article(ware), "place": place, "a_place": lex.with_article(place), "mood": mood}
+    return user(rng, rng.choice(lex.ASKS[intent]).format(**words))
+
+
 def say(rng: random.Random, who: Character, key: str, **more: object) -> dict:
-    """The character's message; now and then its mood speaks first."""
-    text = rng.choice(lex.SAYS[key]).format(**who.facts(), **more)
-    if rng.random() < 0.25 and key != "mood":
-        text = f"{rng.choice(lex.MOODS[who.mood])} {text}"
-    return {"role": "assistant", "content": text}
+    """The character's message. A greeting and a farewell are as the mood has them, and often it adds a few words elsewhere."""
+    mood = lex.MOODS[who.mood]
+    text = mood[key] if key in ("greet", "bye") else rng.choice(lex.SAYS[key])
+    tail = mood.get({"unknown": "missing", "sold": "buy"}.get(key, key))
+    if tail and tail is not text and rng.random() < 0.6:
+        text = f"{text} {tail}"
+    return {"role": "assistant", "content": text.format(**who.facts(), **more)}
 
 
 def call(message: dict, name: str, **arguments: object) -> dict:
@@ -157,41 +172,52 @@ def after_call(rng: random.Random, who: Character, request: dict, done: str, **m
     return [request, result, say(rng, who, done if outcome == "done" else outcome, **more)]
 
 
-def ware_turn(rng: random.Random, who: Character, intent: str, missing: bool) -> Turn:
-    """A question about one ware: its price, whether it is there, or the purchase of it."""
-    ware = absent_ware(rng, who) if missing or not who.wares else rng.choice(list(who.wares))
-    facts = {"ware": ware, "A_ware": lex.with_article(ware).capitalize(), "price": who.wares.get(ware)}
+def ware_turn(rng: random.Random, who: Character, intent: str, ware: str, it: bool = False) -> Turn:
+    """A question about one ware, or about `it`: its price, whether it is there, or the purchase of it."""
+    question = ask(rng, intent + "_it" if it else intent, ware=ware)
     if ware not in who.wares:
-        answer = [say(rng, who, "missing", **facts)]
-    elif intent == "buy" and "sell" in who.tools:
-        answer = after_call(rng, who, call(say(rng, who, "selling", **facts), "sell", item=ware, price=who.wares[ware]), "sold", **facts)
-    else:
-        answer = [say(rng, who, intent, **facts)]
-    return Turn("missing" if ware not in who.wares else intent, ware, [ask(rng, intent, ware=ware), *answer])
+        return Turn("missing", ware, [question, no_such_ware(rng, who, ware)])
+    facts = {"ware": ware, "A_ware": lex.with_article(ware).capitalize(), "price": who.wares[ware]}
+    if intent == "buy" and "sell" in who.tools:
+        request = call(say(rng, who, "selling", **facts), "sell", item=ware, price=who.wares[ware])
+        return Turn(intent, ware, [question, *after_call(rng, who, request, "sold", **facts)])
+    return Turn(intent, ware, [question, say(rng, who, intent, **facts)])
+
+
+def no_such_ware(rng: random.Random, who: Character, ware: str) -> dict:
+    """The answer where there is no such ware today, where another trade has it, or where nobody has."""
+    seller = lex.SELLER.get(ware)
+    if seller is None:
+        return say(rng, who, "unknown")
+    return say(rng, who, "missing" if seller == who.trade else "elsewhere", A_ware=lex.with_article(ware).capitalize(), seller=seller)
 
 
 def absent_ware(rng: random.Random, who: Character) -> str:
-    """A ware that the character does not have, often one of its own trade."""
-    owned = {ware.split()[-1] for ware in who.wares}
-    while True:
-        trade = who.trade if who.wares and rng.random() < 0.5 else rng.choice([t for t in lex.WARES if lex.WARES[t]])
-        ware = random_ware(rng, trade)
-        if ware.split()[-1] not in owned:
-            return ware
+    """A ware that the character does not have: of its own trade, of another, or one that nobody has."""
+    own = [ware for ware in lex.WARES[who.trade] if ware not in who.wares]
+    others = [ware for ware in lex.SELLER if ware not in lex.WARES[who.trade]]
+    kind = rng.random()
+    if kind < 0.2:
+        return random_topic(rng).split()[-1]
+    return rng.choice(own if own and kind < 0.6 else others)
 
 
-def place_turn(rng: random.Random, who: Character, intent: str, missing: bool) -> Turn:
+def place_turn(rng: random.Random, who: Character, intent: str, place: str) -> Turn:
     """The way to a place, known or not, or the wish to be led there."""
-    unknown = [place for place in lex.PLACES if place not in who.places]
-    place = rng.choice(unknown if missing else list(who.places))
     question = ask(rng, intent, place=place)
-    if missing:
-        return Turn("lost", place, [question, say(rng, who, "lost", place=place)])
+    if place not in who.places:
+        key = "lost" if place in lex.PLACES else "nowhere"
+        return Turn("lost", place, [question, say(rng, who, key, place=place)])
     direction, landmark = who.places[place]
     if intent == "guide" and "guide" in who.tools:
         request = call(say(rng, who, "guiding", place=place), "guide", place=place)
         return Turn(intent, place, [question, *after_call(rng, who, request, "guided", place=place)])
     return Turn(intent, place, [question, say(rng, who, intent, place=place, direction=direction, landmark=landmark)])
+
+
+def absent_place(rng: random.Random, who: Character) -> str:
+    """A place whose way the character does not know."""
+    return rng.choice([place for place in lex.PLACES if place not in who.places]) if rng.random() < 0.8 else random_word(rng)
 
 
 def gate_turn(rng: random.Random, who: Character, intent: str) -> Turn:
@@ -210,44 +236,60 @@ def small_talk(rng: random.Random, who: Character, intent: str) -> Turn:
     key = "no_wares" if intent == "wares" and not who.wares else intent
     more = {
         "work": rng.choice(lex.WORK[who.trade]),
-        "reason": lex.REASONS[who.mood],
+        "reason": lex.MOODS[who.mood]["reason"],
         "rumour": rng.choice(lex.RUMOURS),
+        "joke": rng.choice(lex.JOKES),
         "list": wares_list(who) if who.wares else "",
     }
-    return Turn(key, "", [ask(rng, intent), say(rng, who, key, **more)])
+    question = ask(rng, intent, mood=who.mood)
+    if intent == "other" and rng.random() < 0.7:
+        question = user(rng, random_question(rng))
+    return Turn(key, "", [question, say(rng, who, key, **more)])
 
 
 # How often each question comes up. Those that need facts of the prompt come most.
 WEIGHTS = {
-    "price": 5, "have": 4, "buy": 4, "where": 5, "guide": 2, "wares": 2, "name": 2, "town": 1, "mood": 3, "work": 1,
-    "rumour": 1, "other": 1, "thanks": 0.5, "toll": 0.3, "gate": 0.3,
+    "price": 4, "have": 5, "buy": 6, "where": 5, "guide": 4, "wares": 2, "name": 1.5, "town": 0.7, "mood": 1, "work": 0.7,
+    "greet": 1, "other": 1.5, "rumour": 0.5, "joke": 0.4, "thanks": 0.4, "praise": 0.3, "insult": 0.3, "yes": 0.4, "help": 0.3, "bye": 0.4,
+    "toll": 0.3, "gate": 0.3,
 }  # fmt: skip
 GUARD_WEIGHTS = WEIGHTS | {"price": 0.5, "have": 0.5, "buy": 0.5, "wares": 0.5, "toll": 4, "gate": 4}
 
 
-def random_turn(rng: random.Random, who: Character, intent: str | None = None, missing: bool | None = None) -> Turn:
-    """One turn; three in ten questions about wares and places are about something that is not there."""
+def random_turn(rng: random.Random, who: Character, intent: str | None = None, missing: bool | None = None, last: str = "") -> Turn:
+    """One turn; two in five questions about wares and places are about something that is not there. `last` is the ware spoken
+    of before, which a question may call `it`."""
     weights = WEIGHTS if who.toll is None else GUARD_WEIGHTS
+    if intent is None and last and rng.random() < 0.3:
+        return ware_turn(rng, who, rng.choice(["price", "buy"]), last, it=True)
     intent = intent or rng.choices(list(weights), list(weights.values()))[0]
-    missing = rng.random() < 0.3 if missing is None else missing
+    missing = rng.random() < 0.4 if missing is None else missing
     if intent in ("price", "have", "buy"):
-        return ware_turn(rng, who, intent, missing)
+        absent = missing or not who.wares
+        return ware_turn(rng, who, intent, absent_ware(rng, who) if absent else rng.choice(list(who.wares)))
     if intent in ("where", "guide"):
-        return place_turn(rng, who, intent, missing)
+        return place_turn(rng, who, intent, absent_place(rng, who) if missing else rng.choice(list(who.places)))
     if intent in ("toll", "gate"):
         return gate_turn(rng, who, intent)
     return small_talk(rng, who, intent)
 
 
+def random_turns(rng: random.Random, who: Character, count: int) -> list[Turn]:
+    """So many turns in a row."""
+    turns, last = [], ""
+    for _ in range(count):
+        turns.append(random_turn(rng, who, last=last))
+        last = turns[-1].subject if turns[-1].subject in who.wares else ""
+    return turns
+
+
 def conversation(rng: random.Random, who: Character, turns: int) -> tuple[list[dict], list[dict]]:
     """A whole conversation of about so many turns: (messages, tools)."""
     messages = [{"role": "system", "content": system_prompt(rng, who)}]
-    if rng.random() < 0.4:
-        messages += small_talk(rng, who, "greet").messages
-    for _ in range(turns):
-        messages += random_turn(rng, who).messages
     if rng.random() < 0.3:
-        messages += small_talk(rng, who, "bye").messages
+        messages += small_talk(rng, who, "greet").messages
+    for turn in random_turns(rng, who, turns):
+        messages += turn.messages
     return messages, tool_schemas(who.tools)
 
 
@@ -255,7 +297,7 @@ def story(rng: random.Random, who: Character) -> str:
     """A few plain sentences about a character, so that a raw prompt continues in words as well."""
     opening = rng.choice(["Once upon a time there was a {trade} called {name}.", "The {trade} of {town} was called {name}.", "In the town of {town} lived {name}, the {trade}."])
     middle = [
-        f"{who.name} was {who.mood}, because {lex.REASONS[who.mood]}.",
+        f"{who.name} was {who.mood} that day.",
         f"One day a traveller came from the {rng.choice(lex.DIRECTIONS)} and asked for the way to the {rng.choice(lex.PLACES)}.",
         f"Every morning {who.name} walked to the {rng.choice(lex.PLACES)} {rng.choice(lex.LANDMARKS)}.",
         rng.choice(lex.RUMOURS),

@@ -23,6 +23,7 @@ pub use weights::Matrix;
 pub use workspace::Workspace;
 
 use super::{Attention, Backend, Batch, BlockId, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{GateFn, KvType};
@@ -82,6 +83,20 @@ impl Backend for Candle {
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
         matrix.bytes()
+    }
+
+    fn planned_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64 {
+        let row = match self.precision {
+            Precision::Float => n_cols.saturating_mul(size_of::<f32>()),
+            Precision::Quantized => dtype.row_bytes(n_cols).unwrap_or(0),
+        };
+        row.saturating_mul(n_rows) as u64
+    }
+
+    fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64 {
+        // Tensors come and go; about as many are alive as the activations of a layer.
+        let row = 4 * shape.n_embd + 2 * shape.n_heads * shape.head_dim + 2 * shape.n_ff;
+        (row.saturating_mul(max_rows).saturating_add(max_outputs.saturating_mul(shape.n_vocab)) as u64).saturating_mul(4)
     }
 
     fn kv(&self, shape: &Shape, kind: KvType) -> Result<Kv> {

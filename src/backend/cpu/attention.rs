@@ -22,7 +22,7 @@ const SPLIT_BLOCKS: usize = 16;
 pub(super) const SPLIT_TOKENS: usize = SPLIT_BLOCKS * BLOCK_TOKENS;
 
 /// Multiply-adds that make a task worth its claim: some microseconds on a fast core. Less is done sooner than another thread looks.
-const TASK_MACS: usize = 1 << 17;
+const TASK_MACS: usize = 1 << 18;
 
 /// Queries that share one pass over the keys. More would fall out of the first-level cache together with a block's keys and values.
 const QUERIES_PER_TILE: usize = 32;

@@ -20,6 +20,7 @@ pub(super) struct BlockLayout {
     pub(super) kind: KvType,
     n_layers: usize,
     n_kv_heads: usize,
+    pub(super) head_dim: usize,
     /// Bytes of the keys, or of the values, of one head.
     tile_bytes: usize,
 }
@@ -42,7 +43,7 @@ impl BlockLayout {
         if factors.into_iter().try_fold(1_usize, usize::checked_mul).is_none() {
             fail!(InvalidArgument, "cpu: a KV block of {shape:?} has more bytes than memory can have");
         }
-        Ok(Self { kind, n_layers, n_kv_heads, tile_bytes: BLOCK_TOKENS * row_bytes })
+        Ok(Self { kind, n_layers, n_kv_heads, head_dim, tile_bytes: BLOCK_TOKENS * row_bytes })
     }
 
     fn block_bytes(&self) -> usize {

@@ -10,6 +10,7 @@ mod head;
 mod kv;
 mod norm;
 mod project;
+mod shift;
 mod softmax;
 #[cfg(test)]
 mod tests;
@@ -21,8 +22,11 @@ pub use weights::{Matrix, Vector};
 pub use workspace::Workspace;
 
 use super::{Attention, Backend, Batch, BlockId, FeedForwardFn, HostTensor, Join, Linear, Norm, Rope, Shape, Slot};
+use crate::dtype::DType;
 use crate::error::Result;
+use crate::fail;
 use crate::kernels::{Kernels, KvType};
+use crate::sys::memory::AlignedBytes;
 use crate::sys::pool::Pool;
 use std::ops::Range;
 use std::sync::Arc;
@@ -74,6 +78,15 @@ impl Backend for Cpu {
         matrix.n_bytes()
     }
 
+    fn planned_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64 {
+        let rows = n_rows.div_ceil(self.kernels.tile_rows()).saturating_mul(self.kernels.tile_rows());
+        dtype.row_bytes(n_cols).unwrap_or(0).saturating_mul(rows) as u64
+    }
+
+    fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64 {
+        workspace::n_bytes(shape, max_rows, max_outputs)
+    }
+
     fn kv(&self, shape: &Shape, kind: KvType) -> Result<Kv> {
         Kv::new(shape, kind)
     }
@@ -88,6 +101,27 @@ impl Backend for Cpu {
 
     fn copy_block(&self, kv: &mut Kv, from: BlockId, to: BlockId) -> Result<()> {
         kv.copy_block(from, to)
+    }
+
+    fn turn_back(&self, kv: &mut Kv, blocks: &[BlockId], n_positions: usize, rope: &Rope) -> Result<()> {
+        shift::turn_back(self, kv, blocks, n_positions, rope)
+    }
+
+    fn read_block(&self, kv: &Kv, id: BlockId, out: &mut [u8]) -> Result<()> {
+        match kv.blocks.get(id as usize).map(AlignedBytes::as_slice) {
+            Some(block) if block.len() == out.len() => out.copy_from_slice(block),
+            _ => fail!(Internal, "cpu, read_block: block {id} of {} into {} bytes", kv.blocks.len(), out.len()),
+        }
+        Ok(())
+    }
+
+    fn write_block(&self, kv: &mut Kv, id: BlockId, bytes: &[u8]) -> Result<()> {
+        let n_blocks = kv.blocks.len();
+        match kv.blocks.get_mut(id as usize).map(AlignedBytes::as_mut_slice) {
+            Some(block) if block.len() == bytes.len() => block.copy_from_slice(bytes),
+            _ => fail!(Internal, "cpu, write_block: block {id} of {n_blocks} from {} bytes", bytes.len()),
+        }
+        Ok(())
     }
 
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Workspace> {

@@ -163,8 +163,10 @@ impl Cpu {
 
     /// How many of `n_columns` columns of a product of `n_rows` rows over `n_in` features make a task.
     pub(super) fn columns_per_task(&self, n_columns: usize, n_rows: usize, n_in: usize) -> usize {
-        let balanced = n_columns.div_ceil(self.pool.n_threads() * TASKS_PER_THREAD);
-        let worthwhile = TASK_MACS.div_ceil((n_rows * n_in).max(1));
-        balanced.max(worthwhile).next_multiple_of(TILE_COLUMNS)
+        let n_threads = self.pool.n_threads();
+        let worthwhile = n_columns * n_rows * n_in / TASK_MACS;
+        // One task stays with its caller; several are as many for each thread.
+        let n_tasks = if worthwhile < 2 { 1 } else { worthwhile.next_multiple_of(n_threads).min(n_threads * TASKS_PER_THREAD) };
+        n_columns.div_ceil(n_tasks).next_multiple_of(TILE_COLUMNS)
     }
 }

@@ -107,6 +107,16 @@ impl Angles {
     const COST: usize = 20;
 }
 
+/// Bytes of the buffers that grow with rows and outputs: what a workspace is made of, but for scratch and partial results of attention.
+pub(super) fn n_bytes(shape: &Shape, max_rows: usize, max_outputs: usize) -> u64 {
+    let slots = [Slot::Query, Slot::Key, Slot::Value, Slot::Gate, Slot::Up].map(|slot| shape.width(slot)).iter().sum::<usize>();
+    let widest = shape.n_embd.max(shape.n_ff).max(shape.width(Slot::Query));
+    // Residual and product; cosines and sines; the prepared rows of a product, which have at most as many bytes as floats.
+    let row = slots.saturating_add(2 * shape.n_embd).saturating_add(shape.head_dim).saturating_add(widest);
+    let elements = row.saturating_mul(max_rows).saturating_add(max_outputs.saturating_mul(shape.n_vocab));
+    (elements as u64).saturating_mul(size_of::<f32>() as u64)
+}
+
 impl Shape {
     /// Elements per row of `slot`.
     pub(super) fn width(&self, slot: Slot) -> usize {

@@ -28,6 +28,8 @@ pub struct KvUsage {
 /// The KV blocks of one model.
 pub(in crate::engine) struct BlockPool {
     model: Arc<dyn Forward>,
+    /// That of the runtime, for what sequences need besides.
+    budget: Arc<Budget>,
     block_bytes: u64,
     /// Blocks that are kept without a user, at most.
     most_cached: usize,
@@ -49,11 +51,11 @@ struct State {
 }
 
 impl BlockPool {
-    /// A pool that pays for its blocks from `budget` and keeps up to `most_cached` that nobody uses.
+    /// A pool that pays for its blocks from `budget`, for `kv_bytes` at most (0 = unlimited), and keeps up to `most_cached` that nobody uses.
     ///
     /// # Errors
     /// None in practice: nothing is charged yet.
-    pub(in crate::engine) fn new(model: Arc<dyn Forward>, budget: &Arc<Budget>, most_cached: usize) -> Result<Arc<Self>> {
+    pub(in crate::engine) fn new(model: Arc<dyn Forward>, budget: &Arc<Budget>, kv_bytes: u64, most_cached: usize) -> Result<Arc<Self>> {
         let state = State {
             users: Vec::new(),
             free: Vec::new(),
@@ -61,9 +63,9 @@ impl BlockPool {
             left_at: Vec::new(),
             clock: 0,
             index: Index::default(),
-            memory: budget.charge(0)?,
+            memory: Budget::within("KV memory of the model", kv_bytes, Some(budget.clone())).charge(0)?,
         };
-        Ok(Arc::new(Self { block_bytes: model.kv_block_bytes(), model, most_cached, state: Mutex::new(state) }))
+        Ok(Arc::new(Self { budget: budget.clone(), block_bytes: model.kv_block_bytes(), model, most_cached, state: Mutex::new(state) }))
     }
 
     /// True if blocks may be found by their content: their bits must not depend on how they were computed.
@@ -158,6 +160,31 @@ impl BlockPool {
         let copy = self.take()?;
         self.model.copy_kv(id, copy).inspect_err(|_| self.release([copy].into_iter()))?;
         Ok(copy)
+    }
+
+    /// The account of the runtime.
+    pub(in crate::engine) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Rotates the keys of `ids` back.
+    pub(super) fn turn_back(&self, ids: &[BlockId], n_positions: usize) -> Result<()> {
+        self.model.turn_back(ids, n_positions)
+    }
+
+    /// Copies block `id` into `out`.
+    pub(super) fn read(&self, id: BlockId, out: &mut [u8]) -> Result<()> {
+        self.model.read_block(id, out)
+    }
+
+    /// The reverse of [`Self::read`].
+    pub(super) fn write(&self, id: BlockId, bytes: &[u8]) -> Result<()> {
+        self.model.write_block(id, bytes)
+    }
+
+    /// Bytes of a block.
+    pub(in crate::engine) fn block_bytes(&self) -> u64 {
+        self.block_bytes
     }
 
     /// What they are used for.

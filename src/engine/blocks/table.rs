@@ -4,6 +4,7 @@ use super::index::{BlockTokens, Prefix};
 use super::pool::BlockPool;
 use crate::backend::{BLOCK_TOKENS, BlockId};
 use crate::error::Result;
+use crate::fail;
 use crate::text::Token;
 use std::ops::Range;
 use std::sync::Arc;
@@ -98,6 +99,68 @@ impl BlockTable {
             self.ids[block] = id;
             self.named.push(prefix);
         }
+    }
+
+    /// Drops blocks `gone` from the middle and moves what is behind them to their positions. Blocks that others see are replaced by copies first;
+    /// what was moved gets no names any more: its keys and values know of tokens that are gone.
+    ///
+    /// # Errors
+    /// `Budget`, `OutOfMemory`, `Unsupported` by the backend; the table is as it was.
+    pub(in crate::engine) fn shift(&mut self, gone: Range<usize>) -> Result<()> {
+        let mut copies = Self::new(self.pool.clone(), false);
+        let mut moved = Vec::new();
+        for &id in self.ids.get(gone.end..).unwrap_or_default() {
+            let copy = if self.pool.is_private(id) { id } else { self.pool.copy(id)? };
+            if copy != id {
+                copies.ids.push(copy);
+            }
+            moved.push(copy);
+        }
+        self.pool.turn_back(&moved, gone.len() * BLOCK_TOKENS)?;
+        copies.ids.clear();
+        let behind = self.ids.split_off(gone.end);
+        self.pool.release(behind.into_iter().filter(|id| !moved.contains(id)).rev());
+        self.pool.release(self.ids.drain(gone.start..).rev());
+        self.ids.extend(moved);
+        self.named.truncate(gone.start);
+        self.nameable = self.nameable.min(gone.start);
+        Ok(())
+    }
+
+    /// Another table, of full blocks with these contents, `(block_bytes,)` each. Nobody else finds them: who knows where they come from?
+    ///
+    /// # Errors
+    /// `Budget`, `OutOfMemory`, `Unsupported` by the backend.
+    pub(in crate::engine) fn restored<'a>(&self, blocks: impl Iterator<Item = &'a [u8]>) -> Result<Self> {
+        let mut table = Self::new(self.pool.clone(), self.shares);
+        table.nameable = 0;
+        for block in blocks {
+            let id = table.pool.take()?;
+            table.ids.push(id);
+            table.pool.write(id, block)?;
+        }
+        Ok(table)
+    }
+
+    /// Copies block `i` of the sequence into `out`, `(block_bytes,)`.
+    ///
+    /// # Errors
+    /// `Internal`, `Unsupported` by the backend.
+    pub(in crate::engine) fn read(&self, i: usize, out: &mut [u8]) -> Result<()> {
+        match self.ids.get(i) {
+            Some(&id) => self.pool.read(id, out),
+            None => fail!(Internal, "block {i} of {}", self.ids.len()),
+        }
+    }
+
+    /// Bytes of a block.
+    pub(in crate::engine) fn block_bytes(&self) -> u64 {
+        self.pool.block_bytes()
+    }
+
+    /// True if its tokens alone determine what it holds, so that it could be computed again.
+    pub(in crate::engine) fn is_pure(&self) -> bool {
+        self.nameable == usize::MAX
     }
 
     /// Gives back the blocks that positions below `n_tokens` do not need.

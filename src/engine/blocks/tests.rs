@@ -42,6 +42,23 @@ impl Forward for Fake {
         Ok(())
     }
 
+    fn turn_back(&self, _: &[BlockId], _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn read_block(&self, id: BlockId, out: &mut [u8]) -> Result<()> {
+        out.fill(id as u8);
+        Ok(())
+    }
+
+    fn write_block(&self, _: BlockId, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn fingerprint(&self) -> u128 {
+        7
+    }
+
     fn is_bit_stable(&self) -> bool {
         true
     }
@@ -53,7 +70,7 @@ impl Forward for Fake {
 
 fn pool(n_blocks: u64, most_cached: usize) -> (Arc<BlockPool>, Arc<Fake>) {
     let fake = Arc::new(Fake::default());
-    (BlockPool::new(fake.clone(), &Budget::new("test", n_blocks * BLOCK_BYTES), most_cached).unwrap(), fake)
+    (BlockPool::new(fake.clone(), &Budget::new("test", 0), n_blocks * BLOCK_BYTES, most_cached).unwrap(), fake)
 }
 
 fn tokens(n: usize, seed: u32) -> Vec<u32> {
@@ -126,6 +143,26 @@ fn the_cache_is_bounded_without_a_limit_too() {
         assert!(pool.usage().n_cached <= 6);
     }
     assert!(pool.usage().n_blocks <= 12, "{:?}", pool.usage());
+}
+
+#[test]
+fn a_shift_leaves_the_blocks_of_others_and_the_index_alone() {
+    let (pool, fake) = pool(0, 100);
+    let long = tokens(5 * BLOCK_TOKENS + 3, 0);
+    let other = computed(&pool, &long);
+    let mut table = computed(&pool, &long);
+    let last = table.ids()[5];
+    table.shift(1..3).unwrap();
+    assert_eq!((table.ids().len(), table.ids()[0], table.ids()[3]), (4, other.ids()[0], last));
+    assert_eq!(fake.copies.lock().len(), 2, "blocks 3 and 4 are shared, the last one is not");
+    assert!(!table.is_pure() && table.ids()[1..].iter().all(|id| !other.ids().contains(id)));
+    let moved = [&long[..BLOCK_TOKENS], &long[3 * BLOCK_TOKENS..]].concat();
+    table.publish(&moved, moved.len());
+    let mut finder = BlockTable::new(pool.clone(), true);
+    assert_eq!(finder.adopt(&moved, 0), BLOCK_TOKENS, "what was moved is not found");
+    drop(finder);
+    drop((table, other));
+    assert_eq!(pool.usage().n_used, 0);
 }
 
 #[test]

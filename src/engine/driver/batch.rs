@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Rows of one pass: decoding sequences take one each, prefill gets the rest. Bounds how long a prompt delays the others.
 const MAX_ROWS: usize = 128;
 
+/// How much longer a pass may take for the prompts beside it than the streams alone would need.
+const MOST_DELAY: u32 = 2;
+
 /// New tasks that get their prompt tokenised before a pass: the streams that run must not wait for all of a crowd.
 const PREPARED_PER_PASS: usize = 16;
 
@@ -20,7 +23,7 @@ const PREPARED_PER_PASS: usize = 16;
 struct Scheduled {
     task: usize,
     rows: Range<usize>,
-    /// Index of its logits in the pass, if it has some.
+    /// Index of its first logits in the pass, if it has some.
     output: Option<usize>,
 }
 
@@ -100,7 +103,9 @@ impl ModelBatch {
     fn begin_pass(&mut self, most: Option<Duration>) -> Result<bool> {
         let prepared = self.prepare(if most.is_some() { 1 } else { PREPARED_PER_PASS });
         let pace = self.model.pace()?;
-        let room = most.map_or(MAX_ROWS, |most| pace.rows_within(most).min(MAX_ROWS));
+        let n_streams = self.tasks.iter().filter(|task| task.is_ready() && task.is_decoding()).count();
+        let beside = if n_streams > 0 { pace.rows_beside(n_streams, MOST_DELAY) } else { MAX_ROWS };
+        let room = most.map_or(beside, |most| pace.rows_within(most)).min(MAX_ROWS);
         let made_room = self.schedule(room);
         if self.scheduled.is_empty() {
             return Ok(prepared || made_room);
@@ -111,8 +116,9 @@ impl ModelBatch {
         pass.begin(&mut |batch| {
             let mut n_outputs = 0;
             for s in scheduled.iter_mut() {
-                s.output = tasks[s.task].fill(batch, &s.rows).then_some(n_outputs);
-                n_outputs += usize::from(s.output.is_some());
+                let wanted = tasks[s.task].fill(batch, &s.rows);
+                s.output = (wanted > 0).then_some(n_outputs);
+                n_outputs += wanted;
             }
         })?;
         self.running = Some(pass);
@@ -233,7 +239,7 @@ impl ModelBatch {
     /// Nothing can run, because task `i` and perhaps others lack memory: the newest other task that holds some gives it back, to be computed again
     /// when there is room. Where there is none, task `i` fails.
     fn make_room(&mut self, i: usize, error: Error) {
-        match (0..self.tasks.len()).rfind(|&j| j != i && self.tasks[j].n_computed() > 0) {
+        match (0..self.tasks.len()).rfind(|&j| j != i && self.tasks[j].can_be_evicted()) {
             Some(victim) => self.tasks[victim].evict(),
             None => self.tasks[i].fail(error),
         }

@@ -1,5 +1,6 @@
 //! Who runs generations: a thread that sleeps when there is nothing to do, or, where the host drives, whoever pumps or waits.
 
+mod answer;
 mod batch;
 mod task;
 mod work;

@@ -1,6 +1,8 @@
 //! One generation on the driver: from its prompt to its final event.
 
+use super::answer::{Answer, Told};
 use crate::backend::Batch;
+use crate::engine::draft::Drafter;
 use crate::engine::events::{Event, EventKind, Finish, Usage};
 use crate::engine::generation::{GenerateParams, Prompt};
 use crate::engine::sampler::Sampler;
@@ -8,7 +10,7 @@ use crate::engine::session::{Borrower, Session, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::model::Pass;
-use crate::text::{DecodeOptions, Detokenizer, EncodeOptions, StopMatcher, StopStrings, Token};
+use crate::text::{EncodeOptions, StopStrings, Token};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,23 +26,23 @@ pub(in crate::engine) struct Task {
     prompt: Option<Prompt>,
     max_tokens: u32,
     sampler: Sampler,
-    detokenizer: Detokenizer,
-    stop: StopMatcher,
+    answer: Answer,
     /// Chosen tokens whose text was not told yet.
     untold: Vec<Token>,
     usage: Usage,
     /// Tokens that were queued when it began.
     n_prompt: u32,
     lacks_memory: bool,
+    drafter: Drafter,
+    /// What it guessed for the pass in flight.
+    guess: Vec<Token>,
     started: Instant,
     first_token: Option<Instant>,
 }
 
 impl Task {
     pub(in crate::engine) fn new(session: Arc<Session>, borrower: Arc<Borrower>, params: GenerateParams, sampler: Sampler) -> Result<Self> {
-        let stop = StopStrings::new(params.stop)?.matcher();
-        // What is generated continues a text; control tokens are structure, not text.
-        let detokenizer = Detokenizer::new(DecodeOptions { skip_special: true, at_text_start: false });
+        let answer = Answer::new(StopStrings::new(params.stop)?.matcher());
         Ok(Self {
             session,
             borrower,
@@ -48,12 +50,13 @@ impl Task {
             prompt: Some(params.prompt),
             max_tokens: params.max_tokens,
             sampler,
-            detokenizer,
-            stop,
+            answer,
             untold: Vec::new(),
             usage: Usage::default(),
             n_prompt: 0,
             lacks_memory: false,
+            drafter: Drafter::new(params.n_draft as usize),
+            guess: Vec::new(),
             started: Instant::now(),
             first_token: None,
         })
@@ -91,17 +94,22 @@ impl Task {
         let Some(prompt) = self.prompt.take() else { return Ok(()) };
         let state = self.state.as_mut().ok_or_else(lost_state)?;
         let held = state.sequence.len();
-        let tokens = match prompt {
-            Prompt::Tokens(tokens) => tokens,
+        let model = self.session.model();
+        match prompt {
+            Prompt::Tokens(tokens) => state.sequence.append(&tokens)?,
             Prompt::Text(text) => {
                 let options = EncodeOptions { add_special: held == 0, parse_special: false };
-                self.session.model().tokenizer().encode(text.as_bytes(), options)?
+                state.sequence.append(&model.tokenizer().encode(text.as_bytes(), options)?)?;
             }
-        };
-        if held == 0 && tokens.is_empty() {
+            Prompt::Chat(request) => {
+                let rendered = model.render_chat(&request)?;
+                state.sequence.become_tokens(&model.tokenizer().encode_chat(&rendered)?)?;
+                self.answer.set_parser(model.chat_parser(&request, &rendered)?);
+            }
+        }
+        if state.sequence.len() == 0 {
             fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
         }
-        state.sequence.append(&tokens)?;
         self.session.publish(state);
         self.usage.cached_tokens = (state.sequence.len() - state.sequence.n_queued()) as u32;
         self.n_prompt = state.sequence.n_queued() as u32;
@@ -128,6 +136,11 @@ impl Task {
         }
     }
 
+    /// True if it has keys and values that could be computed again.
+    pub(super) fn can_be_evicted(&self) -> bool {
+        self.n_computed() > 0 && self.state.as_ref().is_some_and(|state| state.sequence.is_pure())
+    }
+
     /// Gives its keys and values back, to be computed again later.
     pub(super) fn evict(&mut self) {
         if let Some(state) = &mut self.state {
@@ -138,7 +151,15 @@ impl Task {
     /// The positions to compute next, at most `room`; KV room is made for them.
     pub(super) fn schedule(&mut self, room: usize) -> Result<Range<usize>> {
         let state = self.state.as_mut().ok_or_else(lost_state)?;
-        let rows = state.sequence.next_rows(room.min(state.chunk));
+        let mut rows = state.sequence.next_rows(room.min(state.chunk));
+        self.guess.clear();
+        if self.first_token.is_some() && rows.len() == 1 && rows.end == state.sequence.len() {
+            // Each guess that is right is one token of the answer; the pass gives another one behind it.
+            let left = (self.max_tokens as usize).wrapping_sub(self.usage.output_tokens as usize + 1);
+            let room = left.min(room - 1).min(state.sequence.n_ctx() - rows.end);
+            self.guess.extend_from_slice(self.drafter.guess(state.sequence.tokens(), room));
+            rows.end += self.guess.len();
+        }
         let reserved = state.sequence.reserve(&rows);
         self.lacks_memory = reserved.is_err();
         reserved.map(|()| rows)
@@ -159,9 +180,14 @@ impl Task {
         self.state.as_ref().map_or(0, |state| state.sequence.len() - state.sequence.n_queued())
     }
 
-    /// Adds `rows` to the batch; returns whether logits were asked for.
-    pub(super) fn fill(&self, batch: &mut Batch, rows: &Range<usize>) -> bool {
-        self.state.as_ref().is_some_and(|state| state.sequence.fill(batch, rows))
+    /// Adds `rows` to the batch; returns for how many logits were asked.
+    pub(super) fn fill(&self, batch: &mut Batch, rows: &Range<usize>) -> usize {
+        let Some(state) = &self.state else { return 0 };
+        if self.guess.is_empty() {
+            return usize::from(state.sequence.fill(batch, rows));
+        }
+        state.sequence.fill_with_guess(batch, rows, &self.guess);
+        rows.len()
     }
 
     /// Takes in a finished pass: `output` is the index of its logits, if it has some.
@@ -172,19 +198,39 @@ impl Task {
             self.tell_progress();
             return Ok(());
         };
-        state.sequence.computed_with_logits(rows, |out| pass.logits(output, out))?;
+        let guess = std::mem::take(&mut self.guess);
+        let first = rows.start..rows.end - guess.len();
+        state.sequence.computed_with_logits(&first, |out| pass.logits(output, out))?;
         if self.first_token.is_none() {
             self.tell_progress();
         }
-        self.choose()
+        self.choose()?;
+        let n_right = self.verify(&guess, first.end, pass, output)?;
+        self.drafter.learn(guess.len(), n_right);
+        Ok(())
+    }
+
+    /// Goes on with the guesses as long as the choice is the same: then the row behind it is computed already. The first one is at position `start`. Returns
+    /// how many were right.
+    fn verify(&mut self, guess: &[Token], start: usize, pass: &dyn Pass, output: usize) -> Result<usize> {
+        for (i, guessed) in guess.iter().enumerate() {
+            let Some(state) = &mut self.state else { return Ok(i) };
+            if state.sequence.tokens().get(start + i) != Some(guessed) {
+                return Ok(i);
+            }
+            state.sequence.computed_with_logits(&(start + i..start + i + 1), |out| pass.logits(output + 1 + i, out))?;
+            self.choose()?;
+        }
+        Ok(guess.len())
     }
 
     /// Chooses the next token from the sequence's logits and tells its text.
     pub(super) fn choose(&mut self) -> Result<()> {
         let state = self.state.as_mut().ok_or_else(lost_state)?;
-        if state.sequence.len() == state.sequence.n_ctx() {
+        if !state.sequence.can_grow() {
             return self.finish_with_tail(Finish::ContextFull);
         }
+        state.sequence.make_room(1)?;
         let token = state.sequence.pick(&mut self.sampler)?;
         let model = self.session.model().clone();
         let ends = model.is_end_of_generation(token);
@@ -196,9 +242,8 @@ impl Task {
         if ends {
             return self.finish_with_tail(Finish::EndOfGeneration);
         }
-        let mut text = String::new();
-        self.detokenizer.push(model.tokenizer(), token, &mut text)?;
-        if self.tell(&text) {
+        let told = self.answer.push(model.tokenizer(), token)?;
+        if self.tell(told) {
             self.finish(Finish::Stop, None);
         } else if self.usage.output_tokens == self.max_tokens {
             return self.finish_with_tail(Finish::MaxTokens);
@@ -211,19 +256,13 @@ impl Task {
         self.state.as_ref().is_some_and(|state| state.sequence.logits().is_some())
     }
 
-    /// Sends `text` through the stop strings to the host; true if one of them ended it.
-    fn tell(&mut self, text: &str) -> bool {
-        let mut out = String::new();
-        let stopped = self.stop.push(text, &mut out).is_some();
-        self.send(out);
-        stopped
-    }
-
-    fn send(&mut self, text: String) {
-        if !text.is_empty() {
+    /// Sends what a token said to the host; true if a stop string ended it.
+    fn tell(&mut self, told: Told) -> bool {
+        for (kind, text) in told.events {
             let tokens = std::mem::take(&mut self.untold);
-            self.borrower.events.push(Event { kind: EventKind::Text, text, tokens, usage: self.usage, ..Event::default() });
+            self.borrower.events.push(Event { kind, text, tokens, usage: self.usage, ..Event::default() });
         }
+        told.stopped
     }
 
     fn tell_progress(&self) {
@@ -233,17 +272,15 @@ impl Task {
         self.borrower.events.push(Event { kind: EventKind::Progress, n_done, n_total, ..Event::default() });
     }
 
-    /// Ends after telling what was held back: an incomplete character, or the beginning of a stop string.
+    /// Ends after telling what was held back: an incomplete character, the beginning of a stop string or of a mark, a call.
     fn finish_with_tail(&mut self, finish: Finish) -> Result<()> {
-        let mut text = String::new();
-        self.detokenizer.finish(&mut text);
-        let stopped = self.tell(&text);
-        if !stopped {
-            let mut held = String::new();
-            self.stop.flush(&mut held);
-            self.send(held);
-        }
-        self.finish(if stopped { Finish::Stop } else { finish }, None);
+        let told = self.answer.finish();
+        let finish = match (self.tell(told), finish) {
+            (true, _) => Finish::Stop,
+            (false, Finish::EndOfGeneration) if self.answer.called() => Finish::ToolCall,
+            (false, finish) => finish,
+        };
+        self.finish(finish, None);
         Ok(())
     }
 

@@ -85,13 +85,13 @@ impl Load {
         let deadline = wait.deadline();
         let mut outcome = self.shared.outcome.lock();
         while matches!(*outcome, Outcome::Loading) {
-            match deadline {
-                Some(at) if Instant::now() >= at => break,
-                _ if let Some(runtime) = &self.host_driven => MutexGuard::unlocked(&mut outcome, || runtime.drive(wait)),
-                Some(at) => {
+            match (deadline, &self.host_driven) {
+                (Some(at), _) if Instant::now() >= at => break,
+                (_, Some(runtime)) => MutexGuard::unlocked(&mut outcome, || runtime.drive(wait)),
+                (Some(at), None) => {
                     self.shared.ended.wait_until(&mut outcome, at);
                 }
-                None => self.shared.ended.wait(&mut outcome),
+                (None, None) => self.shared.ended.wait(&mut outcome),
             }
         }
         let taken = match &*outcome {

@@ -5,7 +5,9 @@
 //! far and the seed: never of time, threads or other sessions.
 
 mod candidates;
+mod json;
 mod random;
+mod repetition;
 mod stages;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -13,7 +15,8 @@ use crate::fail;
 use crate::text::Token;
 use candidates::Candidates;
 use random::SplitMix64;
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 /// Stages a chain may hold: a bound for hosts that add in a loop by mistake.
 const MAX_STAGES: usize = 64;
@@ -29,6 +32,26 @@ pub enum Stage {
     TopP(f32),
     /// Keeps tokens at least `p` times as likely as the most likely one.
     MinP(f32),
+    /// Divides logits by a temperature between `min` and `max`: the nearer the distribution is to an even one, the higher.
+    DynamicTemperature {
+        /// Where the model is certain.
+        min: f32,
+        /// Where all tokens are as likely.
+        max: f32,
+        /// Of the relative entropy; 1 = proportional.
+        exponent: f32,
+    },
+    /// Keeps the tokens whose surprise is nearest to the expected one, as few as have probability `p` together.
+    TypicalP(f32),
+    /// Keeps tokens whose logit is at most so many standard deviations below the largest; 0 = all.
+    TopNSigma(f32),
+    /// Sometimes drops all tokens at least as likely as `threshold` but the least likely of them.
+    Xtc {
+        /// How often.
+        probability: f32,
+        /// Above one half it never happens.
+        threshold: f32,
+    },
     /// Makes tokens less likely that were among the last `last_n` (0 = off, `u32::MAX` = all): a logit is divided by `repeat` (multiplied if negative),
     /// and lowered by `frequency` per occurrence and by `presence` once.
     Penalties {
@@ -41,6 +64,28 @@ pub enum Stage {
         /// 0 = off.
         presence: f32,
     },
+    /// Makes tokens less likely that would continue a repetition of `n >= allowed_len` tokens, by `multiplier * base^(n - allowed_len)`.
+    Dry {
+        /// 0 = off.
+        multiplier: f32,
+        /// 1 or more.
+        base: f32,
+        /// Repetitions so long are free.
+        allowed_len: u32,
+        /// How many of the latest tokens count.
+        last_n: u32,
+        /// A repetition does not reach across these.
+        breakers: Arc<HashSet<Token>>,
+    },
+    /// Steers the surprise of what is drawn to `tau` bits (mirostat v2); the last stage of its chain.
+    Mirostat {
+        /// Bits.
+        tau: f32,
+        /// How fast it learns.
+        eta: f32,
+    },
+    /// Adds to the logits of single tokens; `-inf` forbids one.
+    LogitBias(Arc<HashMap<Token, f32>>),
 }
 
 /// A chain of stages with its random state and its memory of accepted tokens.
@@ -52,6 +97,8 @@ pub struct Sampler {
     random: SplitMix64,
     /// Accepted tokens, newest last; as many as the largest penalty window.
     recent: VecDeque<Token>,
+    /// The surprise that mirostat allows now, in bits; `None` before the first draw.
+    mu: Option<f64>,
     candidates: Candidates,
 }
 
@@ -65,6 +112,7 @@ impl Sampler {
             seed,
             random: SplitMix64::new(seed),
             recent: VecDeque::new(),
+            mu: None,
             candidates: Candidates::default(),
         }
     }
@@ -83,6 +131,11 @@ impl Sampler {
             fail!(InvalidArgument, "a sampler chain holds at most {MAX_STAGES} stages");
         }
         stage.check()?;
+        if let Stage::LogitBias(bias) = &stage
+            && let Some(token) = bias.keys().find(|token| **token as usize >= self.n_vocab)
+        {
+            fail!(InvalidArgument, "bias of token {token}: expected 0..{}", self.n_vocab);
+        }
         self.stages.push(stage);
         Ok(())
     }
@@ -101,6 +154,7 @@ impl Sampler {
     /// Forgets accepted tokens and restarts the random sequence; the chain stays.
     pub fn reset(&mut self) {
         self.recent.clear();
+        self.mu = None;
         self.random = SplitMix64::new(self.seed);
     }
 
@@ -143,11 +197,17 @@ impl Sampler {
         if self.candidates.is_empty() {
             return None; // before a random number is used up: a failed pick changes nothing
         }
+        let random = self.random.clone();
         for stage in &self.stages {
-            stage.apply(&mut self.candidates, &self.recent);
+            stage.apply(&mut self.candidates, &self.recent, &mut self.random, &mut self.mu);
         }
         let greedy = self.stages.iter().any(Stage::is_cold) || !self.stages.iter().any(Stage::draws);
-        if greedy { self.candidates.most_likely() } else { self.candidates.draw(self.random.next_unit()) }
+        let token = if greedy { self.candidates.most_likely() } else { self.candidates.draw(self.random.next_unit()) };
+        match token {
+            Some(token) => self.stages.iter().for_each(|stage| stage.learn(&mut self.candidates, token, &mut self.mu)),
+            None => self.random = random, // a failed pick changes nothing
+        }
+        token
     }
 }
 

@@ -68,9 +68,15 @@ fn penalties_follow_their_formulas() {
     let mut s = sampler(&[Stage::Penalties { last_n: 3, repeat: 2.0, frequency: 0.5, presence: 0.25 }], 0);
     [1, 1, 3].iter().for_each(|t| s.accept(*t).unwrap());
     s.candidates.fill(&LOGITS);
-    s.stages[0].apply(&mut s.candidates, &s.recent);
-    let mut seen = [0.0; 5];
-    s.candidates.edit(|t, l| seen[t as usize] = *l);
+    s.stages[0].apply(&mut s.candidates, &s.recent, &mut s.random, &mut s.mu);
+    let (seen, all) = (std::cell::Cell::new([0.0; 5]), (0..5).map(|id| (id, id as usize)).collect());
+    s.candidates.adjust(&all, |logit, at| {
+        let mut logits = seen.get();
+        logits[*at] = logit;
+        seen.set(logits);
+        logit
+    });
+    let seen = seen.get();
     assert_eq!(seen, [1.0, 3.0 / 2.0 - 1.25, 2.0, -2.0 - 0.75, 0.0]);
 }
 
@@ -123,4 +129,148 @@ fn a_failed_pick_uses_up_no_random_number() {
         (0..16).map(|_| a.pick(&LOGITS).unwrap()).collect::<Vec<_>>(),
         (0..16).map(|_| b.pick(&LOGITS).unwrap()).collect::<Vec<_>>()
     );
+}
+
+/// Random logits of `n` tokens, as a model has them, from a fixed seed.
+fn random_logits(n: usize, seed: u64) -> Vec<f32> {
+    let mut random = SplitMix64::new(seed);
+    (0..n).map(|_| ((0..4).map(|_| random.next_unit()).sum::<f64>() * 6.0 - 12.0) as f32).collect()
+}
+
+/// softmax, by its definition.
+fn softmax(logits: &[f64]) -> Vec<f64> {
+    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = logits.iter().map(|l| (l - max).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    weights.iter().map(|w| w / total).collect()
+}
+
+/// What a stage leaves of `logits`, as ids in order.
+fn kept(stage: &Stage, logits: &[f32], seed: u64) -> Vec<Token> {
+    let mut s = Sampler::new(logits.len());
+    s.add(stage.clone()).unwrap();
+    s.set_seed(seed);
+    s.candidates.fill(logits);
+    stage.apply(&mut s.candidates, &s.recent, &mut s.random, &mut s.mu);
+    let mut ids: Vec<Token> = (0..logits.len() as Token).filter(|id| s.candidates.probability(*id) > 0.0).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// How much probability stands before each token when they are ordered by their keys, smallest first.
+fn before(p: &[f64], keys: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&a, &b| keys[a].total_cmp(&keys[b]).then(a.cmp(&b)));
+    let (mut sums, mut sum) = (vec![0.0; p.len()], 0.0);
+    for i in order {
+        sums[i] = sum;
+        sum += p[i];
+    }
+    sums
+}
+
+#[test]
+fn truncations_keep_what_their_formulas_keep() {
+    for (seed, n) in [(1, 7), (2, 150), (3, 700), (4, 3000)] {
+        let logits = random_logits(n, seed);
+        let p = softmax(&logits.iter().map(|l| f64::from(*l)).collect::<Vec<_>>());
+        let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
+        let likely = before(&p, &p.iter().map(|p| -p).collect::<Vec<_>>());
+        let typical = before(&p, &p.iter().map(|p| (-p.ln() - entropy).abs()).collect::<Vec<_>>());
+        let mean = logits.iter().map(|l| f64::from(*l)).sum::<f64>() / n as f64;
+        let sigma = (logits.iter().map(|l| (f64::from(*l) - mean).powi(2)).sum::<f64>() / n as f64).sqrt();
+        let max = logits.iter().copied().fold(f32::MIN, f32::max);
+        let largest = p.iter().copied().fold(0.0, f64::max);
+        let ids = |wanted: &dyn Fn(usize) -> bool| (0..n).filter(|&i| wanted(i)).map(|i| i as Token).collect::<Vec<_>>();
+        for x in [0.1f32, 0.5, 0.9, 0.99] {
+            let limit = f64::from(x);
+            assert_eq!(kept(&Stage::TopP(x), &logits, 0), ids(&|i| likely[i] < limit), "top_p {x}, {n}");
+            assert_eq!(kept(&Stage::TypicalP(x), &logits, 0), ids(&|i| typical[i] < limit), "typical_p {x}, {n}");
+            assert_eq!(kept(&Stage::MinP(x), &logits, 0), ids(&|i| p[i] >= limit * largest * (1.0 - 1e-6)), "min_p {x}, {n}");
+            let near = ids(&|i| f64::from(logits[i]) >= f64::from(max) - limit * sigma);
+            assert_eq!(kept(&Stage::TopNSigma(x), &logits, 0), near, "top_n_sigma {x}, {n}");
+        }
+        let rank = before(&vec![1.0; n], &logits.iter().map(|l| -f64::from(*l)).collect::<Vec<_>>());
+        for k in [1u32, 2, 40, 100] {
+            assert_eq!(kept(&Stage::TopK(k), &logits, 0), ids(&|i| rank[i] < f64::from(k)), "top_k {k}, {n}");
+        }
+        for bits in [2.0f32, 5.0, 9.0] {
+            let unsurprising = ids(&|i| -p[i].log2() <= f64::from(bits) || logits[i] == max);
+            assert_eq!(kept(&Stage::Mirostat { tau: bits / 2.0, eta: 0.1 }, &logits, 0), unsurprising, "mirostat {bits}, {n}");
+        }
+    }
+}
+
+#[test]
+fn ties_and_forbidden_tokens_are_no_trouble_for_any_size() {
+    let mut logits = vec![1.0f32; 5000];
+    logits[4000..].fill(f32::NEG_INFINITY);
+    logits[3999] = 2.0;
+    assert_eq!(kept(&Stage::TopK(3), &logits, 0), [0, 1, 3999]);
+    assert_eq!(kept(&Stage::TopK(4500), &logits, 0).len(), 4000);
+    assert_eq!(kept(&Stage::TopP(1e-9), &logits, 0), [3999]);
+}
+
+#[test]
+fn xtc_drops_the_top_but_the_least_of_it_as_often_as_it_is_told() {
+    // softmax of LOGITS = .086 .636 .234 .012 .032
+    let xtc = |probability, threshold| Stage::Xtc { probability, threshold };
+    assert_eq!(kept(&xtc(1.0, 0.05), &LOGITS, 1), [0, 3, 4]);
+    assert_eq!(kept(&xtc(1.0, 0.2), &LOGITS, 1), [0, 2, 3, 4]);
+    assert_eq!(kept(&xtc(1.0, 0.3), &LOGITS, 1), [0, 1, 2, 3, 4], "one token alone stays");
+    assert_eq!(kept(&xtc(1.0, 0.6), &LOGITS, 1), [0, 1, 2, 3, 4], "above one half it is off");
+    let dropped = (0..2000).filter(|&seed| kept(&xtc(0.25, 0.2), &LOGITS, seed).len() == 4).count();
+    // 2000 draws with p = 0.25: the standard deviation is 19.4.
+    assert!((430..570).contains(&dropped), "{dropped}");
+    let counts = histogram(&[xtc(1.0, 0.05)], 20_000);
+    let inf = f64::NEG_INFINITY;
+    assert!(chi_square(&counts, [1.0, inf, inf, -1.0, 0.0]) < 13.8, "{counts:?}");
+}
+
+#[test]
+fn dynamic_temperature_follows_the_entropy() {
+    let p = softmax(&LOGITS.map(f64::from));
+    let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
+    let t = 0.5 + (1.5 - 0.5) * (entropy / 5f64.ln()).powf(2.0);
+    let counts = histogram(&[Stage::DynamicTemperature { min: 0.5, max: 1.5, exponent: 2.0 }], 100_000);
+    assert!(chi_square(&counts, LOGITS.map(|l| f64::from(l) / t)) < 18.5, "{counts:?}");
+}
+
+#[test]
+fn biases_and_repetitions_change_logits_as_written() {
+    let bias = Stage::LogitBias(Arc::new(HashMap::from([(0, 1.0), (1, f32::NEG_INFINITY), (4, -2.0)])));
+    let counts = histogram(&[bias.clone(), Stage::Temperature(1.0)], 100_000);
+    assert!(counts[1] == 0 && chi_square(&counts, [2.0, f64::NEG_INFINITY, 2.0, -1.0, -2.0]) < 16.3, "{counts:?}");
+    assert_eq!(sampler(&[bias], 0).pick(&LOGITS).unwrap(), 0, "the lowest id of two that are as likely");
+
+    // 1 2 3 1 2: a 3 would continue a repetition of two tokens.
+    let dry = |allowed_len| Stage::Dry { multiplier: 2.0, base: 1.5, allowed_len, last_n: 100, breakers: Arc::default() };
+    let logit_of_3 = |stage: Stage| {
+        let mut s = sampler(std::slice::from_ref(&stage), 0);
+        [1, 2, 3, 1, 2].iter().for_each(|token| s.accept(*token).unwrap());
+        s.candidates.fill(&[0.0; 5]);
+        stage.apply(&mut s.candidates, &s.recent, &mut s.random, &mut s.mu);
+        (s.candidates.probability(3) / s.candidates.probability(4)).ln()
+    };
+    for (allowed, expected) in [(1, -2.0 * 1.5), (2, -2.0), (3, 0.0)] {
+        assert!((logit_of_3(dry(allowed)) - expected).abs() < 1e-6, "allowed {allowed}");
+    }
+}
+
+#[test]
+fn mirostat_learns_from_what_it_draws() {
+    let logits = random_logits(500, 9);
+    let (tau, eta) = (3.0, 0.1);
+    let mut s = Sampler::new(logits.len());
+    s.add(Stage::Mirostat { tau: tau as f32, eta: eta as f32 }).unwrap();
+    s.set_seed(3);
+    let p = softmax(&logits.iter().map(|l| f64::from(*l)).collect::<Vec<_>>());
+    let mut mu = 2.0 * tau;
+    for _ in 0..200 {
+        let token = s.pick(&logits).unwrap() as usize;
+        let largest = p.iter().copied().fold(0.0, f64::max);
+        let total: f64 = p.iter().filter(|p| -p.log2() <= mu || **p == largest).sum();
+        mu -= f64::from(eta as f32) * (-(p[token] / total).log2() - tau);
+        assert!((s.mu.unwrap() - mu).abs() < 1e-6);
+    }
 }

@@ -2,14 +2,15 @@
 //!
 //! Integers stay unsigned, as multiplications want them. What was added to make them so (or is a minimum) meets the activation's sums.
 
-use super::formats::{Format, quads_of, signed_bytes};
+use super::formats::{Format, signed_bytes};
 use super::lanes::{Lanes, Portable};
 use super::matmul::{Dot, Operands};
 use super::quants::Quants;
-use super::scales::{RowScales, Scales};
+use super::scales::Scales;
+use super::source::Source256;
 use crate::kernels::activation::Q8Row256;
 use crate::kernels::block::{Block, F16Bytes, blocks, blocks_mut};
-use crate::kernels::reference::{Plain256, Unpack};
+use crate::kernels::reference::Plain256;
 use std::marker::PhantomData;
 
 /// 256 columns of a tile; `N` is 2 if there are minima, else 1.
@@ -33,17 +34,15 @@ const fn bias<Q: Quants<R>, const R: usize, const N: usize>() -> u8 {
     if N == 1 { Q::BIAS } else { 0 }
 }
 
-impl<B: Unpack<Plain256>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize> Format<R> for Blocks256<B, Q, S, N> {
+impl<B: Source256, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize> Format<R> for Blocks256<B, Q, S, N> {
     fn pack(rows: &[u8], tile: &mut [u8]) {
         let (blocks, tiles) = (blocks::<B>(rows), blocks_mut::<Tile256<Q, S, R, N>>(tile));
         for (r, row) in blocks.chunks_exact(tiles.len().max(1)).enumerate() {
             for (tile, block) in tiles.iter_mut().zip(row) {
-                let plain = block.unpack();
-                let factors = [plain.d.0, plain.dmin.0];
-                (0..N).for_each(|i| tile.factors[i][r] = factors[i]);
-                tile.scales.put(r, &RowScales { scales: plain.scales, mins: plain.mins });
-                for (quants, q) in tile.quants.iter_mut().zip(plain.q.as_chunks::<32>().0) {
-                    quants.put(r, quads_of(q, bias::<Q, R, N>()));
+                tile.factors.iter_mut().zip(block.factors()).for_each(|(to, factor)| to[r] = factor);
+                tile.scales.put(r, &block.scales());
+                for (s, quants) in tile.quants.iter_mut().enumerate() {
+                    quants.put(r, block.quads(s));
                 }
             }
         }
@@ -71,16 +70,20 @@ impl<B: Unpack<Plain256>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: u
 
 impl<B, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize> Dot<R> for Blocks256<B, Q, S, N> {
     #[inline(always)]
-    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, out: &mut [[[f32; R]; M]; T]) {
-        for (weights, out) in operands.weights.into_iter().zip(out) {
+    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]) {
+        for (weights, sums) in operands.weights.into_iter().zip(sums) {
             let tiles = blocks::<Tile256<Q, S, R, N>>(weights);
             let x = operands.x.map(|x| Q8Row256::new(x, tiles.len()));
             let mut acc = [v.splat([0; 4]); M];
-            for (b, tile) in tiles.iter().enumerate() {
+            for m in 0..M {
+                acc[m] = v.load(&sums[m]);
+            }
+            let b = operands.columns.start / 256..operands.columns.end / 256;
+            for (tile, b) in tiles[b.clone()].iter().zip(b) {
                 add_block(v, tile, &x, b, &mut acc);
             }
             for m in 0..M {
-                v.store(acc[m], &mut out[m]);
+                v.store(acc[m], &mut sums[m]);
             }
         }
     }
@@ -125,13 +128,13 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
     let group_len = S::GROUP / 4;
     let run_len = if V::WIDE || Q::NARROW_RUN > group_len { group_len } else { Q::NARROW_RUN };
     let mut words = [v.splat_int(0); 4];
-    for i in 0..64 / S::GROUP {
-        words[i] = scales.scales(v, i);
+    for (i, word) in words.iter_mut().enumerate().take(64 / S::GROUP) {
+        *word = scales.scales(v, i);
     }
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
-    for s in 0..8 {
+    for (s, quants) in quants.iter().enumerate() {
         for j in 0..8 {
-            let w = quants[s].quad(v, j);
+            let w = quants.quad(v, j);
             for m in 0..M {
                 runs[m] = v.dot(runs[m], w, x[m].quants[b][s].as_chunks().0[j]);
             }

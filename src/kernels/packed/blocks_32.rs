@@ -1,12 +1,13 @@
 //! Tiles of types with blocks of 32: an exact integer sum per block, then one fused multiply-add with both scales.
 
-use super::formats::{Format, quads_of, signed_bytes};
+use super::formats::{Format, signed_bytes};
 use super::lanes::{Lanes, Portable};
 use super::matmul::{Dot, Operands};
 use super::quants::Quants;
+use super::source::Source32;
 use crate::kernels::activation::Q8Row32;
 use crate::kernels::block::{Block, F16Bytes, blocks, blocks_mut};
-use crate::kernels::reference::{Plain32, Unpack};
+use crate::kernels::reference::Plain32;
 use std::marker::PhantomData;
 
 /// 32 columns of a tile; `N` is 2 if there is a minimum, else 1.
@@ -29,15 +30,13 @@ const fn bias<Q: Quants<R>, const R: usize, const N: usize>() -> u8 {
     if N == 1 { Q::BIAS } else { 0 }
 }
 
-impl<B: Unpack<Plain32>, Q: Quants<R>, const R: usize, const N: usize> Format<R> for Blocks32<B, Q, N> {
+impl<B: Source32, Q: Quants<R>, const R: usize, const N: usize> Format<R> for Blocks32<B, Q, N> {
     fn pack(rows: &[u8], tile: &mut [u8]) {
         let (blocks, tiles) = (blocks::<B>(rows), blocks_mut::<Tile32<Q, R, N>>(tile));
         for (r, row) in blocks.chunks_exact(tiles.len().max(1)).enumerate() {
             for (tile, block) in tiles.iter_mut().zip(row) {
-                let plain = block.unpack();
-                let factors = [plain.d.0, plain.m.0];
-                (0..N).for_each(|i| tile.factors[i][r] = factors[i]);
-                tile.quants.put(r, quads_of(&plain.q, bias::<Q, R, N>()));
+                tile.factors.iter_mut().zip(block.factors()).for_each(|(to, factor)| to[r] = factor);
+                tile.quants.put(r, block.quads());
             }
         }
     }
@@ -56,16 +55,20 @@ impl<B: Unpack<Plain32>, Q: Quants<R>, const R: usize, const N: usize> Format<R>
 
 impl<B, Q: Quants<R>, const R: usize, const N: usize> Dot<R> for Blocks32<B, Q, N> {
     #[inline(always)]
-    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, out: &mut [[[f32; R]; M]; T]) {
-        for (weights, out) in operands.weights.into_iter().zip(out) {
+    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]) {
+        for (weights, sums) in operands.weights.into_iter().zip(sums) {
             let tiles = blocks::<Tile32<Q, R, N>>(weights);
             let x = operands.x.map(|x| Q8Row32::new(x, tiles.len()));
             let mut acc = [v.splat([0; 4]); M];
-            for (b, tile) in tiles.iter().enumerate() {
+            for m in 0..M {
+                acc[m] = v.load(&sums[m]);
+            }
+            let b = operands.columns.start / 32..operands.columns.end / 32;
+            for (tile, b) in tiles[b.clone()].iter().zip(b) {
                 add_block(v, tile, &x, b, &mut acc);
             }
             for m in 0..M {
-                v.store(acc[m], &mut out[m]);
+                v.store(acc[m], &mut sums[m]);
             }
         }
     }

@@ -87,24 +87,34 @@ impl<E: Element, const R: usize> Dot<R> for Floats<E> {
     const IS_FLOAT: bool = true;
 
     #[inline(always)]
-    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, out: &mut [[[f32; R]; M]; T]) {
+    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]) {
         let tiles = operands.weights.map(|w| blocks::<E::Bytes>(w).as_chunks::<R>().0);
-        let n_cols = tiles[0].len();
-        let tiles = tiles.map(|tile| &tile[..n_cols]);
-        let x = operands.x.map(|x| &blocks::<[u8; 4]>(x)[..n_cols]);
+        let n_cols = operands.columns.len();
+        let tiles = tiles.map(|tile| &tile[operands.columns.clone()][..n_cols]);
+        let x = operands.x.map(|x| &blocks::<[u8; 4]>(x)[operands.columns.clone()][..n_cols]);
         let mut acc = [[v.splat([0; 4]); M]; T];
         // Loops, not closures: those that return vectors are not inlined.
+        for t in 0..T {
+            for m in 0..M {
+                acc[t][m] = v.load(&sums[t][m]);
+            }
+        }
         for k in 0..n_cols {
+            let mut w = [v.splat([0; 4]); T];
             for t in 0..T {
-                let w = E::widen_all(v, &tiles[t][k]);
-                for m in 0..M {
-                    acc[t][m] = v.mul_add(w, v.splat(x[m][k]), acc[t][m]);
+                w[t] = E::widen_all(v, &tiles[t][k]);
+            }
+            // One activation at a time: the sums and the weights fill the registers.
+            for m in 0..M {
+                let x = v.splat(x[m][k]);
+                for t in 0..T {
+                    acc[t][m] = v.mul_add(w[t], x, acc[t][m]);
                 }
             }
         }
         for t in 0..T {
             for m in 0..M {
-                v.store(acc[t][m], &mut out[t][m]);
+                v.store(acc[t][m], &mut sums[t][m]);
             }
         }
     }

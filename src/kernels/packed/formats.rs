@@ -4,14 +4,14 @@ use super::blocks_32::Blocks32;
 use super::blocks_256::Blocks256;
 use super::floats::{BF16, F16, F32, Floats};
 use super::matmul::Dot;
-use super::quants::{Eight, Five, Four, Quads, Six, Three, Two};
+use super::quants::{Eight, Five, Four, Six, Three, Two};
 use super::scales::{Halves, Signed6, Signed8, Six32};
 use crate::dtype::DType;
 use crate::kernels::block::{BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0};
 
 /// A tile format of `R` rows.
 pub(super) trait Format<const R: usize>: Dot<R> {
-    /// Writes `R` rows, as they lie in a file, into a zeroed `tile` of as many bytes.
+    /// Writes `R` rows, as they lie in a file, into a `tile` of as many bytes.
     fn pack(rows: &[u8], tile: &mut [u8]);
 
     /// Expands row `r` of `tile`.
@@ -53,7 +53,6 @@ pub(in crate::kernels) fn pack<const R: usize>(dtype: DType, rows: &[u8], tile: 
     }
     let whole_rows = dtype.block_bytes() * R;
     assert!(rows.len() == tile.len() && rows.len().is_multiple_of(whole_rows), "a tile of {R} rows of {}", dtype.name());
-    tile.fill(0);
     with_format::<R>(dtype, Pack(rows, tile));
 }
 
@@ -73,17 +72,7 @@ pub(in crate::kernels) fn dequantize<const R: usize>(dtype: DType, tile: &[u8], 
     with_format::<R>(dtype, Dequantize(tile, r, out));
 }
 
-/// The integers of 32 columns with `bias` added, four to a word.
-#[inline]
-pub(super) fn quads_of(q: &[i8; 32], bias: u8) -> Quads {
-    let mut quads = [0; 8];
-    for (quad, q) in quads.iter_mut().zip(q.as_chunks::<4>().0) {
-        *quad = u32::from_ne_bytes(q.map(|q| q.cast_unsigned().wrapping_add(bias)));
-    }
-    quads
-}
-
-/// The inverse of [`quads_of`] for one word.
+/// The integers that a file means by a word of them.
 #[inline]
 pub(super) fn signed_bytes(quad: [u8; 4], bias: u8) -> [i8; 4] {
     quad.map(|q| q.wrapping_sub(bias).cast_signed())

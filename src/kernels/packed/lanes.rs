@@ -95,11 +95,14 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// `c - a * b`, rounded once.
     fn mul_sub(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
 
+    /// `R` floats.
+    fn load(self, x: &[f32; R]) -> Self::F;
+
     /// Stores the floats.
     fn store(self, x: Self::F, out: &mut [f32; R]);
 
-    /// Computes `operands` with all that this set's instructions allow.
-    fn run<D: super::Dot<R>, const T: usize, const M: usize>(self, operands: super::Operands<'_, T, M>, out: &mut [[[f32; R]; M]; T]);
+    /// [`Dot::dot`](super::Dot::dot) with all that this set's instructions allow.
+    fn run<D: super::Dot<R>, const T: usize, const M: usize>(self, operands: super::Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);
 }
 
 /// Words on any machine, for reading single rows.

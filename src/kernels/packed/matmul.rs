@@ -10,16 +10,22 @@ use std::ops::Range;
 /// Activation bytes that are kept hot while all tiles pass by: half of the smallest L2 cache of a machine with AVX2 (256 KiB).
 const HOT_BYTES: usize = 128 << 10;
 
-/// Tiles of floats that are read side by side for a small batch: one chain of additions per output would wait for each addition.
+/// Columns of floats that meet a batch at a time: those of two tiles and of the activation rows that share a pass fit the L1 cache.
+const FLOAT_COLUMNS: usize = 512;
+
+/// Tiles of floats that are read side by side for a small batch, of fewer rows than that: with one chain of additions per output, a
+/// single tile would wait for each addition.
 const FLOAT_TILES: usize = 4;
 
 /// `T` tiles and the `M` activation rows that they meet.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(in crate::kernels) struct Operands<'a, const T: usize, const M: usize> {
     /// Whole rows of tiles.
     pub(super) weights: [&'a [u8]; T],
     /// Quantised as the weights want it.
     pub(super) x: [&'a [u8]; M],
+    /// The columns to multiply: whole blocks.
+    pub(super) columns: Range<usize>,
 }
 
 /// The inner product of one format.
@@ -27,8 +33,9 @@ pub(in crate::kernels) trait Dot<const R: usize> {
     /// Whether it takes floats.
     const IS_FLOAT: bool = false;
 
-    /// The products of `T` tiles with `M` activation rows. Each result is made by the same operations whatever `T` and `M` are.
-    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, out: &mut [[[f32; R]; M]; T]);
+    /// Adds the products of `T` tiles with `M` activation rows to `sums`. Each result is made by the same operations whatever `T` and `M`
+    /// are, and whether its columns come at once or in parts.
+    fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);
 }
 
 /// See [`Kernels::matmul`](crate::kernels::Kernels::matmul); for weights in tiles of `R` rows.
@@ -52,79 +59,91 @@ struct Product<'a, 'o, V> {
 }
 
 impl<V: Lanes<R>, const R: usize> Visitor<R> for Product<'_, '_, V> {
-    /// All outputs: groups of activation rows that fit the cache, some tiles at a time for each group, parts of the group for those.
+    /// All outputs: columns that fit the L1 cache, groups of activation rows whose columns fit the L2, some tiles at a time for each group.
     fn visit<F: Format<R>>(mut self) {
-        let n_tiles = (self.weights.skip + self.shape.n_out).div_ceil(R);
-        let step = if F::IS_FLOAT { V::FLOAT_ROWS } else { V::ROWS };
-        let hot_rows = (HOT_BYTES / self.shape.activation_bytes.max(1)).next_multiple_of(step).max(step);
-        for first in (0..self.x.n_rows).step_by(hot_rows) {
-            let group = first..self.x.n_rows.min(first + hot_rows);
-            let mut tile = 0;
-            if F::IS_FLOAT && group.len() < V::FLOAT_ROWS {
-                while tile + FLOAT_TILES <= n_tiles {
-                    self.narrow::<F, R>(tile, group.clone());
-                    tile += FLOAT_TILES;
+        let (n_cols, n_rows) = (self.weights.n_cols, self.x.n_rows);
+        let is_small = n_rows < FLOAT_TILES;
+        let block = if F::IS_FLOAT && !is_small { FLOAT_COLUMNS } else { n_cols.max(1) };
+        let hot_bytes = self.shape.activation_bytes * block.min(n_cols) / n_cols.max(1);
+        let hot_rows = (HOT_BYTES / hot_bytes.max(1)).next_multiple_of(V::ROWS * V::FLOAT_ROWS);
+        for columns in (0..n_cols.max(1)).step_by(block).map(|start| start..n_cols.min(start + block)) {
+            for first in (0..n_rows).step_by(hot_rows) {
+                let rows = first..n_rows.min(first + hot_rows);
+                match (F::IS_FLOAT, is_small) {
+                    (false, _) => self.tiles::<F, R, 1>(columns.clone(), rows),
+                    (true, false) => self.tiles::<F, R, 2>(columns.clone(), rows),
+                    (true, true) => self.tiles::<F, R, FLOAT_TILES>(columns.clone(), rows),
                 }
-            }
-            for tile in tile..n_tiles {
-                self.wide::<F, R>(tile, group.clone());
             }
         }
     }
 }
 
 impl<V> Product<'_, '_, V> {
-    /// Outputs of [`FLOAT_TILES`] tiles from `tile` on with the rows `group`.
-    fn narrow<F: Dot<R>, const R: usize>(&mut self, tile: usize, group: Range<usize>)
+    /// All outputs of `rows`, `T` tiles at a time.
+    fn tiles<F: Dot<R>, const R: usize, const T: usize>(&mut self, columns: Range<usize>, rows: Range<usize>)
     where
         V: Lanes<R>,
     {
-        for m in group.clone().step_by(2) {
-            match group.end - m {
-                1 => self.part::<F, R, FLOAT_TILES, 1>(tile, m),
-                _ => self.part::<F, R, FLOAT_TILES, 2>(tile, m),
-            };
+        let n_tiles = (self.weights.skip + self.shape.n_out).div_ceil(R);
+        let whole = n_tiles - n_tiles % T;
+        for tile in (0..whole).step_by(T) {
+            self.rows::<F, R, T>(tile, columns.clone(), rows.clone());
+        }
+        for tile in whole..n_tiles {
+            self.rows::<F, R, 1>(tile, columns.clone(), rows.clone());
         }
     }
 
-    /// Outputs of one tile with the rows `group`.
-    fn wide<F: Dot<R>, const R: usize>(&mut self, tile: usize, group: Range<usize>)
+    /// Outputs of `T` tiles from `tile` on with the rows `rows`.
+    fn rows<F: Dot<R>, const R: usize, const T: usize>(&mut self, tile: usize, columns: Range<usize>, rows: Range<usize>)
     where
         V: Lanes<R>,
     {
-        let most = if F::IS_FLOAT { V::FLOAT_ROWS } else { V::ROWS };
-        let mut m = group.start;
-        while m < group.end {
-            m += match (group.end - m).min(most) {
-                1 => self.part::<F, R, 1, 1>(tile, m),
-                2 => self.part::<F, R, 1, 2>(tile, m),
-                3 => self.part::<F, R, 1, 3>(tile, m),
-                4 | 5 => self.part::<F, R, 1, 4>(tile, m),
-                6 | 7 if most >= 6 => self.part::<F, R, 1, 6>(tile, m),
-                8..12 if most >= 8 => self.part::<F, R, 1, 8>(tile, m),
-                _ if most >= 12 => self.part::<F, R, 1, 12>(tile, m),
-                _ => self.part::<F, R, 1, 4>(tile, m),
+        // Four tiles are for fewer than four rows.
+        let most = if T == FLOAT_TILES {
+            2
+        } else if F::IS_FLOAT {
+            V::FLOAT_ROWS
+        } else {
+            V::ROWS
+        };
+        let mut m = rows.start;
+        while m < rows.end {
+            let columns = columns.clone();
+            m += match (rows.end - m).min(most) {
+                1 => self.part::<F, R, T, 1>(tile, columns, m),
+                2 | 3 => self.part::<F, R, T, 2>(tile, columns, m),
+                4 | 5 => self.part::<F, R, T, 4>(tile, columns, m),
+                6 | 7 => self.part::<F, R, T, 6>(tile, columns, m),
+                8..12 => self.part::<F, R, T, 8>(tile, columns, m),
+                _ => self.part::<F, R, T, 12>(tile, columns, m),
             };
         }
     }
 
     /// Outputs of tiles `tile..tile + T` with the rows `m..m + M`. Returns `M`.
-    fn part<F: Dot<R>, const R: usize, const T: usize, const M: usize>(&mut self, tile: usize, m: usize) -> usize
+    fn part<F: Dot<R>, const R: usize, const T: usize, const M: usize>(&mut self, tile: usize, columns: Range<usize>, m: usize) -> usize
     where
         V: Lanes<R>,
     {
         let weights = std::array::from_fn(|t| self.shape.tile_row(&self.weights, tile + t));
         let x = std::array::from_fn(|j| self.shape.activation_row(&self.x, m + j));
-        let mut products = [[[0.0; R]; M]; T];
-        self.v.run::<F, T, M>(Operands { weights, x }, &mut products);
-        let (skip, n_out) = (self.weights.skip, self.shape.n_out);
-        for (t, products) in products.iter().enumerate() {
-            // Rows of the matrix that this tile has and the output wants.
+        let (skip, n_out, is_first) = (self.weights.skip, self.shape.n_out, columns.start == 0);
+        // Rows of the matrix that a tile has and the output wants: in the tile, and in the output.
+        let wanted = |t: usize| {
             let rows = ((tile + t) * R).max(skip)..((tile + t + 1) * R).min(skip + n_out);
-            for (j, products) in products.iter().enumerate() {
-                let wanted = &products[rows.start - (tile + t) * R..][..rows.len()];
-                self.out.row(m + j)[rows.start - skip..rows.end - skip].copy_from_slice(wanted);
-            }
+            (rows.start - (tile + t) * R..rows.end - (tile + t) * R, rows.start - skip..rows.end - skip)
+        };
+        let mut sums = [[[0.0; R]; M]; T];
+        for (t, sums) in sums.iter_mut().enumerate().filter(|_| !is_first) {
+            let (inside, outside) = wanted(t);
+            (0..M).for_each(|j| sums[j][inside.clone()].copy_from_slice(&self.out.row(m + j)[outside.clone()]));
+        }
+        self.v.run::<F, T, M>(Operands { weights, x, columns }, &mut sums);
+        for (t, sums) in sums.iter().enumerate() {
+            let (inside, outside) = wanted(t);
+            (0..M).for_each(|j| self.out.row(m + j)[outside.clone()].copy_from_slice(&sums[j][inside.clone()]));
         }
         M
     }

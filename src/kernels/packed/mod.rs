@@ -12,6 +12,7 @@ mod lanes;
 mod matmul;
 mod quants;
 mod scales;
+mod source;
 
 pub(super) use formats::{dequantize, pack};
 pub(super) use lanes::{Lanes, Words};

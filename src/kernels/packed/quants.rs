@@ -23,17 +23,13 @@ pub(super) trait Quants<const R: usize>: Block {
     /// Quad `j` of each row.
     fn quad<W: Words<R>>(&self, w: W, j: usize) -> W::I;
 
-    /// Takes the integers of row `r`, bias included; all its bits are 0 before.
+    /// Takes the integers of row `r`, bias included.
     fn put(&mut self, r: usize, quads: Quads);
 }
 
 /// Bits `mask` of each byte.
 const fn each(mask: u8) -> u32 {
     u32::from_ne_bytes([mask; 4])
-}
-
-fn set(word: &mut [u8; 4], bits: u32) {
-    *word = (u32::from_ne_bytes(*word) | bits).to_ne_bytes();
 }
 
 /// Four bits: plane `i` holds quad `i` in its low halves of bytes, quad `i + 4` in its high ones.
@@ -53,9 +49,10 @@ impl<const R: usize> Quants<R> for Four<R> {
         w.right(w.words(&self.0[j % 4]), 4 * (j / 4), 0x0f)
     }
 
+    #[inline]
     fn put(&mut self, r: usize, quads: Quads) {
-        for (j, quad) in quads.into_iter().enumerate() {
-            set(&mut self.0[j % 4][r], (quad & each(0x0f)) << (4 * (j / 4)));
+        for (j, plane) in self.0.iter_mut().enumerate() {
+            plane[r] = ((quads[j] & each(0x0f)) | (quads[j + 4] & each(0x0f)) << 4).to_ne_bytes();
         }
     }
 }
@@ -74,10 +71,10 @@ impl<const R: usize> One<R> {
     }
 
     /// Takes bit `AT` of each byte.
+    #[inline]
     fn put<const AT: usize>(&mut self, r: usize, quads: Quads) {
-        for (j, quad) in quads.into_iter().enumerate() {
-            set(&mut self.0[r], ((quad >> AT) & each(1)) << j);
-        }
+        let bits = quads.into_iter().enumerate().fold(0, |bits, (j, quad)| bits | ((quad >> AT) & each(1)) << j);
+        self.0[r] = bits.to_ne_bytes();
     }
 }
 
@@ -98,9 +95,11 @@ impl<const R: usize> Two<R> {
     }
 
     /// Takes two bits of each byte, from bit `AT` on.
+    #[inline]
     fn put_from<const AT: usize>(&mut self, r: usize, quads: Quads) {
-        for (j, quad) in quads.into_iter().enumerate() {
-            set(&mut self.0[j / 4][r], ((quad >> AT) & each(3)) << (j % 4 * 2));
+        for (plane, four) in self.0.iter_mut().zip(quads.as_chunks::<4>().0) {
+            let bits = four.iter().enumerate().fold(0, |bits, (j, quad)| bits | ((quad >> AT) & each(3)) << (2 * j));
+            plane[r] = bits.to_ne_bytes();
         }
     }
 }
@@ -114,6 +113,7 @@ impl<const R: usize> Quants<R> for Two<R> {
         self.quad_at::<W, 0>(w, j)
     }
 
+    #[inline]
     fn put(&mut self, r: usize, quads: Quads) {
         self.put_from::<0>(r, quads);
     }
@@ -139,6 +139,7 @@ impl<const R: usize> Quants<R> for Three<R> {
         w.or(self.low.quad(w, j), self.high.quad::<W, 2>(w, j))
     }
 
+    #[inline]
     fn put(&mut self, r: usize, quads: Quads) {
         self.low.put(r, quads);
         self.high.put::<2>(r, quads);
@@ -165,6 +166,7 @@ impl<const R: usize> Quants<R> for Five<R> {
         w.or(self.low.quad(w, j), self.high.quad::<W, 4>(w, j))
     }
 
+    #[inline]
     fn put(&mut self, r: usize, quads: Quads) {
         self.low.put(r, quads);
         self.high.put::<4>(r, quads);
@@ -191,6 +193,7 @@ impl<const R: usize> Quants<R> for Six<R> {
         w.or(self.low.quad(w, j), self.high.quad_at::<W, 4>(w, j))
     }
 
+    #[inline]
     fn put(&mut self, r: usize, quads: Quads) {
         self.low.put(r, quads);
         self.high.put_from::<4>(r, quads);
@@ -215,6 +218,7 @@ impl<const R: usize> Quants<R> for Eight<R> {
         w.words(&self.0[j])
     }
 
+    #[inline]
     fn put(&mut self, r: usize, quads: Quads) {
         for (plane, quad) in self.0.iter_mut().zip(quads) {
             plane[r] = quad.to_ne_bytes();

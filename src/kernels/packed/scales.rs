@@ -21,11 +21,12 @@ pub(super) trait Scales<const R: usize>: Block {
     fn scales<W: Words<R>>(&self, w: W, i: usize) -> W::I;
 
     /// Minima of the groups `4 i .. 4 i + 4`. Types without minima give the scales: those meet the bias of their integers.
+    #[inline(always)]
     fn mins<W: Words<R>>(&self, w: W, i: usize) -> W::I {
         self.scales(w, i)
     }
 
-    /// Takes the scales of row `r`; all its bits are 0 before.
+    /// Takes the scales of row `r`.
     fn put(&mut self, r: usize, row: &RowScales);
 }
 
@@ -106,10 +107,12 @@ impl<const R: usize> Scales<R> for Signed6<R> {
     }
 
     fn put(&mut self, r: usize, row: &RowScales) {
-        for (g, scale) in row.scales.into_iter().enumerate() {
-            let (i, t, bits) = (g / 4, g % 4, scale.cast_unsigned().wrapping_add(SIX_BIAS));
-            self.low[i % 2][r][t] |= (bits & 15) << (4 * (i / 2));
-            self.high[r][t] |= (bits >> 4) << (2 * i);
+        for t in 0..4 {
+            let bits = |i: usize| row.scales[4 * i + t].cast_unsigned().wrapping_add(SIX_BIAS);
+            for (i, low) in self.low.iter_mut().enumerate() {
+                low[r][t] = (bits(i) & 15) | (bits(i + 2) & 15) << 4;
+            }
+            self.high[r][t] = (0..4).fold(0, |high, i| high | (bits(i) >> 4) << (2 * i));
         }
     }
 }
@@ -150,12 +153,13 @@ impl<const R: usize> Scales<R> for Six32<R> {
     }
 
     fn put(&mut self, r: usize, row: &RowScales) {
-        for s in 0..8 {
-            let (i, t) = (s / 4, s % 4);
-            let (scale, min) = (row.scales[2 * s].cast_unsigned(), row.mins[2 * s]);
-            self.scales[r][t] |= (scale & 15) << (4 * i);
-            self.mins[r][t] |= (min & 15) << (4 * i);
-            self.high[r][t] |= (scale >> 4) << (2 * i) | (min >> 4) << (2 * i + 4);
+        for t in 0..4 {
+            // Of the sub-blocks `t` and `t + 4`.
+            let scales = [row.scales[2 * t], row.scales[2 * t + 8]].map(i8::cast_unsigned);
+            let mins = [row.mins[2 * t], row.mins[2 * t + 8]];
+            self.scales[r][t] = (scales[0] & 15) | (scales[1] & 15) << 4;
+            self.mins[r][t] = (mins[0] & 15) | (mins[1] & 15) << 4;
+            self.high[r][t] = scales[0] >> 4 | (scales[1] >> 4) << 2 | (mins[0] >> 4) << 4 | (mins[1] >> 4) << 6;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How keys and values go into a tile of the cache.
 
-use crate::kernels::contract::{KV_GROUP, KvType, TILE_TOKENS};
+use crate::kernels::contract::{KV_GROUP, KvType, RopeStyle, TILE_TOKENS};
+use crate::kernels::reference::pointwise::rope;
 use crate::kernels::shape::tile_bytes;
 use half::f16;
 
@@ -12,6 +13,32 @@ pub(crate) fn store_key(kind: KvType, key: &[f32], keys: &mut [u8], token: usize
 /// Stores a value as `token` of a tile, rounded half to even.
 pub(crate) fn store_value(kind: KvType, value: &[f32], values: &mut [u8], token: usize) {
     store(kind, value, values, token, |j| token * value.len() + j);
+}
+
+/// Rotates all keys of a tile by the same angles, given as `cos` and `sin`, `(n_pairs,)`. `key` is scratch, `(head_dim,)`.
+pub fn turn_keys(kind: KvType, style: RopeStyle, keys: &mut [u8], (cos, sin): (&[f32], &[f32]), key: &mut [f32]) {
+    for token in 0..TILE_TOKENS {
+        load_key(kind, keys, token, key);
+        rope(style, key, cos, sin);
+        store_key(kind, key, keys, token);
+    }
+}
+
+/// The reverse of [`store_key`].
+fn load_key(kind: KvType, keys: &[u8], token: usize, key: &mut [f32]) {
+    assert!(keys.len() == tile_bytes(kind, key.len()) && token < TILE_TOKENS, "token {token} of a tile of {} bytes", keys.len());
+    let place = |j: usize| j * TILE_TOKENS + token;
+    let n_elements = TILE_TOKENS * key.len();
+    for (j, x) in key.iter_mut().enumerate() {
+        *x = match kind {
+            KvType::F32 => f32::from_ne_bytes(keys.as_chunks().0[place(j)]),
+            KvType::F16 => f16::from_ne_bytes(keys.as_chunks().0[place(j)]).to_f32(),
+            KvType::Q8_0 => {
+                let scale = f16::from_le_bytes(keys[n_elements..].as_chunks().0[place(j / KV_GROUP)]);
+                f32::from(keys[place(j)].cast_signed()) * scale.to_f32()
+            }
+        };
+    }
 }
 
 /// Stores the elements of `row`, each as element `place(j)` of its half of a tile.
@@ -46,4 +73,40 @@ fn group_scale(group: &[f32; KV_GROUP]) -> f16 {
 fn quant(x: f32, scale: f16) -> i8 {
     // `as` saturates, and turns NaN (from 0 / 0) into 0.
     (x / scale.to_f32()).round_ties_even().clamp(-127.0, 127.0) as i8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD_DIM: usize = 32;
+
+    /// `cos` and `sin` of `position` with three frequencies.
+    fn angles(position: f64) -> (Vec<f32>, Vec<f32>) {
+        [1.0, 0.13, 0.01].iter().map(|f| ((position * f).cos() as f32, (position * f).sin() as f32)).unzip()
+    }
+
+    #[test]
+    fn a_key_turned_back_is_the_key_of_the_earlier_position() {
+        for (kind, tolerance) in [(KvType::F32, 1e-6), (KvType::F16, 1e-3), (KvType::Q8_0, 1e-2)] {
+            for style in [RopeStyle::Interleaved, RopeStyle::Halves] {
+                let (mut moved, mut expected) = (vec![0; tile_bytes(kind, HEAD_DIM)], vec![0; tile_bytes(kind, HEAD_DIM)]);
+                for token in 0..TILE_TOKENS {
+                    let key: Vec<f32> = (0..HEAD_DIM).map(|i| ((token * 7 + i * 3) % 11) as f32 * 0.1 - 0.5).collect();
+                    for (tile, position) in [(&mut moved, token + 64), (&mut expected, token)] {
+                        let (mut key, (cos, sin)) = (key.clone(), angles(position as f64));
+                        rope(style, &mut key, &cos, &sin);
+                        store_key(kind, &key, tile, token);
+                    }
+                }
+                let ((cos, sin), mut a, mut b) = (angles(-64.0), [0.0; HEAD_DIM], [0.0; HEAD_DIM]);
+                turn_keys(kind, style, &mut moved, (&cos, &sin), &mut a);
+                for token in 0..TILE_TOKENS {
+                    load_key(kind, &moved, token, &mut a);
+                    load_key(kind, &expected, token, &mut b);
+                    assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < tolerance), "{kind:?}, {style:?}, {a:?}, {b:?}");
+                }
+            }
+        }
+    }
 }

@@ -75,12 +75,11 @@ fn dot_256<B: Unpack<Plain256>>(w: &[u8], x: &[u8]) -> f32 {
     let mut acc = 0.0_f32;
     for (b, block) in w.iter().enumerate() {
         let block = block.unpack();
-        let (quants, sums, scale) =
-            (x.quants[b].as_flattened(), x.sums_16[b].as_flattened().as_chunks().0, f32::from_ne_bytes(x.scales[b]));
+        let (sums, scale) = (x.sums_16[b].as_flattened().as_chunks().0, f32::from_ne_bytes(x.scales[b]));
+        let groups = block.q.as_chunks::<16>().0.iter().zip(x.quants[b].as_flattened().as_chunks::<16>().0);
         let (mut scaled, mut mins) = (0, 0);
-        for g in 0..16 {
-            let group = 16 * g..16 * (g + 1);
-            let quants: i32 = block.q[group.clone()].iter().zip(&quants[group]).map(|(w, x)| product(*w, *x)).sum();
+        for (g, (w, x)) in groups.enumerate() {
+            let quants: i32 = w.iter().zip(x).map(|(w, x)| product(*w, *x)).sum();
             scaled += i32::from(block.scales[g]) * quants;
             mins += i32::from(block.mins[g]) * i32::from(i16::from_ne_bytes(sums[g]));
         }

@@ -9,8 +9,9 @@ mod quantize;
 pub(crate) mod unpack;
 
 pub(in crate::kernels) use dequantize::bf16_to_f32;
+pub use kv::turn_keys;
 pub(in crate::kernels) use pointwise::layer_norm;
-pub(in crate::kernels) use unpack::{Plain32, Plain256, Unpack};
+pub(in crate::kernels) use unpack::{Plain32, Plain256};
 
 use super::activation::row_bytes;
 use super::contract::{Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows};

@@ -95,13 +95,19 @@ impl Unpack<Plain256> for BlockQ2K {
 
 impl Unpack<Plain256> for BlockQ3K {
     fn unpack(&self) -> Plain256 {
-        let scale = |g: usize| {
+        let quant = |i: usize| (two_bits(&self.qs, i) | ((self.hmask[i % 32] >> (i / 32)) & 1) << 2) as i8 - 4;
+        Plain256 { d: self.d, dmin: NONE, scales: self.group_scales(), mins: [0; 16], q: std::array::from_fn(quant) }
+    }
+}
+
+impl BlockQ3K {
+    /// The scales of 16 elements each.
+    pub(crate) fn group_scales(&self) -> [i8; 16] {
+        std::array::from_fn(|g| {
             let low = if g < 8 { self.scales[g] & 15 } else { self.scales[g - 8] >> 4 };
             let high = (self.scales[8 + g % 4] >> (g / 4 * 2)) & 3;
             (low | high << 4) as i8 - 32
-        };
-        let quant = |i: usize| (two_bits(&self.qs, i) | ((self.hmask[i % 32] >> (i / 32)) & 1) << 2) as i8 - 4;
-        Plain256 { d: self.d, dmin: NONE, scales: std::array::from_fn(scale), mins: [0; 16], q: std::array::from_fn(quant) }
+        })
     }
 }
 

@@ -178,7 +178,8 @@ fn empty_rows_give_zeros() {
     for set in sets() {
         for dtype in DType::ALL {
             let mut out = [f32::NAN; 2];
-            let rows = ActivationRows { bytes: &[], n_rows: 1 };
+            let bytes = vec![0; set.activation_bytes(Activation::of(dtype), 0)];
+            let rows = ActivationRows { bytes: &bytes, n_rows: 1 };
             set.matmul(WeightRows::stored(dtype, 0, &[]), rows, &mut ColumnsMut::new(&mut out, 2));
             assert_eq!(out, [0.0; 2]);
         }

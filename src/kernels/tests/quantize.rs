@@ -85,10 +85,10 @@ fn zeros_stay_zeros() {
 }
 
 #[test]
-fn rows_are_whole_vectors() {
+fn rows_are_whole_cache_lines() {
     for set in sets() {
         for (layout, block) in LAYOUTS {
-            assert!((0..70).all(|n| set.activation_bytes(layout, n * block).is_multiple_of(32)), "{}", set.name());
+            assert!((0..70).all(|n| set.activation_bytes(layout, n * block).is_multiple_of(64)), "{}", set.name());
         }
     }
 }

@@ -76,7 +76,7 @@ fn statement(inside: &str) -> Option<String> {
             let end = list + path_len(&inside[list..]);
             // Only where the list is a name, or an entry of one: anything longer makes its own list.
             let follows = inside[end..].trim_start_matches(char::is_whitespace);
-            let is_all = ["", "-", "+"].contains(&follows) || ["if ", "recursive"].iter().any(|next| follows.starts_with(next));
+            let is_all = ["", "-", "+"].contains(&follows) || follows.starts_with("if ") || follows.starts_with("recursive");
             (end > list && is_all).then(|| format!("{}|{LOOPED}{}", &inside[..end], &inside[end..]))
         }
         _ => None,

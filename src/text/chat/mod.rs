@@ -8,6 +8,7 @@ mod environment;
 mod guard;
 mod json;
 mod messages;
+mod output;
 mod python;
 mod request;
 mod template;
@@ -16,6 +17,7 @@ mod tokens;
 
 pub use guard::Guard;
 pub use json::Json;
+pub use output::{OutputParser, Piece, ToolCall};
 pub use request::ChatRequest;
 pub use template::Rendered;
 pub use templates::ChatTemplates;

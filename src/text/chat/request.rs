@@ -76,6 +76,11 @@ impl ChatRequest {
         Ok(())
     }
 
+    /// The tools that the model may call.
+    pub fn tools(&self) -> &[Json] {
+        self.tools.as_deref().unwrap_or_default()
+    }
+
     /// Everything that the host sent.
     pub(super) fn values(&self) -> impl Iterator<Item = &Json> {
         let variables = self.variables.iter().map(|(_, value)| value);

@@ -6,7 +6,7 @@
 #![expect(clippy::needless_range_loop, reason = "tiles of registers are indexed in step with each other")]
 
 use super::element::{Element, F16, F32, Q8, eights, widen_part};
-use super::exp::{exp, tanh};
+use super::exp::{exp_weight, tanh};
 use super::vector::{load, load_f16, load_part, max, prefetch, store, store_part, sum};
 use crate::kernels::block::{F16Bytes, blocks};
 use crate::kernels::contract::{AttendParams, KV_GROUP, KvTile, KvType, SoftmaxState, TILE_TOKENS};
@@ -194,12 +194,12 @@ impl Run<'_> {
             shrink[r] = self.max[r] - largest;
             self.max[r] = largest;
         }
-        let shrunk = exp(load(&shrink));
+        let shrunk = exp_weight(load(&shrink));
         store(&mut shrink, shrunk);
         for r in 0..R {
             let mut total = _mm256_setzero_ps();
             for eight in &mut scores[r] {
-                let weight = exp(_mm256_sub_ps(load(eight), _mm256_set1_ps(self.max[r])));
+                let weight = exp_weight(_mm256_sub_ps(load(eight), _mm256_set1_ps(self.max[r])));
                 total = _mm256_add_ps(total, weight);
                 store(eight, weight);
             }

@@ -3,13 +3,13 @@
 use std::arch::x86_64::*;
 
 /// ln 2 in two parts: the first has 9 significant bits, so that its product with any exponent is exact (Cody and Waite 1980).
-const LN_2_HIGH: f32 = 355.0 / 512.0;
+pub(in crate::kernels::x86_64) const LN_2_HIGH: f32 = 355.0 / 512.0;
 /// The rest of ln 2.
-const LN_2_LOW: f32 = -2.121_944_4e-4;
+pub(in crate::kernels::x86_64) const LN_2_LOW: f32 = -2.121_944_4e-4;
 
 /// `exp(r) = 1 + r + r^2 * q(r)` on `|r| <= ln 2 / 2`: minimax coefficients of `q`, lowest first. Made by `tools/fit_exp.py`;
 /// relative error 3.1e-9, a fortieth of an ULP.
-const Q: [f32; 5] = [0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_717, 0.001_381_459_9];
+pub(in crate::kernels::x86_64) const Q: [f32; 5] = [0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_717, 0.001_381_459_9];
 
 /// `e^x`. Within 1 ULP where the result is normal; 0 below -104, infinity above 88.73, NaN for NaN.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -17,6 +17,24 @@ const Q: [f32; 5] = [0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_717, 0.
 pub(super) fn exp(x: __m256) -> __m256 {
     // Beyond these the result is 0 or infinity anyway. A NaN in the second operand survives minimum and maximum.
     let x = _mm256_max_ps(_mm256_set1_ps(-104.0), _mm256_min_ps(_mm256_set1_ps(89.0), x));
+    let (fraction, n) = split(x);
+    // Two factors, because 2^n alone leaves the range of an f32 at both ends.
+    let first = _mm256_srai_epi32::<1>(n);
+    _mm256_mul_ps(_mm256_mul_ps(fraction, power_of_2(first)), power_of_2(_mm256_sub_epi32(n, first)))
+}
+
+/// `e^x` for `x <= 0`, as a weight beside 1: what is smaller than the smallest normal number is that number, and vanishes in any sum.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn exp_weight(x: __m256) -> __m256 {
+    let (fraction, n) = split(_mm256_max_ps(_mm256_set1_ps(-87.0), x));
+    _mm256_mul_ps(fraction, power_of_2(n))
+}
+
+/// `e^x` as `fraction * 2^n`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn split(x: __m256) -> (__m256, __m256i) {
     let n =
         _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm256_mul_ps(x, _mm256_set1_ps(std::f32::consts::LOG2_E)));
     let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN_2_HIGH), x);
@@ -26,10 +44,7 @@ pub(super) fn exp(x: __m256) -> __m256 {
         q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(c));
     }
     let fraction = _mm256_add_ps(_mm256_set1_ps(1.0), _mm256_fmadd_ps(_mm256_mul_ps(r, r), q, r));
-    // Two factors, because 2^n alone leaves the range of an f32 at both ends.
-    let n = _mm256_cvtps_epi32(n);
-    let first = _mm256_srai_epi32::<1>(n);
-    _mm256_mul_ps(_mm256_mul_ps(fraction, power_of_2(first)), power_of_2(_mm256_sub_epi32(n, first)))
+    (fraction, _mm256_cvtps_epi32(n))
 }
 
 /// `2^n` for `n` in -126..=127.
@@ -106,6 +121,23 @@ mod tests {
         assert!(y[7].is_nan());
         let Some(subnormal) = eight(exp_8, [-95.0; 8]) else { return };
         assert!((subnormal[0] - (-95.0_f32).exp()).abs() <= f32::from_bits(1));
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn exp_weight_8(x: [f32; 8]) -> [f32; 8] {
+        let mut out = [0.0; 8];
+        store(&mut out, exp_weight(load(&x)));
+        out
+    }
+
+    #[test]
+    fn weights_are_exponentials_and_never_less_than_the_smallest_number() {
+        for x in sweep(-86.9, 0.0, 1 << 16) {
+            let (Some(weight), Some(expected)) = (eight(exp_weight_8, x), eight(exp_8, x)) else { return };
+            assert_eq!(weight, expected, "{x:?}");
+        }
+        let Some(edges) = eight(exp_weight_8, [f32::NEG_INFINITY, -1e30, -88.0, 0.0, -0.0, 0.0, 0.0, f32::NAN]) else { return };
+        assert!(edges[..3].iter().all(|w| *w > 0.0 && *w < 2e-38) && edges[3..5] == [1.0, 1.0] && edges[7].is_nan(), "{edges:?}");
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Lanes<8> for Avx2 {
     const WIDE: bool = false;
     const SIGNED_BIAS: i32 = 0;
     const ROWS: usize = 4;
-    const FLOAT_ROWS: usize = 8;
+    const FLOAT_ROWS: usize = 6;
 
     #[inline(always)]
     fn splat_int(self, x: i32) -> __m256i {
@@ -182,20 +182,26 @@ impl Lanes<8> for Avx2 {
     }
 
     #[inline(always)]
+    fn load(self, x: &[f32; 8]) -> __m256 {
+        // SAFETY: `x` is 8 readable floats, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm256_loadu_ps(x.as_ptr()) }
+    }
+
+    #[inline(always)]
     fn store(self, x: __m256, out: &mut [f32; 8]) {
         // SAFETY: `out` is 8 writable floats, and the instruction needs no alignment; `self` proves the features.
         unsafe { _mm256_storeu_ps(out.as_mut_ptr(), x) }
     }
 
     #[inline(always)]
-    fn run<D: Dot<8>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, out: &mut [[[f32; 8]; M]; T]) {
+    fn run<D: Dot<8>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, sums: &mut [[[f32; 8]; M]; T]) {
         // SAFETY: `self` proves the features.
-        unsafe { run::<D, T, M>(self, operands, out) }
+        unsafe { run::<D, T, M>(self, operands, sums) }
     }
 }
 
 /// All of the above with the features of the set, so that it can be inlined.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn run<D: Dot<8>, const T: usize, const M: usize>(v: Avx2, operands: Operands<'_, T, M>, out: &mut [[[f32; 8]; M]; T]) {
-    D::dot(v, operands, out);
+fn run<D: Dot<8>, const T: usize, const M: usize>(v: Avx2, operands: Operands<'_, T, M>, sums: &mut [[[f32; 8]; M]; T]) {
+    D::dot(v, operands, sums);
 }

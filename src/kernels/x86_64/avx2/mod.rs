@@ -7,7 +7,7 @@ mod attention;
 mod dot_bytes;
 mod dot_float;
 mod element;
-mod exp;
+pub(super) mod exp;
 mod kv;
 mod lanes;
 mod matmul;

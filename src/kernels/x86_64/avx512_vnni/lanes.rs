@@ -183,20 +183,26 @@ impl Lanes<16> for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn load(self, x: &[f32; 16]) -> __m512 {
+        // SAFETY: `x` is 16 readable floats, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+
+    #[inline(always)]
     fn store(self, x: __m512, out: &mut [f32; 16]) {
         // SAFETY: `out` is 16 writable floats, and the instruction needs no alignment; `self` proves the features.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), x) }
     }
 
     #[inline(always)]
-    fn run<D: Dot<16>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, out: &mut [[[f32; 16]; M]; T]) {
+    fn run<D: Dot<16>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, sums: &mut [[[f32; 16]; M]; T]) {
         // SAFETY: `self` proves the features.
-        unsafe { run::<D, T, M>(self, operands, out) }
+        unsafe { run::<D, T, M>(self, operands, sums) }
     }
 }
 
 /// All of the above with the features of the set, so that it can be inlined.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vnni")]
-fn run<D: Dot<16>, const T: usize, const M: usize>(v: Avx512Vnni, operands: Operands<'_, T, M>, out: &mut [[[f32; 16]; M]; T]) {
-    D::dot(v, operands, out);
+fn run<D: Dot<16>, const T: usize, const M: usize>(v: Avx512Vnni, operands: Operands<'_, T, M>, sums: &mut [[[f32; 16]; M]; T]) {
+    D::dot(v, operands, sums);
 }

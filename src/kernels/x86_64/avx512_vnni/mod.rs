@@ -1,5 +1,7 @@
-//! The set for AVX-512 with VNNI: Intel servers since 2019 (Cascade Lake), AMD since 2022 (Zen 4). Products are its own, the rest is AVX2's.
+//! The set for AVX-512 with VNNI: Intel servers since 2019 (Cascade Lake), AMD since 2022 (Zen 4). Products and attention are its own,
+//! the rest is AVX2's.
 
+mod attention;
 mod lanes;
 
 use super::Avx2;
@@ -102,6 +104,11 @@ impl Kernels for Avx512Vnni {
         visible: &[(u32, u32)],
         state: &mut SoftmaxState<'_>,
     ) {
-        self.avx2.attend(params, q, tile, next, visible, state);
+        if attention::fits(params, tile.kind) {
+            // SAFETY: `self` proves the features.
+            unsafe { attention::attend(params, q, tile, next, visible, state) }
+        } else {
+            self.avx2.attend(params, q, tile, next, visible, state);
+        }
     }
 }

@@ -1,14 +1,18 @@
 //! A session: one sequence that a host appends to and steps, or lends to a generation.
 
-use super::Wait;
-use super::events::EventQueue;
-use super::hooks::in_hook;
-use super::model::Model;
-use super::sampler::Sampler;
-use super::sequence::Sequence;
+mod snapshot;
+mod step;
+
+use crate::backend::BLOCK_TOKENS;
+use crate::engine::Wait;
+use crate::engine::events::EventQueue;
+use crate::engine::hooks::in_hook;
+use crate::engine::model::Model;
+use crate::engine::sampler::Sampler;
+use crate::engine::sequence::{Overflow, Sequence};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::model::{Pass, Progress};
+use crate::model::Pass;
 use crate::text::Token;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::ops::Range;
@@ -17,9 +21,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Rows of one prefill pass when the host does not say: large enough that weights are reused, small enough to yield often.
-pub(super) const DEFAULT_CHUNK: usize = 128;
+pub(in crate::engine) const DEFAULT_CHUNK: usize = 128;
 /// A stage may take this part of a budget: smaller chunks read the weights more often, larger ones leave more of a budget unused at its end.
-pub(super) const STAGES_PER_BUDGET: u32 = 2;
+pub(in crate::engine) const STAGES_PER_BUDGET: u32 = 2;
+/// Tokens of a shifting context that do not stay at its front: half of them go at once, in whole blocks, and some must stay.
+const LEAST_MOVABLE: usize = 2 * BLOCK_TOKENS;
 /// More rows only cost workspace memory.
 const MAX_CHUNK: u32 = 2048;
 
@@ -30,6 +36,8 @@ pub struct SessionConfig {
     pub n_ctx: u32,
     /// Most tokens of one prefill pass; 0 = automatic.
     pub prefill_chunk: u32,
+    /// What happens when it is full.
+    pub overflow: Overflow,
     /// Neither take keys and values that other sessions computed for the same tokens, nor let others take its own.
     pub no_shared_prefix: bool,
 }
@@ -61,9 +69,9 @@ pub struct Step {
 }
 
 /// The part of a session that moves into a generation and back.
-pub(super) struct State {
-    pub(super) sequence: Sequence,
-    pub(super) chunk: usize,
+pub(in crate::engine) struct State {
+    pub(in crate::engine) sequence: Sequence,
+    pub(in crate::engine) chunk: usize,
     running: Option<Running>,
     /// Progress of the queue: `(done, total)`.
     prefill: (u32, u32),
@@ -77,9 +85,9 @@ struct Running {
 }
 
 /// A generation, as the session that it borrows sees it.
-pub(super) struct Borrower {
-    pub(super) cancelled: AtomicBool,
-    pub(super) events: EventQueue,
+pub(in crate::engine) struct Borrower {
+    pub(in crate::engine) cancelled: AtomicBool,
+    pub(in crate::engine) events: EventQueue,
 }
 
 enum Slot {
@@ -113,7 +121,12 @@ impl Session {
             fail!(InvalidArgument, "prefill_chunk {}: expected at most {MAX_CHUNK}", config.prefill_chunk);
         }
         let chunk = if config.prefill_chunk == 0 { DEFAULT_CHUNK } else { config.prefill_chunk as usize };
-        let sequence = Sequence::new(model.blocks()?, model.n_vocab(), n_ctx, !config.no_shared_prefix)?;
+        if let Overflow::Shift { n_keep } = config.overflow
+            && n_keep.next_multiple_of(BLOCK_TOKENS) + LEAST_MOVABLE > n_ctx
+        {
+            fail!(InvalidArgument, "n_keep {n_keep} of {n_ctx} tokens: {LEAST_MOVABLE} must be left to be shifted");
+        }
+        let sequence = Sequence::new(model.blocks()?, model.n_vocab(), n_ctx, !config.no_shared_prefix, config.overflow)?;
         Ok(Self::with(model, State { sequence, chunk, running: None, prefill: (0, 0) }))
     }
 
@@ -157,6 +170,10 @@ impl Session {
     /// `Busy`, `ContextFull`, `InvalidArgument` (a token outside the vocabulary), `Shutdown`.
     pub fn append(&self, tokens: &[Token]) -> Result<()> {
         self.with_state(|state| {
+            if state.sequence.len() + tokens.len() > state.sequence.n_ctx() {
+                // It may shift, and then the pass is about positions that are gone.
+                self.give_up_pass(state);
+            }
             state.sequence.append(tokens)?;
             state.prefill = (0, state.sequence.n_queued() as u32);
             Ok(())
@@ -214,14 +231,17 @@ impl Session {
     /// The host let go of it: cancels the generation that holds it, if any, and lets no other begin.
     pub fn release(&self) {
         self.released.store(true, Ordering::Release);
-        if let Slot::Lent(borrower) = &*self.slot.lock() {
-            borrower.cancelled.store(true, Ordering::Release);
-            self.model.runtime().wake_driver();
-        }
+        let borrower = match &*self.slot.lock() {
+            Slot::Lent(borrower) => borrower.clone(),
+            Slot::Here(_) | Slot::InUse => return,
+        };
+        // Not under the lock: where the host drives, the generation ends here and brings the state back.
+        borrower.cancelled.store(true, Ordering::Release);
+        self.model.runtime().wake_driver();
     }
 
     /// Moves the state into a generation.
-    pub(super) fn lend(&self, borrower: Arc<Borrower>) -> Result<Box<State>> {
+    pub(in crate::engine) fn lend(&self, borrower: Arc<Borrower>) -> Result<Box<State>> {
         self.model.runtime().check_alive()?;
         let mut state = self.take(Slot::Lent(borrower))?;
         self.give_up_pass(&mut state);
@@ -235,14 +255,14 @@ impl Session {
     }
 
     /// Takes the state back from a generation, or from a call.
-    pub(super) fn take_back(&self, state: Box<State>) {
+    pub(in crate::engine) fn take_back(&self, state: Box<State>) {
         self.publish(&state);
         *self.slot.lock() = Slot::Here(state);
         self.returned.notify_all();
     }
 
     /// Makes `n_tokens` current.
-    pub(super) fn publish(&self, state: &State) {
+    pub(in crate::engine) fn publish(&self, state: &State) {
         self.n_tokens.store(state.sequence.len() as u32, Ordering::Release);
     }
 
@@ -304,105 +324,4 @@ impl Drop for Taken<'_> {
             self.session.take_back(state);
         }
     }
-}
-
-impl State {
-    fn step(&mut self, model: &Arc<Model>, sampler: Option<&mut Sampler>, limit: Limit, ignore_end: bool) -> Result<Step> {
-        if self.sequence.len() == 0 {
-            fail!(InvalidArgument, "the session is empty: append tokens before the first step");
-        }
-        if self.sequence.ended() && !ignore_end {
-            return Ok(self.report(StepState::EndOfGeneration, None, 0.0));
-        }
-        if let Some(s) = &sampler
-            && s.n_vocab() != model.n_vocab()
-        {
-            fail!(InvalidArgument, "the sampler is for {} tokens, the model has {}", s.n_vocab(), model.n_vocab());
-        }
-        while self.sequence.logits().is_none() {
-            let done = self.advance(model, limit)?;
-            if !done || (self.sequence.logits().is_none() && is_past(limit, Duration::ZERO)) {
-                return Ok(self.report(StepState::Pending, None, 0.0));
-            }
-        }
-        match sampler {
-            Some(sampler) => self.choose(model, sampler, ignore_end),
-            None => Ok(self.report(StepState::Token, None, 0.0)),
-        }
-    }
-
-    /// Runs the current pass, or the next one, to its end or to the deadline; false if the deadline came first.
-    fn advance(&mut self, model: &Arc<Model>, limit: Limit) -> Result<bool> {
-        let mut running = match self.running.take() {
-            Some(running) => running,
-            None => self.begin(model, limit)?,
-        };
-        let pace = model.pace()?;
-        loop {
-            let (load, started) = (running.pass.next_stage(), Instant::now());
-            let progress = running.pass.advance()?;
-            pace.note(load, started.elapsed());
-            if progress == Progress::Done {
-                break;
-            }
-            model.runtime().check_alive()?;
-            if is_past(limit, pace.expect(running.pass.next_stage())) {
-                self.running = Some(running);
-                return Ok(false);
-            }
-        }
-        let Running { pass, rows, wants_logits } = running;
-        if wants_logits {
-            self.sequence.computed_with_logits(&rows, |out| pass.logits(0, out))?;
-        } else {
-            self.sequence.computed(&rows);
-        }
-        self.prefill.0 = (self.prefill.0 + rows.len() as u32).min(self.prefill.1);
-        model.keep_pass(pass);
-        Ok(true)
-    }
-
-    fn begin(&mut self, model: &Arc<Model>, limit: Limit) -> Result<Running> {
-        let pace = model.pace()?;
-        let chunk = limit.map_or(self.chunk, |(_, most)| self.chunk.min(pace.rows_within(most)));
-        self.prefill.0 = (self.prefill.0 + self.sequence.adopt() as u32).min(self.prefill.1);
-        let rows = self.sequence.next_rows(chunk);
-        self.sequence.reserve(&rows)?;
-        let mut pass = model.take_pass(rows.len())?;
-        let mut wants_logits = false;
-        pass.begin(&mut |batch| wants_logits = self.sequence.fill(batch, &rows))?;
-        Ok(Running { pass, rows, wants_logits })
-    }
-
-    fn choose(&mut self, model: &Model, sampler: &mut Sampler, ignore_end: bool) -> Result<Step> {
-        if self.sequence.len() == self.sequence.n_ctx() {
-            fail!(ContextFull, "the context is full: {} tokens", self.sequence.n_ctx());
-        }
-        let token = self.sequence.pick(sampler)?;
-        let logprob = self.sequence.logits().map_or(0.0, |logits| log_probability(logits, token));
-        let ends = model.is_end_of_generation(token) && !ignore_end;
-        self.sequence.accept(token, ends)?;
-        let step = self.report(if ends { StepState::EndOfGeneration } else { StepState::Token }, Some(token), logprob);
-        self.prefill = (0, 1);
-        Ok(step)
-    }
-
-    fn report(&self, state: StepState, token: Option<Token>, logprob: f32) -> Step {
-        Step { state, token, prefill_done: self.prefill.0, prefill_total: self.prefill.1, logprob }
-    }
-}
-
-/// When a step should end, and the longest that a stage of it may take.
-type Limit = Option<(Instant, Duration)>;
-
-/// True if what takes `next` would not end in time.
-fn is_past(limit: Limit, next: Duration) -> bool {
-    limit.is_some_and(|(at, _)| Instant::now() + next >= at)
-}
-
-/// `ln(softmax(logits)[token])`
-fn log_probability(logits: &[f32], token: Token) -> f32 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = logits.iter().filter(|l| !l.is_nan()).map(|l| (l - max).exp()).sum();
-    logits.get(token as usize).map_or(0.0, |l| l - max - sum.ln())
 }

@@ -1,0 +1,3 @@
+module libinference/inference
+
+go 1.24

@@ -1,0 +1,64 @@
+//! What a model will need, told before it is loaded: from the header of its file alone.
+
+use super::files;
+use super::model::{LoadConfig, Model, default_n_ctx, kv_type, placement};
+use super::runtime::Runtime;
+use super::session::DEFAULT_CHUNK;
+use crate::backend::BLOCK_TOKENS;
+use crate::error::Result;
+use crate::fail;
+use crate::model::{ModelSpec, needs};
+use crate::sys::machine::physical_memory;
+use crate::sys::progress::Progress;
+use std::sync::Arc;
+
+/// The bytes of a model with one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// It fits the runtime's limit, and the memory that the machine has free.
+    pub fits: bool,
+    /// Layers.
+    pub n_layers: u32,
+    /// Context of the session.
+    pub n_ctx: u32,
+    /// Weights, as they will be held.
+    pub weights_bytes: u64,
+    /// Keys and values of a token.
+    pub kv_bytes_per_token: u64,
+    /// Keys and values of the whole context.
+    pub kv_bytes: u64,
+    /// Activations of a pass, and the session's logits.
+    pub scratch_bytes: u64,
+    /// All of it, which is host memory.
+    pub host_bytes: u64,
+}
+
+impl Model {
+    /// What `config` will need when one session fills its context. Reads the header of the file.
+    ///
+    /// # Errors
+    /// As [`Model::load`], as far as the header tells; `Unsupported` for a file without weights.
+    pub fn estimate(runtime: &Arc<Runtime>, config: &LoadConfig) -> Result<Plan> {
+        let opened = files::open(config, &Arc::new(Progress::default())).map_err(|e| files::named(e, config))?;
+        let Some(gguf) = opened.into_gguf() else { fail!(Unsupported, "there are no weights to estimate") };
+        let spec = ModelSpec::from_gguf(&gguf).map_err(|e| files::named(e, config))?;
+        let needs =
+            needs(&gguf, &spec, &placement(runtime, config)?, kv_type(config), DEFAULT_CHUNK).map_err(|e| files::named(e, config))?;
+        let n_ctx = default_n_ctx(config, spec.n_ctx_max);
+        let kv_bytes = needs.kv_block.saturating_mul(n_ctx.div_ceil(BLOCK_TOKENS) as u64);
+        let scratch_bytes = needs.pass.saturating_add(spec.n_vocab as u64 * size_of::<f32>() as u64);
+        let host_bytes = needs.weights.saturating_add(kv_bytes).saturating_add(scratch_bytes);
+        let available = physical_memory().available;
+        let fits = host_bytes <= runtime.memory().left() && (available == 0 || host_bytes <= available);
+        Ok(Plan {
+            fits,
+            n_layers: spec.shape.n_layers as u32,
+            n_ctx: n_ctx as u32,
+            weights_bytes: needs.weights,
+            kv_bytes_per_token: needs.kv_block / BLOCK_TOKENS as u64,
+            kv_bytes,
+            scratch_bytes,
+            host_bytes,
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! Every family: twenty calls, cut at every place, as the whole; and what is no call is not lost.
+
+use super::*;
+
+/// What a parser makes of `text`, cut into `pieces`; neighbours of one kind joined.
+fn run(template: &str, prompt: &str, tools: &[Json], pieces: &[&str]) -> Vec<Piece> {
+    let (mut parser, mut out) = (OutputParser::new(template, prompt, tools), Vec::new());
+    for piece in pieces {
+        let mut new = Vec::new();
+        parser.push(piece, &mut new);
+        new.into_iter().for_each(|piece| join(&mut out, piece));
+    }
+    let mut rest = Vec::new();
+    parser.finish(&mut rest);
+    rest.into_iter().for_each(|piece| join(&mut out, piece));
+    out
+}
+
+fn join(out: &mut Vec<Piece>, piece: Piece) {
+    match (out.last_mut(), piece) {
+        (Some(Piece::Text(last)), Piece::Text(text)) | (Some(Piece::Thinking(last)), Piece::Thinking(text)) => last.push_str(&text),
+        (_, piece) => out.push(piece),
+    }
+}
+
+fn json(text: &str) -> Json {
+    Json::parse("test", text).unwrap()
+}
+
+fn tools() -> Vec<Json> {
+    let tool = r#"[{"type":"function","function":{"name":"get_price","parameters":{"type":"object","properties":{"ware":{"type":"string"},"n":{"type":"integer"}}}}}]"#;
+    let Json::Array(tools) = json(tool) else { panic!("an array") };
+    tools
+}
+
+/// Twenty sets of arguments that models have trouble with.
+fn arguments() -> Vec<Json> {
+    let wares = ["sword", "", "12", "true", "two words", "é日本🦀", "a \\\"quoted\\\" one", "back\\\\slash", "<b>", "[x]"];
+    let simple = wares.iter().map(|ware| format!(r#"{{"ware":"{ware}"}}"#));
+    let more = wares
+        .iter()
+        .enumerate()
+        .map(|(i, ware)| format!(r#"{{"ware":"{ware}","n":{},"deep":{{"list":[1,2.5,true,null,"s"],"map":{{}}}}}}"#, i as i64 * 37 - 5));
+    simple.chain(more).map(|text| json(&text)).collect()
+}
+
+/// The calls as a model of `format` writes them.
+fn written(format: &str, arguments: &Json) -> String {
+    let pairs = || match arguments {
+        Json::Object(pairs) => pairs.iter(),
+        _ => panic!("an object"),
+    };
+    let plain = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let xml = || pairs().map(|(key, value)| format!("<parameter={key}>\n{}\n</parameter>\n", plain(value))).collect::<String>();
+    let call = format!(r#"{{"name":"get_price","arguments":{arguments}}}"#);
+    match format {
+        "gpt-oss" => {
+            format!("<|start|>assistant<|channel|>commentary to=functions.get_price <|constrain|>json<|message|>{arguments}<|call|>")
+        }
+        "solar" => format!("<|tool_calls|><|tool_call:begin|>id7<|tool_call:name|>get_price<|tool_call:args|>{arguments}<|tool_call:end|>"),
+        "gemma" => format!("<|tool_call>call:get_price{}<tool_call|>", gemma(arguments)),
+        "deepseek-v4" => {
+            let one = |(key, value): &(String, Json)| {
+                format!("<｜DSML｜parameter name=\"{key}\" string=\"{}\">{}</｜DSML｜parameter>\n", value.as_str().is_some(), plain(value))
+            };
+            format!(
+                "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"get_price\">\n{}</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+                pairs().map(one).collect::<String>()
+            )
+        }
+        "deepseek" => {
+            format!("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_price<｜tool▁sep｜>{arguments}<｜tool▁call▁end｜><｜tool▁calls▁end｜>")
+        }
+        "kimi" => format!(
+            "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_price:0<|tool_call_argument_begin|>{arguments}<|tool_call_end|><|tool_calls_section_end|>"
+        ),
+        "mistral" => format!("[TOOL_CALLS]get_price[ARGS]{arguments}"),
+        "lfm2" | "lfm2-lists" => {
+            let args: Vec<String> = pairs().map(|(key, value)| format!("{key}={}", python(value))).collect();
+            format!("<|tool_call_start|>[get_price({})]<|tool_call_end|>", args.join(", "))
+        }
+        "cohere" => format!(
+            "<|START_ACTION|>[\n {{\"tool_call_id\": \"0\", \"tool_name\": \"get_price\", \"parameters\": {arguments}}}\n]<|END_ACTION|>"
+        ),
+        "command-r" => format!("Action:\n```json\n[{{\"tool_name\": \"get_price\", \"parameters\": {arguments}}}]```"),
+        "gigachat" => format!("<|function_call|>{call}"),
+        "gigachat-text" => format!("function call<|role_sep|>{call}"),
+        "minimax" => {
+            let one = |(key, value): &(String, Json)| format!("<parameter name=\"{key}\">{}</parameter>\n", plain(value));
+            format!(
+                "<minimax:tool_call>\n<invoke name=\"get_price\">\n{}</invoke>\n</minimax:tool_call>",
+                pairs().map(one).collect::<String>()
+            )
+        }
+        "seed" => format!("<seed:tool_call>\n<function=get_price>\n{}</function>\n</seed:tool_call>", xml()),
+        "hermes" => format!("<tool_call>\n{call}\n</tool_call>"),
+        "hermes-xml" => format!("<tool_call>\n<function=get_price>\n{}</function>\n</tool_call>", xml()),
+        "hermes-glm" => {
+            let one = |(key, value): &(String, Json)| format!("<arg_key>{key}</arg_key><arg_value>{}</arg_value>", plain(value));
+            format!("<tool_call>get_price{}</tool_call>", pairs().map(one).collect::<String>())
+        }
+        "apriel" => format!("<tool_calls>[{call}]</tool_calls>"),
+        "nemotron" => format!("<TOOLCALL>[{call}]</TOOLCALL>"),
+        "functionary-v3.2" => format!(">>>get_price\n{arguments}"),
+        "functionary-v3.1" => format!("<function=get_price>{arguments}</function>"),
+        "firefunction" => format!(" functools[{call}]"),
+        "phi" => format!("<|tool_call|>[{call}]<|/tool_call|>"),
+        "granite" => format!("<|tool_call|>[{call}]"),
+        "llama" => format!("<|python_tag|>{}", call.replace("arguments", "parameters")),
+        other => panic!("no notation for {other}"),
+    }
+}
+
+fn gemma(value: &Json) -> String {
+    match value {
+        Json::String(text) => format!("<|\"|>{text}<|\"|>"),
+        Json::Array(items) => format!("[{}]", items.iter().map(gemma).collect::<Vec<_>>().join(",")),
+        Json::Object(pairs) => {
+            format!("{{{}}}", pairs.iter().map(|(key, value)| format!("{key}:{}", gemma(value))).collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn python(value: &Json) -> String {
+    match value {
+        Json::Null => "None".into(),
+        Json::Bool(value) => if *value { "True" } else { "False" }.into(),
+        Json::String(text) => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
+        Json::Array(items) => format!("[{}]", items.iter().map(python).collect::<Vec<_>>().join(", ")),
+        Json::Object(pairs) => {
+            format!("{{{}}}", pairs.iter().map(|(key, value)| format!("'{key}': {}", python(value))).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn twenty_calls_of_every_format_at_every_cut() {
+    let names = formats::FORMATS.iter().map(|format| format.name).chain(["hermes-xml", "hermes-glm"]);
+    for name in names {
+        let row_name = if name.starts_with("hermes") { "hermes" } else { name };
+        let row = formats::FORMATS.iter().find(|format| format.name == row_name).unwrap();
+        let template = row.signature.concat();
+        assert_eq!(formats::detect(&template).0.name, row.name, "an earlier row takes the template of {name}");
+        for (i, arguments) in arguments().iter().enumerate() {
+            let text = format!("Let me see.\n{}", written(name, arguments));
+            let whole = run(&template, "", &tools(), &[&text]);
+            let [Piece::Text(said), Piece::Call(call)] = &whole[..] else { panic!("{name} {i}: {text}\n{whole:?}") };
+            assert_eq!((said.as_str(), call.name.as_str()), ("Let me see.", "get_price"), "{name} {i}");
+            assert_eq!(call.arguments.to_string(), arguments.to_string(), "{name} {i}: {text}");
+            for at in (1..text.len()).filter(|&at| text.is_char_boundary(at)) {
+                assert_eq!(run(&template, "", &tools(), &[&text[..at], &text[at..]]), whole, "{name} {i} cut at {at}");
+            }
+            let singly: Vec<&str> = text.split("").collect();
+            assert_eq!(run(&template, "", &tools(), &singly), whole, "{name} {i} by characters");
+        }
+    }
+}
+
+#[test]
+fn thinking_is_told_apart_at_every_cut() {
+    let text = Piece::Text("Four.".into());
+    let thought = Piece::Thinking("Two and\ntwo.".into());
+    for (template, prompt, output) in [
+        ("<think></think>", "", "<think>\nTwo and\ntwo.\n</think>\n\nFour."),
+        ("<think></think>", "user<think>\n", "Two and\ntwo.\n</think>\n\nFour."),
+        ("</think>", "", "<think>Two and\ntwo.</think>Four."),
+        (
+            "<|START_THINKING|><|START_ACTION|>",
+            "",
+            "<|START_THINKING|>Two and\ntwo.<|END_THINKING|><|START_RESPONSE|>Four.<|END_RESPONSE|>",
+        ),
+        (
+            "<|channel|>to=functions.",
+            "",
+            "<|channel|>analysis<|message|>Two and\ntwo.<|end|><|start|>assistant<|channel|>final<|message|>Four.",
+        ),
+        ("Here are my reasoning steps:", "Here are my reasoning steps:\n", "Two and\ntwo.\n[BEGIN FINAL RESPONSE]\nFour."),
+    ] {
+        let expected = [thought.clone(), text.clone()];
+        for at in (0..output.len()).filter(|&at| output.is_char_boundary(at)) {
+            assert_eq!(run(template, prompt, &[], &[&output[..at], &output[at..]]), expected, "{output} cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost() {
+    let hermes = |text: &str| run("<tool_call>", "", &tools(), &[text]);
+    let broken = |text: &str| Piece::Broken(text.into());
+    assert_eq!(hermes("<tool_call>\n{\"name\":"), [broken("<tool_call>\n{\"name\":")]);
+    assert_eq!(
+        hermes("a<tool_call>no</call></tool_call>b"),
+        [Piece::Text("a".into()), broken("<tool_call>no</call>"), Piece::Text("b".into())]
+    );
+    assert_eq!(hermes("a < b <tool"), [Piece::Text("a < b <tool".into())]);
+    for plain in ["", " a ", "\n\nx <tool_cal y\n", "{\"a\": 1}", "   "] {
+        let expected: Vec<Piece> = if plain.is_empty() { vec![] } else { vec![Piece::Text(plain.into())] };
+        assert_eq!(hermes(plain), expected);
+        assert_eq!(run("nothing", "", &tools(), &[plain]), expected);
+        assert_eq!(run("ipython", "", &tools(), &[plain]), expected, "{plain:?}");
+    }
+    assert_eq!(run("<tool_call>", "", &[], &["<tool_call>x"]), [Piece::Text("<tool_call>x".into())], "without tools it is text");
+    assert!(
+        matches!(&run("ipython", "", &tools(), &["{\"name\": \"f\", \"parameters\": {}}"])[..], [Piece::Call(call)] if call.name == "f")
+    );
+    let deep = format!("<tool_call>{}</tool_call>", "[".repeat(100_000));
+    assert!(matches!(&hermes(&deep)[..], [Piece::Broken(_)]));
+}
