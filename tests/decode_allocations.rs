@@ -1,7 +1,7 @@
 //! A decode step of the CPU backend allocates nothing: counted by the allocator of this test's process, all threads included.
 
 use inference::backend::cpu::{Cpu, Kv, Workspace};
-use inference::backend::{Attention, Backend, Batch, HostTensor, Linear, Norm, Rope, Shape, Slot};
+use inference::backend::{Attention, Backend, Batch, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot};
 use inference::dtype::DType;
 use inference::kernels::{GateFn, KvType, RopeStyle, select};
 use inference::sys::memory::AlignedBytes;
@@ -60,7 +60,7 @@ impl Tiny {
         let linear = |dtype, n_out, n_in| Linear { weight: cpu.matrix(tensor(dtype, n_out, n_in)).unwrap(), bias: None };
         Self {
             table: cpu.matrix(tensor(DType::Q6_K, 300, 256)).unwrap(),
-            norm: Norm { weight: cpu.vector(tensor(DType::F16, 1, 256)).unwrap(), eps: 1e-5 },
+            norm: Norm { weight: cpu.vector(tensor(DType::F16, 1, 256)).unwrap(), bias: None, eps: 1e-5, kind: NormKind::Rms },
             query: linear(DType::Q4_K, 256, 256),
             key_value: linear(DType::Q8_0, 128, 256),
             gate_up: linear(DType::Q4_K, 512, 256),
@@ -74,16 +74,16 @@ impl Tiny {
     fn forward(&self, ws: &mut Workspace, batch: &Batch, kv: &mut Kv, logits: &mut [f32]) {
         let cpu = &self.cpu;
         let attention = Attention { scale: 0.125, softcap: None, window: None };
-        cpu.begin(ws, batch, &self.rope).unwrap();
-        cpu.embed(ws, batch, &self.table).unwrap();
+        cpu.begin(ws, batch, std::slice::from_ref(&self.rope)).unwrap();
+        cpu.embed(ws, batch, &self.table, 1.0).unwrap();
         for layer in 0..SHAPE.n_layers {
             let qkv = [(Slot::Query, &self.query), (Slot::Key, &self.key_value), (Slot::Value, &self.key_value)];
-            cpu.norm_project(ws, &self.norm, &qkv).unwrap();
-            cpu.rope_append(ws, batch, layer, None, &self.rope, kv).unwrap();
+            cpu.norm_project(ws, Some(&self.norm), &qkv).unwrap();
+            cpu.rope_append(ws, batch, layer, None, Some(0), kv).unwrap();
             cpu.attend(ws, batch, layer, &attention, kv).unwrap();
-            cpu.project_add(ws, &self.output).unwrap();
-            cpu.norm_project(ws, &self.norm, &[(Slot::Gate, &self.gate_up), (Slot::Up, &self.gate_up)]).unwrap();
-            cpu.glu(ws, GateFn::Silu, &self.down).unwrap();
+            cpu.project_add(ws, &self.output, &Join::default()).unwrap();
+            cpu.norm_project(ws, Some(&self.norm), &[(Slot::Gate, &self.gate_up), (Slot::Up, &self.gate_up)]).unwrap();
+            cpu.glu(ws, FeedForwardFn::Gated(GateFn::Silu), &self.down, &Join::default()).unwrap();
         }
         cpu.head(ws, batch, &self.norm, &self.table, 0..SHAPE.n_vocab).unwrap();
         cpu.logits(ws, 0, logits).unwrap();

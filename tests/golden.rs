@@ -13,7 +13,7 @@ use inference::backend::BLOCK_TOKENS;
 use inference::engine::{BackendKind, LoadConfig, Model, Runtime, RuntimeConfig, Sampler, Session, SessionConfig};
 use inference::formats::gguf::Gguf;
 use inference::kernels::{self, KvType};
-use inference::model::{Forward, Placement};
+use inference::model::{self, Forward, ModelSpec, Placement};
 use std::sync::Arc;
 
 /// Largest difference of a logit. The logits lie within +-10; two float32 implementations of these models differ by 2e-5.
@@ -37,6 +37,71 @@ fn qwen2_with_biases() {
 #[test]
 fn qwen3_with_head_norms() {
     check("qwen3");
+}
+
+#[test]
+fn qwen3_stretched_by_yarn() {
+    check("qwen3-yarn");
+}
+
+#[test]
+fn mistral_with_a_window() {
+    check("mistral");
+}
+
+#[test]
+fn gemma_with_a_scaled_embedding() {
+    check("gemma");
+}
+
+#[test]
+fn gemma2_with_windows_caps_and_norms_around() {
+    check("gemma2");
+}
+
+#[test]
+fn gemma3_with_two_ropes() {
+    check("gemma3");
+}
+
+#[test]
+fn phi3_with_fused_projections() {
+    check("phi3");
+}
+
+#[test]
+fn phi3_with_long_factors() {
+    check("phi3-long");
+}
+
+#[test]
+fn smollm3_with_layers_that_do_not_rotate() {
+    check("smollm3");
+}
+
+#[test]
+fn olmo2_with_norms_behind() {
+    check("olmo2");
+}
+
+#[test]
+fn granite_with_scales() {
+    check("granite");
+}
+
+#[test]
+fn starcoder2_with_layer_norms_and_no_gate() {
+    check("starcoder2");
+}
+
+#[test]
+fn phi2_with_parallel_branches() {
+    check("phi2");
+}
+
+#[test]
+fn glm4_with_neighbours_that_rotate() {
+    check("glm4");
 }
 
 fn check(name: &str) {
@@ -91,4 +156,19 @@ fn check_greedy(golden: &Golden, backend: BackendKind, kernels: Option<&str>) {
     session.append(&golden.prompt).unwrap();
     let ids: Vec<u32> = golden.greedy.iter().map(|_| session.step(Some(&mut greedy), None, true).unwrap().token.unwrap()).collect();
     assert_eq!(ids, golden.greedy, "{backend:?} {kernels:?}");
+}
+
+/// Up to its original context a model with two sets of factors takes the short ones, and says so.
+#[test]
+fn phi3_in_a_short_context_takes_the_short_factors() {
+    let golden = Golden::read("phi3-long");
+    let logits = |n_ctx: usize| {
+        let gguf = Gguf::open(&golden.path).unwrap();
+        let spec = ModelSpec::from_gguf(&gguf).unwrap().for_context(n_ctx);
+        assert_eq!(spec.n_ctx_max, if n_ctx > 32 { 512 } else { 32 });
+        let forward = model::load(&gguf, spec, placements::cpu("scalar", 1), KvType::F32).unwrap();
+        prefill(&forward, &golden.prompt[..8], 8)
+    };
+    assert_eq!(logits(33), logits(512));
+    assert_ne!(logits(32), logits(33));
 }

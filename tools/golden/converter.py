@@ -10,7 +10,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from families import Family
 from tokenizers_tiny import add_tokenizer
 
-TOP_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "phi": "phi2"}
+# Their converters make neighbours of the rotated pairs.
+PERMUTED = ("llama", "mistral", "smollm3", "granite")
+TOP_NAMES = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "model.final_layernorm": "output_norm", "lm_head": "output",
+}  # fmt: skip
 LAYER_NAMES = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
@@ -23,13 +28,31 @@ LAYER_NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "self_attn.qkv_proj": "attn_qkv",
+    "mlp.gate_up_proj": "ffn_up",
+    "self_attn.dense": "attn_output",
+    "mlp.fc1": "ffn_up",
+    "mlp.fc2": "ffn_down",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+    "post_self_attn_layernorm": "post_attention_norm",
+    "post_mlp_layernorm": "post_ffw_norm",
 }
+# Where the norm in front of the feed-forward has another name.
+SANDWICHED = LAYER_NAMES | {"post_attention_layernorm": "post_attention_norm"}
+
+
+def layer_names(config: PreTrainedConfig) -> dict[str, str]:
+    """What the family's tensors are called."""
+    return SANDWICHED if config.model_type in ("gemma2", "gemma3_text", "olmo2") else LAYER_NAMES
 
 
 def write_gguf(family: Family, model: PreTrainedModel, path: Path) -> None:
     """Writes `model` to `path`."""
     config = model.config
-    writer = gguf.GGUFWriter(path, config.model_type)
+    writer = gguf.GGUFWriter(path, ARCHITECTURES.get(config.model_type, config.model_type))
     writer.add_name(f"golden {family.name}")
     add_config(writer, config, family.minimal)
     add_tokenizer(writer, family.tokenizer, config.vocab_size)
@@ -48,35 +71,82 @@ def add_config(writer: gguf.GGUFWriter, config: PreTrainedConfig, minimal: bool)
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if hasattr(config, "rms_norm_eps"):
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    else:
+        writer.add_layer_norm_eps(getattr(config, "layer_norm_eps", None) or config.norm_epsilon)
     if minimal:
         return
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(head_dim(config))
+    add_rope(writer, config)
+    add_traits(writer, config)
     writer.add_key_length(head_dim(config))
     writer.add_value_length(head_dim(config))
     writer.add_vocab_size(config.vocab_size)
 
 
+def add_rope(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
+    """How positions rotate."""
+    rope = config.rope_parameters
+    if "full_attention" in rope:
+        writer.add_float32(f"{writer.arch}.rope.freq_base_swa", rope["sliding_attention"]["rope_theta"])
+        rope = rope["full_attention"]
+    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_dimension_count(n_rot(config))
+    if rope["rope_type"] in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+        writer.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] in ("yarn", "longrope"):
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope["rope_type"] == "longrope":
+        ratio = config.max_position_embeddings / rope["original_max_position_embeddings"]
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(ratio) / math.log(rope["original_max_position_embeddings"])))
+
+
+def add_traits(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
+    """What only some families have."""
+    if getattr(config, "sliding_window", None):
+        writer.add_sliding_window(config.sliding_window)
+        if len(set(config.layer_types or [])) > 1 if hasattr(config, "layer_types") else False:
+            writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+    if getattr(config, "query_pre_attn_scalar", None):
+        writer.add_attention_scale(config.query_pre_attn_scalar**-0.5)
+    if getattr(config, "attn_logit_softcapping", None):
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if config.model_type == "granite":
+        writer.add_attention_scale(config.attention_multiplier)
+        writer.add_embedding_scale(config.embedding_multiplier)
+        writer.add_residual_scale(config.residual_multiplier)
+        writer.add_logit_scale(config.logits_scaling)
+
+
+def n_rot(config: PreTrainedConfig) -> int:
+    """Elements of a head that rotate."""
+    return int(head_dim(config) * config.rope_parameters.get("partial_rotary_factor", 1.0))
+
+
 def tensors(config: PreTrainedConfig, model: PreTrainedModel):
     """`(GGUF name, array)` of every tensor; the array is `(n_out, n_in)` or `(n,)`."""
-    if config.rope_parameters["rope_type"] == "llama3":
+    if config.rope_parameters.get("rope_type") == "llama3":
         yield "rope_freqs.weight", llama3_rope_factors(config)
+    if config.rope_parameters.get("rope_type") == "longrope":
+        yield "rope_factors_long.weight", np.array(config.rope_parameters["long_factor"], np.float32)
+        yield "rope_factors_short.weight", np.array(config.rope_parameters["short_factor"], np.float32)
     for name, parameter in model.named_parameters():
-        array = parameter.detach().numpy()
+        array = parameter.detach().numpy() + np.float32("gemma" in config.model_type and "norm" in name)
         stem, kind = name.rsplit(".", 1)
         if stem in TOP_NAMES:
             yield f"{TOP_NAMES[stem]}.{kind}", array
             continue
         _, _, layer, role = stem.split(".", 3)
-        yield f"blk.{layer}.{LAYER_NAMES[role]}.{kind}", reordered(config, role, array)
+        yield f"blk.{layer}.{layer_names(config)[role]}.{kind}", reordered(config, role, array)
 
 
 def reordered(config: PreTrainedConfig, role: str, array: np.ndarray) -> np.ndarray:
     """Rows of a llama's Q and K as GGUF has them: the rotated pairs `(i, i + d/2)` become neighbours `(2i, 2i + 1)`."""
     heads = {"self_attn.q_proj": config.num_attention_heads, "self_attn.k_proj": config.num_key_value_heads}.get(role)
-    if config.model_type != "llama" or heads is None:
+    if config.model_type not in PERMUTED or heads is None:
         return array
     halves = array.reshape(heads, 2, head_dim(config) // 2, *array.shape[1:])  # (heads, half, pair, n_in)
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(array.shape)

@@ -8,7 +8,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, Glm4Config, GraniteConfig, LlamaConfig, MistralConfig, Olmo2Config,
+    Phi3Config, PhiConfig, PreTrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config, SmolLM3Config, Starcoder2Config,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,18 +27,38 @@ class Family:
     """`tokenizer.ggml.pre`, or `spm`."""
     minimal: bool = False
     """Leave out every key that has a default, so that the defaults are tested."""
+    n_prompt: int = 71
+    """Crosses two borders of 32-token KV blocks; prime, so that no chunk size divides it."""
+    seeks_traps: bool = True
+    """Check in torch, tensor by tensor, that a wrong one would show. The first families do it in numpy."""
 
 
+FIRST = dict(n_prompt=101, seeks_traps=False)
+PLAIN = dict(rope_type="default", rope_theta=10000.0)
+SMALL = dict(vocab_size=269, hidden_size=30, intermediate_size=36, num_attention_heads=6, num_key_value_heads=2)
 COMMON = dict(num_hidden_layers=3, max_position_embeddings=512, attn_implementation="eager", bos_token_id=1, eos_token_id=2)
 
 
 def families() -> list[Family]:
     """Every family, smallest traps first."""
     return [
-        Family("llama-tied", 16, llama_tied(), "spm", minimal=True),
-        Family("llama-3.1", 14, llama31(), "llama-bpe"),
-        Family("qwen2", 1, qwen2(), "qwen2"),
-        Family("qwen3", 4, qwen3(), "qwen2"),
+        Family("llama-tied", 16, llama_tied(), "spm", minimal=True, **FIRST),
+        Family("llama-3.1", 14, llama31(), "llama-bpe", **FIRST),
+        Family("qwen2", 1, qwen2(), "qwen2", **FIRST),
+        Family("qwen3", 4, qwen3(), "qwen2", **FIRST),
+        Family("qwen3-yarn", 2, qwen3_yarn(), "qwen2"),
+        Family("mistral", 0, mistral(), "llama-bpe"),
+        Family("gemma", 0, gemma(), "llama-bpe"),
+        Family("gemma2", 15, gemma2(), "llama-bpe"),
+        Family("gemma3", 2, gemma3(), "llama-bpe"),
+        Family("phi3", 1, phi3(), "llama-bpe"),
+        Family("phi3-long", 0, phi3(long=True), "llama-bpe"),
+        Family("smollm3", 0, smollm3(), "llama-bpe"),
+        Family("olmo2", 1, olmo2(), "llama-bpe"),
+        Family("granite", 0, granite(), "llama-bpe"),
+        Family("starcoder2", 8, starcoder2(), "llama-bpe"),
+        Family("phi2", 0, phi2(), "llama-bpe"),
+        Family("glm4", 1, glm4(), "llama-bpe"),
     ]
 
 
@@ -72,6 +95,96 @@ def qwen3() -> PreTrainedConfig:
     )  # fmt: skip
 
 
+def qwen3_yarn() -> PreTrainedConfig:
+    """Stretched eight times: of the waves, some stay, some are blended, some divided."""
+    rope = dict(rope_type="yarn", rope_theta=1000.0, factor=8.0, original_max_position_embeddings=64)
+    return Qwen3Config(**SMALL, head_dim=16, rms_norm_eps=2e-4, tie_word_embeddings=True, rope_parameters=rope, **COMMON)
+
+
+def mistral() -> PreTrainedConfig:
+    """A window shorter than a block."""
+    return MistralConfig(
+        **SMALL, head_dim=10, rms_norm_eps=2e-4, tie_word_embeddings=True, sliding_window=23, rope_parameters=PLAIN, **COMMON,
+    )  # fmt: skip
+
+
+def gemma() -> PreTrainedConfig:
+    """Norms of 1 + w, a scaled embedding."""
+    return GemmaConfig(**SMALL, head_dim=10, rms_norm_eps=2e-4, rope_parameters=PLAIN, **COMMON)
+
+
+def gemma2() -> PreTrainedConfig:
+    """A window in every other layer, soft caps that bite, a scale of its own."""
+    return Gemma2Config(
+        **SMALL, head_dim=10, rms_norm_eps=2e-4, sliding_window=19, query_pre_attn_scalar=7, attn_logit_softcapping=3.0,
+        final_logit_softcapping=4.0, rope_parameters=PLAIN, **COMMON,
+    )  # fmt: skip
+
+
+def gemma3() -> PreTrainedConfig:
+    """Two rotary embeddings: that of the layer without a window is stretched."""
+    rope = dict(
+        full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0),
+        sliding_attention=dict(rope_type="default", rope_theta=1e3),
+    )
+    layers = ["sliding_attention", "full_attention", "sliding_attention"]
+    return Gemma3TextConfig(
+        **SMALL, head_dim=10, rms_norm_eps=2e-4, sliding_window=21, query_pre_attn_scalar=7, rope_parameters=rope, layer_types=layers, **COMMON,
+    )  # fmt: skip
+
+
+def phi3(long: bool = False) -> PreTrainedConfig:
+    """Fused projections; three quarters of a head rotate, by long factors beyond 32 tokens."""
+    sizes = SMALL | dict(hidden_size=48)
+    rope = PLAIN | dict(partial_rotary_factor=0.75)
+    if long:
+        factors = dict(short_factor=[1.0, 1.1, 1.2], long_factor=[1.3, 2.5, 4.0], original_max_position_embeddings=32)
+        rope |= dict(rope_type="longrope", **factors)
+    return Phi3Config(
+        **sizes, rms_norm_eps=2e-4, tie_word_embeddings=True, sliding_window=None if long else 27, pad_token_id=0,
+        original_max_position_embeddings=32 if long else 512, rope_parameters=rope, **COMMON,
+    )  # fmt: skip
+
+
+def smollm3() -> PreTrainedConfig:
+    """The fourth of its layers does not rotate."""
+    common = COMMON | dict(num_hidden_layers=5)
+    return SmolLM3Config(
+        **SMALL, head_dim=10, rms_norm_eps=2e-4, tie_word_embeddings=True, pad_token_id=0, rope_parameters=PLAIN, **common,
+    )  # fmt: skip
+
+
+def olmo2() -> PreTrainedConfig:
+    """No norm before attention and feed-forward, one behind each; queries and keys normalised over all heads."""
+    return Olmo2Config(**SMALL, head_dim=10, rms_norm_eps=2e-4, tie_word_embeddings=True, pad_token_id=0, rope_parameters=PLAIN, **COMMON)
+
+
+def granite() -> PreTrainedConfig:
+    """Four scales."""
+    scales = dict(embedding_multiplier=0.6, logits_scaling=0.7, residual_multiplier=0.8, attention_multiplier=0.2)
+    return GraniteConfig(**SMALL, head_dim=10, rms_norm_eps=2e-4, tie_word_embeddings=True, rope_parameters=PLAIN, **scales, **COMMON)
+
+
+def starcoder2() -> PreTrainedConfig:
+    """Layer norms, biases everywhere, no gate, a window."""
+    sizes = SMALL | dict(hidden_size=36)
+    return Starcoder2Config(**sizes, norm_epsilon=2e-4, sliding_window=25, rope_parameters=PLAIN, **COMMON)
+
+
+def phi2() -> PreTrainedConfig:
+    """Attention and feed-forward side by side, two thirds of a head rotate, a bias on the head."""
+    sizes = SMALL | dict(hidden_size=36)
+    return PhiConfig(**sizes, layer_norm_eps=2e-4, rope_parameters=PLAIN | dict(partial_rotary_factor=0.67), **COMMON)
+
+
+def glm4() -> PreTrainedConfig:
+    """Neighbours rotate, in half of a head; norms around; fused gate."""
+    return Glm4Config(
+        **SMALL, head_dim=12, rms_norm_eps=2e-4, tie_word_embeddings=True, pad_token_id=0,
+        rope_parameters=PLAIN | dict(partial_rotary_factor=0.5), **COMMON,
+    )  # fmt: skip
+
+
 def random_model(family: Family) -> PreTrainedModel:
     """The family's model in float32, every parameter random: nothing is one or zero that could be left out unnoticed."""
     generator = torch.Generator().manual_seed(family.seed)
@@ -79,15 +192,24 @@ def random_model(family: Family) -> PreTrainedModel:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(scaled(name, noise))
+            parameter.copy_(scaled(name, noise) if not family.seeks_traps else adjusted(family, name, scaled(name, noise)))
     return model
+
+
+def adjusted(family: Family, name: str, weight: torch.Tensor) -> torch.Tensor:
+    """Wider logits, so that greedy steps have no near ties; and what Gemma adds to its norms and multiplies its embedding by, undone."""
+    if name.endswith(("model.norm.weight", "final_layernorm.weight")):
+        weight = 4 * weight
+    if "gemma" in family.name and "norm" in name:
+        return weight - 1
+    return weight / math.sqrt(weight.shape[-1]) if "gemma" in family.name and "embed" in name else weight
 
 
 def scaled(name: str, noise: torch.Tensor) -> torch.Tensor:
     """Unit noise at the scale of its role: activations stay near one, attention is peaked, logits spread over about +-10."""
-    if "norm" in name:
-        return 1 + 0.3 * noise
     if name.endswith("bias"):
         return 0.3 * noise
-    gain = {"q_proj": 1.2, "k_proj": 1.2, "o_proj": 1.5, "down_proj": 1.5, "lm_head": 1.5, "embed_tokens": 1.5}
+    if "norm" in name:
+        return 1 + 0.3 * noise
+    gain = {"qkv_proj": 1.2, "dense": 1.5, "q_proj": 1.2, "k_proj": 1.2, "o_proj": 1.5, "down_proj": 1.5, "lm_head": 1.5, "embed_tokens": 1.5}
     return noise * next((g for key, g in gain.items() if key in name), 1.0) / math.sqrt(noise.shape[-1])

@@ -1,6 +1,6 @@
 """Makes tests/data/golden: for each family a tiny random model as GGUF, and what `transformers` computes with it in float32.
 
-    python make.py [output folder]
+    python make.py [output folder [family ..]]
 
 Per family: `NAME.gguf`; `NAME.json` with `prompt` (token ids) and `greedy` (the ids that follow); `NAME.logits`, the logits
 at every position of the prompt, `(n_prompt, n_vocab)` little-endian float32.
@@ -18,7 +18,6 @@ from converter import write_gguf
 from families import Family, families, random_model
 from numpy_model import NumpyModel
 
-N_PROMPT = 101  # crosses three borders of 32-token KV blocks; prime, so that no chunk size divides it
 N_GREEDY = 32  # crosses the border at 128
 TOLERANCE = 1e-4  # what the Rust tests allow
 MIN_MARGIN = 0.02  # between the two best logits of each greedy step: far above any rounding, so that equal ids are a fair demand
@@ -28,13 +27,14 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2] / "tests/data/golden")
     folder.mkdir(parents=True, exist_ok=True)
     for family in families():
-        make(family, folder)
+        if len(sys.argv) < 3 or family.name in sys.argv[2:]:
+            make(family, folder)
 
 
 def make(family: Family, folder: Path) -> None:
     """Writes and checks the files of one family."""
     model = random_model(family)
-    prompt = np.random.default_rng(family.seed).integers(3, family.config.vocab_size, N_PROMPT).tolist()
+    prompt = np.random.default_rng(family.seed).integers(3, family.config.vocab_size, family.n_prompt).tolist()
     logits = full_logits(model, prompt)
     greedy, margin = greedy_with_cache(model, prompt)
     assert margin > MIN_MARGIN, f"{family.name}: two logits of a greedy step are only {margin} apart: choose another seed"
@@ -44,6 +44,9 @@ def make(family: Family, folder: Path) -> None:
     (folder / f"{family.name}.json").write_text(json.dumps({"prompt": prompt, "greedy": greedy}) + "\n")
     logits.astype("<f4").tofile(folder / f"{family.name}.logits")
 
+    if family.seeks_traps:
+        print(f"{family.name}: |logit| <= {np.abs(logits).max():.1f}, margin {margin:.3f}")
+        return check_tensors(model, prompt, logits)
     error = np.abs(NumpyModel(path).logits(prompt) - logits).max()
     assert error < TOLERANCE / 4, f"{family.name}: numpy and transformers differ by {error}"
     print(f"{family.name}: |logit| <= {np.abs(logits).max():.1f}, margin {margin:.3f}, numpy differs by {error:.1e}")
@@ -67,6 +70,17 @@ def greedy_with_cache(model: PreTrainedModel, prompt: list[int]) -> tuple[list[i
         margin = min(margin, float(best.values[0] - best.values[1]))
         cache, tokens = output.past_key_values, [ids[-1]]
     return ids, margin
+
+
+@torch.no_grad()
+def check_tensors(model: PreTrainedModel, prompt: list[int], logits: np.ndarray) -> None:
+    """Golden data that could not fail would be worthless: each tensor, made wrong, must show."""
+    for name, parameter in model.named_parameters():
+        right = parameter.clone()
+        parameter.copy_(right.flip(0))
+        change = np.abs(full_logits(model, prompt) - logits).max()
+        assert change > 5 * TOLERANCE, f"{name} reversed: changes the logits by {change} only"
+        parameter.copy_(right)
 
 
 def check_sensitivity(path: Path, prompt: list[int], logits: np.ndarray) -> None:

@@ -22,7 +22,7 @@ pub use kv::Kv;
 pub use weights::Matrix;
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, BlockId, HostTensor, Linear, Norm, Rope, Shape, Slot};
+use super::{Attention, Backend, Batch, BlockId, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -121,28 +121,31 @@ impl Backend for Candle {
         Ok(Workspace::new(shape, max_rows, max_outputs))
     }
 
-    fn begin(&self, ws: &mut Workspace, batch: &Batch, rope: &Rope) -> Result<()> {
-        if 2 * rope.inv_freq.len() > ws.shape.head_dim {
+    fn begin(&self, ws: &mut Workspace, batch: &Batch, ropes: &[Rope]) -> Result<()> {
+        if let Some(rope) = ropes.iter().find(|rope| 2 * rope.inv_freq.len() > ws.shape.head_dim) {
             fail!(Internal, "candle, begin: {} rotary pairs in a head of {}", rope.inv_freq.len(), ws.shape.head_dim);
         }
         ws.begin(batch)?;
-        ws.angles = Angles::new(&batch.positions, rope, &self.device).stage("begin")?;
+        let angles = ropes.iter().map(|rope| Angles::new(&batch.positions, rope, &self.device));
+        ws.angles = angles.collect::<candle_core::Result<_>>().stage("begin")?;
         Ok(())
     }
 
-    fn embed(&self, ws: &mut Workspace, batch: &Batch, table: &Matrix) -> Result<()> {
+    fn embed(&self, ws: &mut Workspace, batch: &Batch, table: &Matrix, scale: f32) -> Result<()> {
         ws.check(batch, "embed")?;
         let n_vocab = table.n_rows().stage("embed")?;
         if let Some(token) = batch.tokens.iter().find(|&&token| token as usize >= n_vocab) {
             fail!(InvalidArgument, "token {token} of a vocabulary of {n_vocab}");
         }
         let tokens = Tensor::new(batch.tokens.as_slice(), &self.device).stage("embed")?; // (rows,)
-        ws.set_residual(table.rows(&tokens).stage("embed")?); // (rows, n_embd)
+        let rows = table.rows(&tokens).and_then(|rows| rows * f64::from(scale)).stage("embed")?; // (rows, n_embd)
+        ws.set_residual(rows);
         Ok(())
     }
 
-    fn norm_project(&self, ws: &mut Workspace, norm: &Norm<Self>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
-        let x = normalise(ws.residual("norm_project")?, norm).stage("norm_project")?; // (rows, n_embd)
+    fn norm_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
+        let x = ws.residual("norm_project")?;
+        let x = norm.map_or(Ok(x.clone()), |norm| normalise(x, norm)).stage("norm_project")?; // (rows, n_embd)
         for (slot, linear) in projections {
             let y = project(&x, linear).stage(&format!("norm_project into {slot:?}"))?; // (rows, n_out)
             ws.put(*slot, y);
@@ -156,17 +159,22 @@ impl Backend for Candle {
         batch: &Batch,
         layer: usize,
         head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
-        rope: &Rope,
+        rope: Option<usize>,
         kv: &mut Kv,
     ) -> Result<()> {
         const STAGE: &str = "rope_append";
         ws.check(batch, STAGE)?;
         let Shape { n_heads, n_kv_heads, head_dim, .. } = ws.shape;
+        if let Some(rope) = rope.filter(|&rope| rope >= ws.angles.len()) {
+            fail!(Internal, "candle, {STAGE}: rope {rope} in a pass that began with {}", ws.angles.len());
+        }
         let [query, key, value] = [ws.take(Slot::Query, STAGE)?, ws.take(Slot::Key, STAGE)?, ws.take(Slot::Value, STAGE)?];
+        let angles = rope.and_then(|i| ws.angles[i].as_ref());
         let turn = |x: &Tensor, n_heads: usize, norm: Option<&Norm<Self>>| -> candle_core::Result<Tensor> {
+            // Heads one by one, or all of a row together, as the weights are long.
+            let x = norm.map_or(Ok(x.clone()), |norm| normalise(&x.reshape(((), norm.weight.elem_count()))?, norm))?;
             let x = x.reshape(((), n_heads, head_dim))?; // (rows, n_heads, head_dim)
-            let x = norm.map_or(Ok(x.clone()), |norm| normalise(&x, norm))?;
-            ws.angles.as_ref().map_or(Ok(x.clone()), |angles| angles.rotate(&x, rope.style))?.flatten_from(1)
+            angles.map_or(Ok(x.clone()), |angles| angles.rotate(&x))?.flatten_from(1)
         };
         let query = turn(&query, n_heads, head_norms.map(|(query, _)| query)).stage(STAGE)?; // (rows, n_heads * head_dim)
         let key = turn(&key, n_kv_heads, head_norms.map(|(_, key)| key)).stage(STAGE)?; // (rows, n_kv_heads * head_dim)
@@ -195,19 +203,18 @@ impl Backend for Candle {
         Ok(())
     }
 
-    fn project_add(&self, ws: &mut Workspace, linear: &Linear<Self>) -> Result<()> {
+    fn project_add(&self, ws: &mut Workspace, linear: &Linear<Self>, join: &Join<Self>) -> Result<()> {
         let x = ws.take(Slot::Query, "project_add")?; // (rows, n_heads * head_dim)
-        add_projection(ws, &x, linear, "project_add")
+        join_projection(ws, &x, linear, join, "project_add")
     }
 
-    fn glu(&self, ws: &mut Workspace, f: GateFn, down: &Linear<Self>) -> Result<()> {
-        let (gate, up) = (ws.take(Slot::Gate, "glu")?, ws.take(Slot::Up, "glu")?); // (rows, n_ff)
-        let gate = match f {
-            GateFn::Silu => gate.silu(),
-            GateFn::GeluTanh => gate.gelu(),
+    fn glu(&self, ws: &mut Workspace, f: FeedForwardFn, down: &Linear<Self>, join: &Join<Self>) -> Result<()> {
+        let up = ws.take(Slot::Up, "glu")?; // (rows, n_ff)
+        let x = match f {
+            FeedForwardFn::Gated(f) => activate(f, &ws.take(Slot::Gate, "glu")?).and_then(|gate| gate.mul(&up)),
+            FeedForwardFn::Plain(f) => activate(f, &up),
         };
-        let x = gate.and_then(|gate| gate.mul(&up)).stage("glu")?; // (rows, n_ff)
-        add_projection(ws, &x, down, "glu")
+        join_projection(ws, &x.stage("glu")?, down, join, "glu") // (rows, n_ff)
     }
 
     fn head(&self, ws: &mut Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Matrix, vocab: Range<usize>) -> Result<()> {
@@ -243,9 +250,25 @@ impl Backend for Candle {
     }
 }
 
-/// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension. Source: arXiv 1910.07467, eq. 4.
+/// The norm over the last dimension. Source: arXiv 1910.07467, eq. 4; arXiv 1607.06450, eq. 4.
 fn normalise(x: &Tensor, norm: &Norm<Candle>) -> candle_core::Result<Tensor> {
-    candle_nn::ops::rms_norm(&x.contiguous()?, &norm.weight, norm.eps)
+    match norm.kind {
+        NormKind::Rms => candle_nn::ops::rms_norm(&x.contiguous()?, &norm.weight, norm.eps),
+        NormKind::Layer => {
+            let bias = norm.bias.as_ref().map_or_else(|| norm.weight.zeros_like(), |bias| Ok(bias.clone()))?;
+            candle_nn::ops::layer_norm(&x.contiguous()?, &norm.weight, &bias, norm.eps)
+        }
+    }
+}
+
+/// `f(x)`, element by element.
+fn activate(f: GateFn, x: &Tensor) -> candle_core::Result<Tensor> {
+    match f {
+        GateFn::Silu => x.silu(),
+        GateFn::GeluTanh => x.gelu(),
+        GateFn::GeluErf => x.gelu_erf(),
+        GateFn::Relu2 => x.relu()?.sqr(),
+    }
 }
 
 /// `W x + b`: `(rows, n_in) -> (rows, n_out)`.
@@ -257,11 +280,13 @@ fn project(x: &Tensor, linear: &Linear<Candle>) -> candle_core::Result<Tensor> {
     }
 }
 
-/// `residual += W x + b`
-fn add_projection(ws: &mut Workspace, x: &Tensor, linear: &Linear<Candle>, stage: &str) -> Result<()> {
+/// Joins `W x + b` to the residual.
+fn join_projection(ws: &mut Workspace, x: &Tensor, linear: &Linear<Candle>, join: &Join<Candle>, stage: &str) -> Result<()> {
     let residual = ws.residual(stage)?; // (rows, n_embd)
-    let sum = project(x, linear).and_then(|y| residual.add(&y)).stage(stage)?;
-    ws.set_residual(sum);
+    let sum = project(x, linear)
+        .and_then(|y| join.norm.as_ref().map_or(Ok(y.clone()), |norm| normalise(&y, norm)))
+        .and_then(|y| residual.add(&(y * f64::from(join.scale))?));
+    ws.set_residual(sum.stage(stage)?);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub(super) struct Angles {
     cos: Tensor,
     /// `(rows, n_rot / 2)`
     sin: Tensor,
+    style: RopeStyle,
 }
 
 impl Angles {
@@ -23,14 +24,14 @@ impl Angles {
         let inv_freq = Tensor::new(rope.inv_freq.as_slice(), device)?.unsqueeze(0)?; // (1, n_rot / 2)
         let angles = positions.broadcast_mul(&inv_freq)?; // (rows, n_rot / 2)
         let magnitude = f64::from(rope.magnitude);
-        Ok(Some(Self { cos: (angles.cos()? * magnitude)?, sin: (angles.sin()? * magnitude)? }))
+        Ok(Some(Self { cos: (angles.cos()? * magnitude)?, sin: (angles.sin()? * magnitude)?, style: rope.style }))
     }
 
     /// Rotates the first `n_rot` elements of every head of `x` (`(rows, n_heads, head_dim)`) and leaves the rest as it is.
-    pub(super) fn rotate(&self, x: &Tensor, style: RopeStyle) -> candle_core::Result<Tensor> {
+    pub(super) fn rotate(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let n_rot = 2 * self.cos.dim(1)?;
         let n_rest = x.dim(2)?.saturating_sub(n_rot);
-        let rotated = self.rotate_all(&x.narrow(2, 0, n_rot)?, style)?;
+        let rotated = self.rotate_all(&x.narrow(2, 0, n_rot)?)?;
         if n_rest == 0 {
             return Ok(rotated);
         }
@@ -38,10 +39,10 @@ impl Angles {
     }
 
     /// `(a, b) -> (a cos - b sin, a sin + b cos)` for all pairs of `x` (`(rows, n_heads, n_rot)`). Source: RoFormer, arXiv 2104.09864, eq. 34.
-    fn rotate_all(&self, x: &Tensor, style: RopeStyle) -> candle_core::Result<Tensor> {
+    fn rotate_all(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let (rows, n_heads, n_rot) = x.dims3()?;
         let (cos, sin) = (self.cos.unsqueeze(1)?, self.sin.unsqueeze(1)?); // (rows, 1, n_rot / 2)
-        let (a, b) = match style {
+        let (a, b) = match self.style {
             RopeStyle::Halves => (x.narrow(2, 0, n_rot / 2)?, x.narrow(2, n_rot / 2, n_rot / 2)?),
             RopeStyle::Interleaved => {
                 let pairs = x.reshape((rows, n_heads, n_rot / 2, 2))?;
@@ -50,7 +51,7 @@ impl Angles {
         }; // (rows, n_heads, n_rot / 2)
         let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let turned_b = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
-        match style {
+        match self.style {
             RopeStyle::Halves => Tensor::cat(&[turned_a, turned_b], 2),
             RopeStyle::Interleaved => Tensor::stack(&[turned_a, turned_b], D::Minus1)?.reshape(x.shape()),
         }

@@ -17,8 +17,8 @@ pub struct Workspace {
     residual: Option<Tensor>,
     /// By [`Slot`]; each `(rows, its width)`.
     slots: [Option<Tensor>; 5],
-    /// `None` before `begin`, and if nothing rotates.
-    pub(super) angles: Option<Angles>,
+    /// By rope; `None` for one that rotates nothing.
+    pub(super) angles: Vec<Option<Angles>>,
     /// `(outputs, vocabulary rows done so far)`
     pub(super) logits: Option<Tensor>,
 }
@@ -27,7 +27,7 @@ impl Workspace {
     /// For passes of up to `max_rows` rows, `max_outputs` of them with logits.
     pub(super) fn new(shape: &Shape, max_rows: usize, max_outputs: usize) -> Self {
         let slots = [const { None }; 5];
-        Self { shape: *shape, max_rows, max_outputs, n_rows: 0, residual: None, slots, angles: None, logits: None }
+        Self { shape: *shape, max_rows, max_outputs, n_rows: 0, residual: None, slots, angles: Vec::new(), logits: None }
     }
 
     /// Takes `batch`, checked here once for all stages, and forgets the last pass: a stage out of order finds nothing, not old values.

@@ -5,10 +5,9 @@
 use super::Cpu;
 use super::kv::{BlockLayout, Half, Kv};
 use super::workspace::{Angles, Workspace};
-use crate::backend::{BLOCK_TOKENS, Batch, BlockId, Norm, Rope, SequenceRows, Shape, Slot};
+use crate::backend::{BLOCK_TOKENS, Batch, BlockId, Norm, SequenceRows, Shape, Slot};
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::RopeStyle;
 use crate::sys::memory::AlignedBytes;
 use std::ops::Range;
 
@@ -36,8 +35,8 @@ struct Piece<'a> {
 struct Append<'a> {
     cpu: &'a Cpu,
     shape: &'a Shape,
-    angles: &'a Angles,
-    style: RopeStyle,
+    /// `None`: the layer does not rotate.
+    angles: Option<&'a Angles>,
     head_norms: Option<HeadNorms<'a>>,
     /// `(rows, n_kv_heads * head_dim)`
     value: &'a [f32],
@@ -52,12 +51,13 @@ pub(super) fn rope_append(
     batch: &Batch,
     layer: usize,
     head_norms: Option<HeadNorms<'_>>,
-    rope: &Rope,
+    rope: Option<usize>,
     kv: &mut Kv,
 ) -> Result<()> {
     check(ws, batch, layer, head_norms, rope, kv)?;
     let Workspace { shape, angles, slots: [query, key, value, ..], scratch, .. } = ws;
-    let append = Append { cpu, shape, angles, style: rope.style, head_norms, value, layer, layout: kv.layout };
+    let angles = rope.and_then(|i| angles.get(i));
+    let append = Append { cpu, shape, angles, head_norms, value, layer, layout: kv.layout };
     let (mut query, mut key) = (&mut query[..], &mut key[..]);
     let mut todo = batch.sequences.iter().flat_map(|sequence| pieces(batch, sequence)).peekable();
     while todo.peek().is_some() {
@@ -78,14 +78,16 @@ pub(super) fn rope_append(
     Ok(())
 }
 
-fn check(ws: &Workspace, batch: &Batch, layer: usize, head_norms: Option<HeadNorms<'_>>, rope: &Rope, kv: &Kv) -> Result<()> {
+fn check(ws: &Workspace, batch: &Batch, layer: usize, head_norms: Option<HeadNorms<'_>>, rope: Option<usize>, kv: &Kv) -> Result<()> {
     ws.check(batch, "rope_append")?;
     kv.check(layer, &batch.blocks, "rope_append")?;
-    if rope.inv_freq.len() != ws.angles.n_pairs {
-        fail!(Internal, "cpu, rope_append: {} rotary pairs in a pass that began with {}", rope.inv_freq.len(), ws.angles.n_pairs);
+    if let Some(rope) = rope.filter(|&rope| rope >= ws.angles.len()) {
+        fail!(Internal, "cpu, rope_append: rope {rope} in a pass that began with {}", ws.angles.len());
     }
-    for norm in head_norms.iter().flat_map(|(query, key)| [query, key]) {
-        norm.weight.check(ws.shape.head_dim, "rope_append")?;
+    let Some((query, key)) = head_norms else { return Ok(()) };
+    for (norm, slot) in [(query, Slot::Query), (key, Slot::Key)] {
+        let all = ws.shape.width(slot);
+        norm.check(if norm.weight.values.len() == all { all } else { ws.shape.head_dim }, "rope_append")?;
     }
     Ok(())
 }
@@ -126,7 +128,7 @@ fn hand_out_blocks<'a>(wave: &mut [Piece<'a>], blocks: &'a mut [AlignedBytes]) -
 }
 
 impl Append<'_> {
-    /// Rotates the heads of a piece in place and stores its keys and values. `scratch` holds at least a head.
+    /// Rotates the heads of a piece in place and stores its keys and values. `scratch` holds at least all heads of a row.
     fn run(&self, piece: &mut Piece<'_>, scratch: &mut [f32]) {
         let (q_width, kv_width) = (self.shape.width(Slot::Query), self.shape.width(Slot::Key));
         let (query_norm, key_norm) = self.head_norms.unzip();
@@ -144,15 +146,17 @@ impl Append<'_> {
 
     /// Normalises and rotates the heads of row `m`, `(heads, head_dim)`.
     fn turn(&self, row: &mut [f32], m: usize, norm: Option<&Norm<Cpu>>, scratch: &mut [f32]) {
-        let (cos, sin) = self.angles.row(m);
         let kernels = self.cpu.kernels;
-        for head in row.chunks_mut(self.shape.head_dim) {
-            if let Some(norm) = norm {
-                let normed = &mut scratch[..head.len()];
-                kernels.rms_norm(head, &norm.weight.values, norm.eps, normed);
-                head.copy_from_slice(normed);
+        if let Some(norm) = norm {
+            for part in row.chunks_mut(norm.weight.values.len()) {
+                let normed = &mut scratch[..part.len()];
+                norm.apply(kernels, part, normed);
+                part.copy_from_slice(normed);
             }
-            kernels.rope(self.style, head, cos, sin);
+        }
+        if let Some(angles) = self.angles {
+            let (cos, sin) = angles.row(m);
+            row.chunks_mut(self.shape.head_dim).for_each(|head| kernels.rope(angles.style, head, cos, sin));
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) fn head(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, norm: &Norm<Cpu
     ws.check(batch, "head")?;
     let Workspace { shape, residual, activations, logits, head_input, scratch, .. } = ws;
     let (n_embd, n_vocab, n_outputs) = (shape.n_embd, shape.n_vocab, batch.outputs.len());
-    norm.weight.check(n_embd, "head")?;
+    norm.check(n_embd, "head")?;
     if weight.n_in != n_embd || vocab.start > vocab.end || vocab.end > weight.n_out.min(n_vocab) {
         fail!(Internal, "cpu, head: rows {vocab:?} of a ({}, {}) weight for {n_vocab} tokens", weight.n_out, weight.n_in);
     }
@@ -22,7 +22,7 @@ pub(super) fn head(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, norm: &Norm<Cpu
     if *head_input != Some(layout) {
         activations.fill(cpu, scratch, layout, (n_outputs, n_embd), &|i, out| {
             let x = &residual[batch.outputs[i] * n_embd..][..n_embd];
-            cpu.kernels.rms_norm(x, &norm.weight.values, norm.eps, out);
+            norm.apply(cpu.kernels, x, out);
         })?;
         *head_input = Some(layout);
     }

@@ -8,6 +8,7 @@ mod append;
 mod attention;
 mod head;
 mod kv;
+mod norm;
 mod project;
 mod shift;
 mod softmax;
@@ -20,11 +21,11 @@ pub use kv::Kv;
 pub use weights::{Matrix, Vector};
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, BlockId, HostTensor, Linear, Norm, Rope, Shape, Slot};
+use super::{Attention, Backend, Batch, BlockId, FeedForwardFn, HostTensor, Join, Linear, Norm, Rope, Shape, Slot};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::{GateFn, Kernels, KvType};
+use crate::kernels::{Kernels, KvType};
 use crate::sys::memory::AlignedBytes;
 use crate::sys::pool::Pool;
 use std::ops::Range;
@@ -127,15 +128,15 @@ impl Backend for Cpu {
         Workspace::new(self, shape, max_rows, max_outputs)
     }
 
-    fn begin(&self, ws: &mut Workspace, batch: &Batch, rope: &Rope) -> Result<()> {
-        ws.begin(self, batch, rope)
+    fn begin(&self, ws: &mut Workspace, batch: &Batch, ropes: &[Rope]) -> Result<()> {
+        ws.begin(self, batch, ropes)
     }
 
-    fn embed(&self, ws: &mut Workspace, batch: &Batch, table: &Matrix) -> Result<()> {
-        project::embed(self, ws, batch, table)
+    fn embed(&self, ws: &mut Workspace, batch: &Batch, table: &Matrix, scale: f32) -> Result<()> {
+        project::embed(self, ws, batch, table, scale)
     }
 
-    fn norm_project(&self, ws: &mut Workspace, norm: &Norm<Self>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
+    fn norm_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
         project::norm_project(self, ws, norm, projections)
     }
 
@@ -145,7 +146,7 @@ impl Backend for Cpu {
         batch: &Batch,
         layer: usize,
         head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
-        rope: &Rope,
+        rope: Option<usize>,
         kv: &mut Kv,
     ) -> Result<()> {
         append::rope_append(self, ws, batch, layer, head_norms, rope, kv)
@@ -155,12 +156,12 @@ impl Backend for Cpu {
         attention::attend(self, ws, batch, layer, attention, kv)
     }
 
-    fn project_add(&self, ws: &mut Workspace, linear: &Linear<Self>) -> Result<()> {
-        project::project_add(self, ws, linear)
+    fn project_add(&self, ws: &mut Workspace, linear: &Linear<Self>, join: &Join<Self>) -> Result<()> {
+        project::project_add(self, ws, linear, join)
     }
 
-    fn glu(&self, ws: &mut Workspace, f: GateFn, down: &Linear<Self>) -> Result<()> {
-        project::glu(self, ws, f, down)
+    fn glu(&self, ws: &mut Workspace, f: FeedForwardFn, down: &Linear<Self>, join: &Join<Self>) -> Result<()> {
+        project::glu(self, ws, f, down, join)
     }
 
     fn head(&self, ws: &mut Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Matrix, vocab: Range<usize>) -> Result<()> {

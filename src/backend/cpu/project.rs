@@ -2,10 +2,10 @@
 
 use super::Cpu;
 use super::workspace::Workspace;
-use crate::backend::{Batch, Linear, Norm, Slot};
+use crate::backend::{Batch, FeedForwardFn, Join, Linear, Norm, Slot};
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::{Activation, ActivationRows, GateFn};
+use crate::kernels::{Activation, ActivationRows};
 use crate::sys::columns::ColumnsMut;
 
 use super::weights::Matrix;
@@ -20,7 +20,7 @@ const TASKS_PER_THREAD: usize = 4;
 const TILE_COLUMNS: usize = 16;
 
 /// See [`crate::backend::Backend::embed`].
-pub(super) fn embed(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, table: &Matrix) -> Result<()> {
+pub(super) fn embed(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, table: &Matrix, scale: f32) -> Result<()> {
     ws.check(batch, "embed")?;
     let n_embd = ws.shape.n_embd;
     if table.n_in != n_embd {
@@ -35,15 +35,16 @@ pub(super) fn embed(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, table: &Matrix
         for (out, &token) in chunk.chunks_mut(n_embd).zip(&batch.tokens[task * rows_per_task..]) {
             let row = table.rows(token as usize..token as usize + 1);
             cpu.kernels.dequantize(row, out);
+            multiply(out, scale);
         }
     })
 }
 
 /// See [`crate::backend::Backend::norm_project`].
-pub(super) fn norm_project(cpu: &Cpu, ws: &mut Workspace, norm: &Norm<Cpu>, projections: &[(Slot, &Linear<Cpu>)]) -> Result<()> {
+pub(super) fn norm_project(cpu: &Cpu, ws: &mut Workspace, norm: Option<&Norm<Cpu>>, projections: &[(Slot, &Linear<Cpu>)]) -> Result<()> {
     let Workspace { shape, n_rows, residual, slots, activations, scratch, .. } = ws;
     let (n_rows, n_embd) = (*n_rows, shape.n_embd);
-    norm.weight.check(n_embd, "norm_project")?;
+    norm.map_or(Ok(()), |norm| norm.check(n_embd, "norm_project"))?;
     let mut free = slots.each_mut().map(Some);
     let mut outs: [_; 5] = std::array::from_fn(|_| ColumnsMut::new(&mut [], 1));
     for (i, (slot, linear)) in projections.iter().enumerate() {
@@ -57,7 +58,11 @@ pub(super) fn norm_project(cpu: &Cpu, ws: &mut Workspace, norm: &Norm<Cpu>, proj
     for (i, layout) in (0..projections.len()).map(layout_of).enumerate() {
         if (0..i).all(|before| layout_of(before) != layout) {
             activations.fill(cpu, scratch, layout, (n_rows, n_embd), &|m, out| {
-                cpu.kernels.rms_norm(&residual[m * n_embd..][..n_embd], &norm.weight.values, norm.eps, out);
+                let x = &residual[m * n_embd..][..n_embd];
+                match norm {
+                    Some(norm) => norm.apply(cpu.kernels, x, out),
+                    None => out.copy_from_slice(x),
+                }
             })?;
         }
     }
@@ -69,31 +74,61 @@ pub(super) fn norm_project(cpu: &Cpu, ws: &mut Workspace, norm: &Norm<Cpu>, proj
 }
 
 /// See [`crate::backend::Backend::project_add`].
-pub(super) fn project_add(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>) -> Result<()> {
+pub(super) fn project_add(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>, join: &Join<Cpu>) -> Result<()> {
     let width = ws.shape.width(Slot::Query);
     linear.check(width, ws.shape.n_embd, "project_add")?;
     let Workspace { slots, activations, scratch, n_rows, .. } = ws;
     let query = &slots[Slot::Query as usize];
     let layout = linear.weight.activation();
     activations.fill(cpu, scratch, layout, (*n_rows, width), &|m, out| out.copy_from_slice(&query[m * width..][..width]))?;
-    add_product(cpu, ws, linear, layout)
+    join_product(cpu, ws, linear, layout, join)
 }
 
 /// See [`crate::backend::Backend::glu`].
-pub(super) fn glu(cpu: &Cpu, ws: &mut Workspace, f: GateFn, down: &Linear<Cpu>) -> Result<()> {
+pub(super) fn glu(cpu: &Cpu, ws: &mut Workspace, f: FeedForwardFn, down: &Linear<Cpu>, join: &Join<Cpu>) -> Result<()> {
     let n_ff = ws.shape.n_ff;
     down.check(n_ff, ws.shape.n_embd, "glu")?;
     let Workspace { slots: [.., gate, up], activations, scratch, n_rows, .. } = ws;
     let layout = down.weight.activation();
     activations.fill(cpu, scratch, layout, (*n_rows, n_ff), &|m, out| {
-        out.copy_from_slice(&gate[m * n_ff..][..n_ff]);
-        cpu.kernels.glu(f, out, &up[m * n_ff..][..n_ff]);
+        let row = m * n_ff..(m + 1) * n_ff;
+        match f {
+            FeedForwardFn::Gated(f) => {
+                out.copy_from_slice(&gate[row.clone()]);
+                cpu.kernels.glu(f, out, &up[row]);
+            }
+            FeedForwardFn::Plain(f) => {
+                out.copy_from_slice(&up[row]);
+                cpu.kernels.activate(f, out);
+            }
+        }
     })?;
-    add_product(cpu, ws, down, layout)
+    join_product(cpu, ws, down, layout, join)
 }
 
-/// `residual += W x + b` for the activations made last in `layout`.
-fn add_product(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>, layout: Activation) -> Result<()> {
+/// Joins `W x + b` to the residual, for the activations made last in `layout`.
+fn join_product(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>, layout: Activation, join: &Join<Cpu>) -> Result<()> {
+    let (n_rows, n_embd) = (ws.n_rows, ws.shape.n_embd);
+    let Some(norm) = &join.norm else { return add_product(cpu, ws, linear, layout, join.scale) };
+    norm.check(n_embd, "the norm of a join")?;
+    let Workspace { residual, product, activations, scratch, .. } = ws;
+    let (x, step) = (activations.rows(layout), cpu.columns_per_task(n_embd, n_rows, linear.weight.n_in));
+    let columns = ColumnsMut::new(&mut product[..n_rows * n_embd], n_embd);
+    cpu.pool.for_columns(&mut [columns], step, &|_, mut part, _| cpu.product(linear, x, &mut part))?;
+    let rows_per_task = cpu.rows_per_task(n_rows, n_embd);
+    cpu.pool.for_chunks_with(&mut residual[..n_rows * n_embd], rows_per_task * n_embd, scratch, &|task, rows, own| {
+        let products = product[task * rows_per_task * n_embd..].chunks(n_embd);
+        for (row, y) in rows.chunks_mut(n_embd).zip(products) {
+            let normed = &mut own.row[..n_embd];
+            norm.apply(cpu.kernels, y, normed);
+            multiply(normed, join.scale);
+            cpu.kernels.add(row, normed);
+        }
+    })
+}
+
+/// `residual += scale * (W x + b)`, in one region.
+fn add_product(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>, layout: Activation, scale: f32) -> Result<()> {
     let Workspace { shape, n_rows, residual, product, activations, .. } = ws;
     let (n_rows, n_embd) = (*n_rows, shape.n_embd);
     let x = activations.rows(layout);
@@ -102,8 +137,18 @@ fn add_product(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>, layout: Acti
     let step = cpu.columns_per_task(n_embd, n_rows, linear.weight.n_in);
     cpu.pool.for_column_pairs(residual, product, step, &|mut residual, mut product| {
         cpu.product(linear, x, &mut product);
-        (0..n_rows).for_each(|m| cpu.kernels.add(residual.row(m), product.row(m)));
+        for m in 0..n_rows {
+            multiply(product.row(m), scale);
+            cpu.kernels.add(residual.row(m), product.row(m));
+        }
     })
+}
+
+/// `x *= scale`
+fn multiply(x: &mut [f32], scale: f32) {
+    if scale != 1.0 {
+        x.iter_mut().for_each(|x| *x *= scale);
+    }
 }
 
 impl Cpu {

@@ -2,13 +2,14 @@
 
 mod attention;
 mod stability;
+mod traits;
 
 use super::*;
 use crate::backend::naive::{self, assert_close, noise, widen};
-use crate::backend::{BlockId, Rope};
+use crate::backend::{BlockId, NormKind, Rope};
 use crate::dtype::DType;
 use crate::error::ErrorKind;
-use crate::kernels::{self, RopeStyle, WeightRows};
+use crate::kernels::{self, GateFn, RopeStyle, WeightRows};
 use crate::sys::memory::AlignedBytes;
 use crate::sys::pool::PoolConfig;
 
@@ -50,7 +51,7 @@ fn linear(cpu: &Cpu, weight: &[f32], n_in: usize, bias: Option<&[f32]>) -> Linea
 }
 
 fn norm(cpu: &Cpu, weight: &[f32], eps: f32) -> Norm<Cpu> {
-    Norm { weight: cpu.vector(host(weight, weight.len())).unwrap(), eps }
+    Norm { weight: cpu.vector(host(weight, weight.len())).unwrap(), bias: None, eps, kind: NormKind::Rms }
 }
 
 fn rope(style: RopeStyle, n_pairs: usize) -> Rope {
@@ -64,7 +65,7 @@ fn begun(cpu: &Cpu, n: usize) -> (Batch, Workspace) {
     let blocks: Vec<BlockId> = (0..n.div_ceil(32) as u32).collect();
     batch.push(&vec![7; n], 0, &blocks, true);
     let mut ws = cpu.workspace(&SHAPE, 128, 8).unwrap();
-    cpu.begin(&mut ws, &batch, &rope(RopeStyle::Halves, 12)).unwrap();
+    cpu.begin(&mut ws, &batch, &[rope(RopeStyle::Halves, 12)]).unwrap();
     (batch, ws)
 }
 
@@ -75,11 +76,11 @@ fn embed_takes_the_rows_of_the_table() {
     let matrix = cpu.matrix(host(&table, SHAPE.n_embd)).unwrap();
     let (mut batch, mut ws) = begun(&cpu, 3);
     batch.tokens = vec![49, 0, 13];
-    cpu.embed(&mut ws, &batch, &matrix).unwrap();
+    cpu.embed(&mut ws, &batch, &matrix, 1.0).unwrap();
     let want: Vec<f32> = [49, 0, 13].iter().flat_map(|&t| table[t * SHAPE.n_embd..][..SHAPE.n_embd].to_vec()).collect();
     assert_eq!(ws.residual[..3 * SHAPE.n_embd], want);
     batch.tokens[1] = 50;
-    assert_eq!(cpu.embed(&mut ws, &batch, &matrix).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(cpu.embed(&mut ws, &batch, &matrix, 1.0).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn norm_project_fills_every_slot() {
         let x = noise(rows * SHAPE.n_embd, rows as u64);
         let (_, mut ws) = begun(&cpu, rows);
         ws.residual[..x.len()].copy_from_slice(&x);
-        cpu.norm_project(&mut ws, &norm(&cpu, &scale, 0.01), &[(Slot::Query, &query), (Slot::Key, &key)]).unwrap();
+        cpu.norm_project(&mut ws, Some(&norm(&cpu, &scale, 0.01)), &[(Slot::Query, &query), (Slot::Key, &key)]).unwrap();
         let normed = naive::rms_norm(&widen(&x), &scale, 0.01);
         let want = naive::project(&normed, &q, Some(&q_bias), SHAPE.n_embd);
         assert_close("query", &ws.slots[0][..rows * Q_WIDTH], &want, ROUNDING);
@@ -119,7 +120,7 @@ fn projections_of_one_stage_may_be_stored_differently() {
     let (_, mut ws) = begun(&cpu, 3);
     ws.residual[..x.len()].copy_from_slice(&x);
     let projections = [0, 1, 2].map(|i| (types[i].0, &linears[i]));
-    cpu.norm_project(&mut ws, &norm(&cpu, &scale, 0.01), &projections).unwrap();
+    cpu.norm_project(&mut ws, Some(&norm(&cpu, &scale, 0.01)), &projections).unwrap();
     let normed = naive::rms_norm(&widen(&x), &scale, 0.01);
     for (i, (slot, dtype, n_out)) in types.into_iter().enumerate() {
         // Quantised weights meet activations of eight bits.
@@ -138,14 +139,14 @@ fn project_add_and_glu_add_to_the_residual() {
     let (_, mut ws) = begun(&cpu, 5);
     ws.residual[..x.len()].copy_from_slice(&x);
     ws.slots[Slot::Query as usize][..query.len()].copy_from_slice(&query);
-    cpu.project_add(&mut ws, &linear(&cpu, &o, Q_WIDTH, Some(&bias))).unwrap();
+    cpu.project_add(&mut ws, &linear(&cpu, &o, Q_WIDTH, Some(&bias)), &Join::default()).unwrap();
     let add = |x: &[f64], y: &[f64]| -> Vec<f64> { x.iter().zip(y).map(|(x, y)| x + y).collect() };
     let mut want = add(&widen(&x), &naive::project(&widen(&query), &o, Some(&bias), Q_WIDTH));
     assert_close("project_add", &ws.residual[..x.len()], &want, ROUNDING);
-    for f in [GateFn::Silu, GateFn::GeluTanh] {
+    for f in [GateFn::Silu, GateFn::GeluTanh, GateFn::GeluErf, GateFn::Relu2] {
         ws.slots[Slot::Gate as usize][..gate.len()].copy_from_slice(&gate);
         ws.slots[Slot::Up as usize][..up.len()].copy_from_slice(&up);
-        cpu.glu(&mut ws, f, &linear(&cpu, &down, SHAPE.n_ff, None)).unwrap();
+        cpu.glu(&mut ws, FeedForwardFn::Gated(f), &linear(&cpu, &down, SHAPE.n_ff, None), &Join::default()).unwrap();
         want = add(&want, &naive::project(&naive::glu(f, &widen(&gate), &widen(&up)), &down, None, SHAPE.n_ff));
         assert_close("glu", &ws.residual[..x.len()], &want, ROUNDING);
     }
@@ -161,7 +162,7 @@ fn head_gives_the_wanted_rows_in_slices() {
     let want = naive::project(&naive::rms_norm(&widen(&x), &scale, 1e-5), &weight, None, SHAPE.n_embd); // (6, n_vocab)
     let mut out = vec![0.0; SHAPE.n_vocab];
     for slices in [&[0..49, 49..50][..], &[0..1, 1..33, 33..50]] {
-        cpu.begin(&mut ws, &batch, &rope(RopeStyle::Halves, 12)).unwrap();
+        cpu.begin(&mut ws, &batch, &[rope(RopeStyle::Halves, 12)]).unwrap();
         ws.residual[..x.len()].copy_from_slice(&x);
         assert_eq!(cpu.logits(&ws, 0, &mut out).unwrap_err().kind(), ErrorKind::Internal);
         for slice in slices {
@@ -181,7 +182,7 @@ fn a_pass_without_outputs_has_no_head() {
     let cpu = backend();
     let (mut batch, mut ws) = begun(&cpu, 6);
     batch.outputs.clear();
-    cpu.begin(&mut ws, &batch, &rope(RopeStyle::Halves, 12)).unwrap();
+    cpu.begin(&mut ws, &batch, &[rope(RopeStyle::Halves, 12)]).unwrap();
     let weight = linear(&cpu, &noise(SHAPE.n_vocab * SHAPE.n_embd, 1), SHAPE.n_embd, None).weight;
     cpu.head(&mut ws, &batch, &norm(&cpu, &noise(SHAPE.n_embd, 1), 0.1), &weight, 0..50).unwrap();
     assert!(cpu.logits(&ws, 0, &mut [0.0; SHAPE.n_vocab]).is_err());
@@ -215,17 +216,17 @@ fn stages_refuse_what_does_not_fit_the_model() {
     let square = linear(&cpu, &noise(SHAPE.n_embd * SHAPE.n_embd, 1), SHAPE.n_embd, None);
     let query = linear(&cpu, &noise(Q_WIDTH * SHAPE.n_embd, 1), SHAPE.n_embd, None);
     let biased = linear(&cpu, &noise(SHAPE.n_embd * Q_WIDTH, 1), Q_WIDTH, Some(&[1.0; 5]));
-    internal(cpu.norm_project(&mut ws, &narrow, &[(Slot::Query, &query)]));
-    internal(cpu.norm_project(&mut ws, &unit, &[(Slot::Query, &square)]));
-    internal(cpu.norm_project(&mut ws, &unit, &[(Slot::Query, &query), (Slot::Query, &query)]));
-    internal(cpu.project_add(&mut ws, &biased));
-    internal(cpu.glu(&mut ws, GateFn::Silu, &square));
-    internal(cpu.embed(&mut ws, &begun(&cpu, 4).0, &square.weight));
-    internal(cpu.embed(&mut ws, &batch, &biased.weight));
-    internal(cpu.begin(&mut ws, &batch, &rope(RopeStyle::Halves, 13)));
+    internal(cpu.norm_project(&mut ws, Some(&narrow), &[(Slot::Query, &query)]));
+    internal(cpu.norm_project(&mut ws, Some(&unit), &[(Slot::Query, &square)]));
+    internal(cpu.norm_project(&mut ws, Some(&unit), &[(Slot::Query, &query), (Slot::Query, &query)]));
+    internal(cpu.project_add(&mut ws, &biased, &Join::default()));
+    internal(cpu.glu(&mut ws, FeedForwardFn::Gated(GateFn::Silu), &square, &Join::default()));
+    internal(cpu.embed(&mut ws, &begun(&cpu, 4).0, &square.weight, 1.0));
+    internal(cpu.embed(&mut ws, &batch, &biased.weight, 1.0));
+    internal(cpu.begin(&mut ws, &batch, &[rope(RopeStyle::Halves, 13)]));
     let mut batch = batch;
     batch.push(&[1; 126], 0, &[0, 1, 2, 3], false);
-    internal(cpu.begin(&mut ws, &batch, &rope(RopeStyle::Halves, 12)));
+    internal(cpu.begin(&mut ws, &batch, &[rope(RopeStyle::Halves, 12)]));
     let shape = Shape { n_kv_heads: 4, ..SHAPE };
     assert_eq!(cpu.workspace(&shape, 1, 1).err().unwrap().kind(), ErrorKind::InvalidArgument);
     assert_eq!(cpu.workspace(&SHAPE, usize::MAX, 1).err().unwrap().kind(), ErrorKind::OutOfMemory);

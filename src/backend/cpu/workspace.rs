@@ -7,7 +7,7 @@ use super::softmax;
 use crate::backend::{Batch, Rope, Shape, Slot};
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::Activation;
+use crate::kernels::{Activation, RopeStyle};
 use crate::sys::memory::try_vec;
 
 /// The activations of one pass, and scratch for each thread.
@@ -25,7 +25,8 @@ pub struct Workspace {
     pub(super) slots: [Vec<f32>; 5],
     /// A product before it is added to the residual, `(max_rows, n_embd)`.
     pub(super) product: Vec<f32>,
-    pub(super) angles: Angles,
+    /// By rope.
+    pub(super) angles: Vec<Angles>,
     pub(super) activations: Activations,
     /// How this layer's attention is divided among tasks.
     pub(super) plan: Plan,
@@ -64,16 +65,23 @@ impl Scratch {
     }
 }
 
-/// The cosines and sines of a pass.
-#[derive(Default)]
+/// The cosines and sines of a pass, for one rope.
 pub(super) struct Angles {
     /// Rotated pairs of a head.
-    pub(super) n_pairs: usize,
+    n_pairs: usize,
+    /// Which elements turn against each other.
+    pub(super) style: RopeStyle,
     /// `(max_rows, cos | sin, n_pairs)`
     values: Vec<f32>,
 }
 
 impl Angles {
+    /// For passes of up to `max_rows` rows.
+    fn new(shape: &Shape, max_rows: usize) -> Result<Self> {
+        let values = try_vec(max_rows.saturating_mul(2 * (shape.head_dim / 2)))?;
+        Ok(Self { n_pairs: 0, style: RopeStyle::Halves, values })
+    }
+
     /// Row `m`: cosines and sines, `(n_pairs,)` each.
     pub(super) fn row(&self, m: usize) -> (&[f32], &[f32]) {
         self.values[m * 2 * self.n_pairs..][..2 * self.n_pairs].split_at(self.n_pairs)
@@ -81,7 +89,7 @@ impl Angles {
 
     /// Angles are multiplied in `f32`, as transformers does: that is what models were trained with.
     fn fill(&mut self, cpu: &Cpu, positions: &[u32], rope: &Rope) -> Result<()> {
-        self.n_pairs = rope.inv_freq.len();
+        (self.n_pairs, self.style) = (rope.inv_freq.len(), rope.style);
         let (n_pairs, width) = (self.n_pairs, 2 * self.n_pairs);
         let rows_per_task = cpu.rows_per_task(positions.len(), width * Self::COST);
         cpu.pool.for_chunks(&mut self.values[..positions.len() * width], rows_per_task * width, &|task, chunk| {
@@ -144,7 +152,7 @@ impl Workspace {
             residual: rows(shape.n_embd)?,
             slots: [slot(Slot::Query)?, slot(Slot::Key)?, slot(Slot::Value)?, slot(Slot::Gate)?, slot(Slot::Up)?],
             product: rows(shape.n_embd)?,
-            angles: Angles { n_pairs: 0, values: rows(2 * (shape.head_dim / 2))? },
+            angles: Vec::new(),
             activations: Activations::new()?,
             plan: Plan::new(max_rows)?,
             partials: Vec::new(),
@@ -155,13 +163,17 @@ impl Workspace {
     }
 
     /// Takes the sizes of `batch` and computes its angles.
-    pub(super) fn begin(&mut self, cpu: &Cpu, batch: &Batch, rope: &Rope) -> Result<()> {
-        if 2 * rope.inv_freq.len() > self.shape.head_dim {
+    pub(super) fn begin(&mut self, cpu: &Cpu, batch: &Batch, ropes: &[Rope]) -> Result<()> {
+        if let Some(rope) = ropes.iter().find(|rope| 2 * rope.inv_freq.len() > self.shape.head_dim) {
             fail!(Internal, "cpu, begin: {} rotary pairs in a head of {}", rope.inv_freq.len(), self.shape.head_dim);
         }
         batch.check(self.max_rows, self.max_outputs)?;
         (self.n_rows, self.n_outputs, self.head_input) = (batch.n_rows(), batch.outputs.len(), None);
-        self.angles.fill(cpu, &batch.positions, rope)
+        self.angles.truncate(ropes.len());
+        while self.angles.len() < ropes.len() {
+            self.angles.push(Angles::new(&self.shape, self.max_rows)?);
+        }
+        self.angles.iter_mut().zip(ropes).try_for_each(|(angles, rope)| angles.fill(cpu, &batch.positions, rope))
     }
 
     /// That `batch` is the one this pass began with, as far as its sizes tell.

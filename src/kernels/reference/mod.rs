@@ -10,6 +10,7 @@ pub(crate) mod unpack;
 
 pub(in crate::kernels) use dequantize::bf16_to_f32;
 pub use kv::turn_keys;
+pub(in crate::kernels) use pointwise::layer_norm;
 pub(in crate::kernels) use unpack::{Plain32, Plain256};
 
 use super::activation::row_bytes;

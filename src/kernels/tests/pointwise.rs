@@ -41,7 +41,7 @@ fn rms_norm_of_zeros_is_zeros() {
 #[test]
 fn gates_agree_with_the_reference() {
     let mut random = Random(2);
-    for f in [GateFn::Silu, GateFn::GeluTanh] {
+    for f in [GateFn::Silu, GateFn::GeluTanh, GateFn::GeluErf, GateFn::Relu2] {
         for n in lengths() {
             let gate: Vec<f32> = random.floats(n).iter().map(|x| 8.0 * x).collect();
             let up = random.floats(n);
@@ -60,7 +60,7 @@ fn gates_agree_with_the_reference() {
 #[test]
 fn gates_saturate() {
     for set in sets() {
-        for f in [GateFn::Silu, GateFn::GeluTanh] {
+        for f in [GateFn::Silu, GateFn::GeluTanh, GateFn::GeluErf] {
             let mut gate = [200.0, -200.0, 0.0, 1e30, f32::NAN];
             set.glu(f, &mut gate, &[1.0; 5]);
             assert_eq!((gate[0], gate[1].abs(), gate[2], gate[3]), (200.0, 0.0, 0.0, 1e30), "{} {f:?}", set.name());

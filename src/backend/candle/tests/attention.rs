@@ -54,14 +54,14 @@ impl AttentionCase {
         let mut batch = Batch::default();
         Self::TABLES.iter().for_each(|table| batch.push(&vec![0; n], start, &table[..(start + n).div_ceil(32)], false));
         let mut ws = backend().workspace(&SHAPE, 2 * n, 0).unwrap();
-        backend().begin(&mut ws, &batch, &self.rope).unwrap();
+        backend().begin(&mut ws, &batch, std::slice::from_ref(&self.rope)).unwrap();
         for (which, slot, width) in [(0, Slot::Query, Q_WIDTH), (1, Slot::Key, KV_WIDTH), (2, Slot::Value, KV_WIDTH)] {
             let both = [0, 1].map(|i| Self::inputs(i)[which][start * width..(start + n) * width].to_vec());
             ws.put(slot, rows(&both.concat(), width));
         }
         let norms = Self::head_scales().map(|scale| norm(&scale, 1e-3));
         let norms = self.head_norms.then_some((&norms[0], &norms[1]));
-        backend().rope_append(&mut ws, &batch, 1, norms, &self.rope, kv).unwrap();
+        backend().rope_append(&mut ws, &batch, 1, norms, Some(0), kv).unwrap();
         backend().attend(&mut ws, &batch, 1, &self.attention, kv).unwrap();
         let out = values(&ws.take(Slot::Query, "test").unwrap()); // (2 * n, Q_WIDTH)
         results.iter_mut().zip(out.chunks(n * Q_WIDTH)).for_each(|(result, out)| result.extend_from_slice(out));
@@ -171,7 +171,6 @@ fn kv_grows_around_what_it_holds() {
         .into_iter()
         .for_each(|(slot, width)| ws.put(slot, rows(&noise(3 * width, 1), width)));
     batch.blocks = vec![2];
-    let rope = rope(RopeStyle::Halves, 12);
-    let error = backend().rope_append(&mut ws, &batch, 0, None, &rope, &mut kv).unwrap_err();
+    let error = backend().rope_append(&mut ws, &batch, 0, None, Some(0), &mut kv).unwrap_err();
     assert!(error.message().contains("block 2 of 2"), "{error}");
 }

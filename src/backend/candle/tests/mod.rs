@@ -46,7 +46,7 @@ fn linear(weight: &[f32], n_in: usize, bias: Option<&[f32]>) -> Linear<Candle> {
 }
 
 fn norm(weight: &[f32], eps: f32) -> Norm<Candle> {
-    Norm { weight: backend().vector(host(weight, weight.len())).unwrap(), eps }
+    Norm { weight: backend().vector(host(weight, weight.len())).unwrap(), bias: None, eps, kind: NormKind::Rms }
 }
 
 fn rope(style: RopeStyle, n_pairs: usize) -> Rope {
@@ -68,7 +68,7 @@ fn begun(n: usize) -> (Batch, Workspace) {
     let blocks: Vec<BlockId> = (0..n.div_ceil(32) as u32).collect();
     batch.push(&vec![7; n], 0, &blocks, true);
     let mut ws = backend().workspace(&SHAPE, 128, 8).unwrap();
-    backend().begin(&mut ws, &batch, &rope(RopeStyle::Halves, 12)).unwrap();
+    backend().begin(&mut ws, &batch, &[rope(RopeStyle::Halves, 12)]).unwrap();
     (batch, ws)
 }
 
@@ -78,11 +78,11 @@ fn embed_takes_the_rows_of_the_table() {
     let matrix = backend().matrix(host(&table, SHAPE.n_embd)).unwrap();
     let (mut batch, mut ws) = begun(3);
     batch.tokens = vec![49, 0, 13];
-    backend().embed(&mut ws, &batch, &matrix).unwrap();
+    backend().embed(&mut ws, &batch, &matrix, 1.0).unwrap();
     let want: Vec<f32> = [49, 0, 13].iter().flat_map(|&t| table[t * SHAPE.n_embd..][..SHAPE.n_embd].to_vec()).collect();
     assert_eq!(values(ws.residual("test").unwrap()), want);
     batch.tokens[1] = 50;
-    assert_eq!(backend().embed(&mut ws, &batch, &matrix).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(backend().embed(&mut ws, &batch, &matrix, 1.0).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn norm_project_fills_every_slot() {
     let (_, mut ws) = begun(5);
     ws.set_residual(rows(&x, SHAPE.n_embd));
     let (query, key) = (linear(&q, SHAPE.n_embd, Some(&q_bias)), linear(&k, SHAPE.n_embd, None));
-    backend().norm_project(&mut ws, &norm(&scale, 0.01), &[(Slot::Query, &query), (Slot::Key, &key)]).unwrap();
+    backend().norm_project(&mut ws, Some(&norm(&scale, 0.01)), &[(Slot::Query, &query), (Slot::Key, &key)]).unwrap();
     let normed = naive::rms_norm(&widen(&x), &scale, 0.01);
     let got = values(&ws.take(Slot::Query, "test").unwrap());
     assert_close("query", &got, &naive::project(&normed, &q, Some(&q_bias), SHAPE.n_embd), ROUNDING);
@@ -109,14 +109,14 @@ fn project_add_and_glu_add_to_the_residual() {
     let (_, mut ws) = begun(5);
     ws.set_residual(rows(&x, SHAPE.n_embd));
     ws.put(Slot::Query, rows(&query, Q_WIDTH));
-    backend().project_add(&mut ws, &linear(&o, Q_WIDTH, Some(&bias))).unwrap();
+    backend().project_add(&mut ws, &linear(&o, Q_WIDTH, Some(&bias)), &Join::default()).unwrap();
     let add = |x: &[f64], y: &[f64]| -> Vec<f64> { x.iter().zip(y).map(|(x, y)| x + y).collect() };
     let mut want = add(&widen(&x), &naive::project(&widen(&query), &o, Some(&bias), Q_WIDTH));
     assert_close("project_add", &values(ws.residual("test").unwrap()), &want, ROUNDING);
-    for f in [GateFn::Silu, GateFn::GeluTanh] {
+    for f in [GateFn::Silu, GateFn::GeluTanh, GateFn::GeluErf, GateFn::Relu2] {
         ws.put(Slot::Gate, rows(&gate, SHAPE.n_ff));
         ws.put(Slot::Up, rows(&up, SHAPE.n_ff));
-        backend().glu(&mut ws, f, &linear(&down, SHAPE.n_ff, None)).unwrap();
+        backend().glu(&mut ws, FeedForwardFn::Gated(f), &linear(&down, SHAPE.n_ff, None), &Join::default()).unwrap();
         want = add(&want, &naive::project(&naive::glu(f, &widen(&gate), &widen(&up)), &down, None, SHAPE.n_ff));
         assert_close("glu", &values(ws.residual("test").unwrap()), &want, ROUNDING);
     }
@@ -157,7 +157,7 @@ fn head_in_blocks_gives_the_same_in_slices_and_at_once() {
     let (batch, _) = begun(6);
     let run = |borders: &[usize]| {
         let mut ws = backend.workspace(&shape, 6, 1).unwrap();
-        backend.begin(&mut ws, &batch, &rope(RopeStyle::Halves, 12)).unwrap();
+        backend.begin(&mut ws, &batch, &[rope(RopeStyle::Halves, 12)]).unwrap();
         ws.set_residual(rows(&x, 64));
         borders.windows(2).for_each(|slice| backend.head(&mut ws, &batch, &norm, &matrix, slice[0]..slice[1]).unwrap());
         let mut out = vec![0.0; SHAPE.n_vocab];

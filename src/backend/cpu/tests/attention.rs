@@ -74,7 +74,7 @@ impl Case {
         for &i in sequences {
             batch.push(&vec![0; tokens.len()], tokens.start, &self.table(i)[..tokens.end.div_ceil(32)], false);
         }
-        cpu.begin(ws, &batch, &self.rope).unwrap();
+        cpu.begin(ws, &batch, std::slice::from_ref(&self.rope)).unwrap();
         for (slot, width) in [Q_WIDTH, KV_WIDTH, KV_WIDTH].into_iter().enumerate() {
             for (&i, to) in sequences.iter().zip(ws.slots[slot].chunks_mut(tokens.len() * width)) {
                 to.copy_from_slice(&self.inputs(i)[slot][tokens.start * width..tokens.end * width]);
@@ -82,7 +82,7 @@ impl Case {
         }
         let norms = Self::head_scales().map(|scale| norm(cpu, &scale, 1e-3));
         let norms = self.head_norms.then_some((&norms[0], &norms[1]));
-        cpu.rope_append(ws, &batch, 1, norms, &self.rope, kv).unwrap();
+        cpu.rope_append(ws, &batch, 1, norms, Some(0), kv).unwrap();
         cpu.attend(ws, &batch, 1, &self.attention, kv).unwrap();
         let query = ws.slots[0].chunks(tokens.len() * Q_WIDTH);
         results.iter_mut().zip(query).for_each(|(result, out)| result.extend_from_slice(out));
@@ -227,13 +227,13 @@ fn more_pieces_than_one_wave() {
         let mut batch = Batch::default();
         sequences.clone().for_each(|i| batch.push(&[0], i % 32, &[(i * 7 % 200) as BlockId], false));
         let mut ws = cpu.workspace(&SHAPE, 200, 0).unwrap();
-        cpu.begin(&mut ws, &batch, &rope).unwrap();
+        cpu.begin(&mut ws, &batch, std::slice::from_ref(&rope)).unwrap();
         for (slot, width) in [Q_WIDTH, KV_WIDTH, KV_WIDTH].into_iter().enumerate() {
             for (to, i) in ws.slots[slot].chunks_mut(width).zip(sequences.clone()) {
                 to.copy_from_slice(&noise(width, (i * 3 + slot) as u64));
             }
         }
-        cpu.rope_append(&mut ws, &batch, 0, None, &rope, kv).unwrap();
+        cpu.rope_append(&mut ws, &batch, 0, None, Some(0), kv).unwrap();
         let attention = Attention { scale: 0.2, softcap: None, window: Some(1) };
         cpu.attend(&mut ws, &batch, 0, &attention, kv).unwrap();
         ws.slots[0][..sequences.len() * Q_WIDTH].to_vec()
@@ -251,14 +251,14 @@ fn blocks_that_are_missing_or_shared_are_refused() {
     cpu.grow_kv(&mut kv, 2).unwrap();
     let (mut batch, mut ws) = begun(&cpu, 3);
     batch.blocks = vec![2];
-    let e = cpu.rope_append(&mut ws, &batch, 0, None, &rope, &mut kv).unwrap_err();
+    let e = cpu.rope_append(&mut ws, &batch, 0, None, Some(0), &mut kv).unwrap_err();
     assert_eq!((e.kind(), e.message()), (ErrorKind::Internal, "cpu, rope_append: block 2 of 2"));
     let attention = Attention { scale: 1.0, softcap: None, window: None };
     assert!(cpu.attend(&mut ws, &batch, 0, &attention, &kv).is_err());
     batch.blocks = vec![1];
     assert!(cpu.attend(&mut ws, &batch, 2, &attention, &kv).is_err());
     batch.push(&[1], 0, &[1], false);
-    cpu.begin(&mut ws, &batch, &rope).unwrap();
-    let e = cpu.rope_append(&mut ws, &batch, 0, None, &rope, &mut kv).unwrap_err();
+    cpu.begin(&mut ws, &batch, std::slice::from_ref(&rope)).unwrap();
+    let e = cpu.rope_append(&mut ws, &batch, 0, None, Some(0), &mut kv).unwrap_err();
     assert_eq!(e.message(), "cpu, rope_append: two sequences write block 1");
 }

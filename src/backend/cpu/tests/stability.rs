@@ -38,15 +38,15 @@ impl Tiny {
     fn forward(&self, ws: &mut Workspace, batch: &Batch, kv: &mut Kv) {
         let (cpu, into) = (&self.cpu, self.into.each_ref().map(|(slot, linear)| (*slot, linear)));
         let attention = Attention { scale: 0.125, softcap: None, window: None };
-        cpu.begin(ws, batch, &self.rope).unwrap();
-        cpu.embed(ws, batch, &self.table).unwrap();
+        cpu.begin(ws, batch, std::slice::from_ref(&self.rope)).unwrap();
+        cpu.embed(ws, batch, &self.table, 1.0).unwrap();
         for layer in 0..SHAPE.n_layers {
-            cpu.norm_project(ws, &self.norm, &into[..3]).unwrap();
-            cpu.rope_append(ws, batch, layer, None, &self.rope, kv).unwrap();
+            cpu.norm_project(ws, Some(&self.norm), &into[..3]).unwrap();
+            cpu.rope_append(ws, batch, layer, None, Some(0), kv).unwrap();
             cpu.attend(ws, batch, layer, &attention, kv).unwrap();
-            cpu.project_add(ws, &self.output).unwrap();
-            cpu.norm_project(ws, &self.norm, &into[3..]).unwrap();
-            cpu.glu(ws, GateFn::Silu, &self.down).unwrap();
+            cpu.project_add(ws, &self.output, &Join::default()).unwrap();
+            cpu.norm_project(ws, Some(&self.norm), &into[3..]).unwrap();
+            cpu.glu(ws, FeedForwardFn::Gated(GateFn::Silu), &self.down, &Join::default()).unwrap();
         }
         for vocab in [0..30, 30..SHAPE.n_vocab] {
             cpu.head(ws, batch, &self.norm, &self.table, vocab).unwrap();

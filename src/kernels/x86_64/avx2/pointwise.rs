@@ -52,6 +52,9 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn glu(f: GateFn, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len(), "a gate and its values");
+    if matches!(f, GateFn::GeluErf | GateFn::Relu2) {
+        return Reference.glu(f, gate, up); // few models have them
+    }
     let ((gate, gate_rest), (up, up_rest)) = (gate.as_chunks_mut::<8>(), up.as_chunks::<8>());
     for (gate, up) in gate.iter_mut().zip(up) {
         let x = load(gate);
@@ -68,6 +71,8 @@ fn activate(f: GateFn, x: __m256) -> __m256 {
         GateFn::Silu => times_sigmoid(x, x),
         // (1 + tanh(u)) / 2 is the logistic function of 2 u.
         GateFn::GeluTanh => times_sigmoid(x, gelu_argument(x)),
+        // Left to the reference before any vector is loaded.
+        GateFn::GeluErf | GateFn::Relu2 => x,
     }
 }
 

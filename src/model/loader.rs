@@ -1,0 +1,200 @@
+//! Reads one tensor after the other, each checked against the blueprint, and counts them. Used by `weights`.
+
+use super::family::Presence;
+use super::fingerprint::Fingerprint;
+use super::names::{Part, Role};
+use super::spec::ModelSpec;
+use crate::backend::{Backend, FeedForwardFn, HostTensor, Linear, Norm, NormKind, Rope};
+use crate::dtype::DType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fail;
+use crate::formats::gguf::{Gguf, TensorInfo};
+use crate::kernels::{self, Kernels as _, WeightRows};
+use crate::sys::job;
+use crate::sys::memory::{AlignedBytes, try_vec};
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// Most bytes read in a slice of a load: a fraction of a millisecond, if the file is in memory.
+const SLICE_BYTES: usize = 1 << 18;
+
+/// The tensors of a file on their way to a backend.
+pub(super) struct Loader<'a, B: Backend> {
+    gguf: &'a Gguf,
+    pub(super) spec: &'a ModelSpec,
+    backend: &'a B,
+    /// Names of the tensors that were read.
+    used: HashSet<String>,
+    /// Bytes that they occupy on the backend.
+    pub(super) n_bytes: u64,
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// Where a role's rows lie: some tensors hold several roles, one below the other.
+struct Place {
+    role: Role,
+    /// Of the tensor.
+    rows: Range<usize>,
+    /// Rows of the whole tensor.
+    n_rows: usize,
+}
+
+impl<'a, B: Backend> Loader<'a, B> {
+    pub(super) fn new(gguf: &'a Gguf, spec: &'a ModelSpec, backend: &'a B) -> Self {
+        Self { gguf, spec, backend, used: HashSet::new(), n_bytes: 0, fingerprint: Fingerprint::new() }
+    }
+
+    /// The projection of `role`, `(n_rows, n_cols)`.
+    pub(super) async fn linear(&mut self, role: Role, layer: usize, n_rows: usize, n_cols: usize, bias: Presence) -> Result<Linear<B>> {
+        let weight = self.matrix(role, layer, n_rows, n_cols).await?;
+        let place = self.place(role, layer, n_rows);
+        let name = place.role.gguf_name(layer, Part::Bias);
+        let wanted = match bias {
+            Presence::Required => true,
+            Presence::Optional => self.gguf.tensor(&name).is_some(),
+            Presence::Absent => false,
+        };
+        let bias = if wanted { Some(self.vector(&name, place.rows, place.n_rows).await?) } else { None };
+        Ok(Linear { weight, bias })
+    }
+
+    pub(super) async fn matrix(&mut self, role: Role, layer: usize, n_rows: usize, n_cols: usize) -> Result<B::Matrix> {
+        let place = self.place(role, layer, n_rows);
+        let tensor = self.rows(&place.role.gguf_name(layer, Part::Weight), n_cols, place.rows, place.n_rows).await?;
+        let name = tensor.name.clone();
+        let matrix = self.backend.matrix(tensor).map_err(|e| e.at(name))?;
+        self.n_bytes += self.backend.matrix_bytes(&matrix) as u64;
+        Ok(matrix)
+    }
+
+    /// The norm of `n` elements.
+    pub(super) async fn norm(&mut self, role: Role, layer: usize, n: usize) -> Result<Norm<B>> {
+        // Queries and keys have been normalised without a mean in every family so far.
+        let kind = if matches!(role, Role::QueryNorm | Role::KeyNorm) { NormKind::Rms } else { self.spec.family.norm };
+        let weight = self.vector(&role.gguf_name(layer, Part::Weight), 0..n, n).await?;
+        let bias = match kind {
+            NormKind::Rms => None,
+            NormKind::Layer => Some(self.vector(&role.gguf_name(layer, Part::Bias), 0..n, n).await?),
+        };
+        Ok(Norm { weight, bias, eps: self.spec.norm_eps, kind })
+    }
+
+    /// `(n_vocab,)`: what Phi-2 adds to its logits.
+    pub(super) async fn output_bias(&mut self) -> Result<Option<Vec<f32>>> {
+        let name = Role::Output.gguf_name(0, Part::Bias);
+        if self.gguf.tensor(&name).is_none() { Ok(None) } else { self.floats(&name, self.spec.n_vocab).await.map(Some) }
+    }
+
+    /// The ropes of the blueprint, with the factors that the file has for the first of them.
+    pub(super) async fn ropes(&mut self) -> Result<Vec<Rope>> {
+        let (spec, style) = (self.spec, self.spec.family.rope_style);
+        let (chosen, other) = match spec.takes_long_factors() {
+            true => (Role::RopeFactorsLong, Role::RopeFactorsShort),
+            false => (Role::RopeFactorsShort, Role::RopeFactorsLong),
+        };
+        self.used.insert(other.gguf_name(0, Part::Weight));
+        let names = [chosen, Role::RopeFactors].map(|role| role.gguf_name(0, Part::Weight));
+        let mut ropes = Vec::new();
+        for (i, rope) in spec.ropes.iter().enumerate() {
+            let name = names.iter().find(|name| i == 0 && self.gguf.tensor(name).is_some());
+            let factors = match name {
+                Some(name) => Some((name.as_str(), self.floats(name, rope.n_rot / 2).await?)),
+                None => None,
+            };
+            ropes.push(rope.rope(style, factors.as_ref().map(|(name, factors)| (*name, &factors[..])))?);
+        }
+        Ok(ropes)
+    }
+
+    /// Where the `n_rows` rows of `role` are.
+    fn place(&self, role: Role, layer: usize, n_rows: usize) -> Place {
+        let s = self.spec.shape;
+        let (q, kv) = (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim);
+        let has = |role: Role| self.gguf.tensor(&role.gguf_name(layer, Part::Weight)).is_some();
+        let gated = matches!(self.spec.family.feed_forward, FeedForwardFn::Gated(_));
+        let (fused, start, all) = match role {
+            Role::Query => (Role::QueryKeyValue, 0, q + 2 * kv),
+            Role::Key => (Role::QueryKeyValue, q, q + 2 * kv),
+            Role::Value => (Role::QueryKeyValue, q + kv, q + 2 * kv),
+            Role::Gate => (Role::GateUp, 0, 2 * n_rows),
+            Role::Up if gated => (Role::GateUp, n_rows, 2 * n_rows),
+            _ => (role, 0, n_rows),
+        };
+        let whole = if role == Role::Up { has(Role::Gate) } else { has(role) };
+        if whole || !has(fused) {
+            return Place { role, rows: 0..n_rows, n_rows };
+        }
+        Place { role: fused, rows: start..start + n_rows, n_rows: all }
+    }
+
+    async fn vector(&mut self, name: &str, part: Range<usize>, n: usize) -> Result<B::Vector> {
+        let values = self.floats(name, n).await?;
+        let values = &values[part];
+        let mut data = AlignedBytes::zeroed(size_of_val(values)).map_err(|e| e.at(name))?;
+        data.as_mut_slice().chunks_exact_mut(4).zip(values).for_each(|(to, x)| to.copy_from_slice(&x.to_le_bytes()));
+        self.n_bytes += data.as_slice().len() as u64;
+        let tensor = HostTensor { name: name.to_owned(), dtype: DType::F32, n_rows: 1, n_cols: values.len(), data };
+        self.backend.vector(tensor).map_err(|e| e.at(name))
+    }
+
+    /// The vector called `name`, `(n,)`.
+    async fn floats(&mut self, name: &str, n: usize) -> Result<Vec<f32>> {
+        let tensor = self.rows(name, n, 0..1, 1).await?;
+        let mut values = try_vec(n).map_err(|e| e.at(name))?;
+        kernels::Reference.dequantize(WeightRows::stored(tensor.dtype, n, tensor.data.as_slice()), &mut values);
+        Ok(values)
+    }
+
+    /// Reads `rows` of a tensor that must be `(n_rows, n_cols)`.
+    async fn rows(&mut self, name: &str, n_cols: usize, rows: Range<usize>, n_rows: usize) -> Result<HostTensor> {
+        let Some(info) = self.gguf.tensor(name) else {
+            fail!(Format, "{name} is missing: {} needs it", self.spec.family.name);
+        };
+        check_shape(info, &[n_cols, n_rows])?;
+        let dtype = info.dtype()?;
+        self.used.insert(name.to_owned());
+        let Some(row_bytes) = dtype.row_bytes(n_cols) else {
+            fail!(Format, "{name}: rows of {n_cols} elements are not whole {} blocks of {}", dtype.name(), dtype.block_len());
+        };
+        let too_large = || Error::new(ErrorKind::Format, format!("{name}: more bytes than memory can have"));
+        let start = row_bytes.checked_mul(rows.start).ok_or_else(too_large)?;
+        let n_bytes = row_bytes.checked_mul(rows.len()).ok_or_else(too_large)?;
+        let data = self.bytes(info, start, n_bytes).await?;
+        let tensor = HostTensor { name: name.to_owned(), dtype, n_rows: rows.len(), n_cols, data };
+        self.fingerprint.add_tensor(&tensor);
+        Ok(tensor)
+    }
+
+    /// Bytes of a tensor from `start` on, read in slices.
+    async fn bytes(&self, info: &TensorInfo, start: usize, n_bytes: usize) -> Result<AlignedBytes> {
+        let mut data = AlignedBytes::zeroed(n_bytes).map_err(|e| e.at(format_args!("tensor {:?}", info.name())))?;
+        for (i, piece) in data.as_mut_slice().chunks_mut(SLICE_BYTES).enumerate() {
+            self.gguf.read_range(info, start.saturating_add(i * SLICE_BYTES), piece)?;
+            job::pause().await;
+        }
+        Ok(data)
+    }
+
+    /// A tensor that nothing reads means that the file needs arithmetic which this decoder does not do.
+    pub(super) fn refuse_unused(&self) -> Result<()> {
+        match self.gguf.tensors().find(|t| !self.used.contains(t.name())) {
+            None => Ok(()),
+            Some(t) => fail!(Unsupported, "{}: {} models of this build have no such tensor", t.name(), self.spec.family.name),
+        }
+    }
+}
+
+/// That `info` has the shape `expected` (contiguous dimension first; trailing ones may be missing or 1).
+fn check_shape(info: &TensorInfo, expected: &[usize]) -> Result<()> {
+    let found = info.shape();
+    let longest = found.len().max(expected.len());
+    let same = (0..longest).all(|i| found.get(i).unwrap_or(&1) == expected.get(i).unwrap_or(&1));
+    if same {
+        return Ok(());
+    }
+    let text = |dims: &[usize]| {
+        let n = dims.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
+        dims[..n.min(dims.len())].iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
+    };
+    fail!(Format, "{}: shape {} expected, file has {}", info.name(), text(expected), text(found));
+}
