@@ -79,7 +79,7 @@ fn gguf_from_json(name: &str, json: &[u8]) -> Vec<u8> {
     let mut set = |key: &str, value: Entry| writer.set(&format!("tokenizer.ggml.{key}"), value).unwrap();
     set("model", Entry::String(b"gpt2".as_slice().into()));
     set("pre", Entry::String(name.as_bytes().into()));
-    set("tokens", Entry::Array(Array::String(Strings::collect(&tokens.iter().map(|t| t.1).collect::<Vec<_>>()).unwrap())));
+    set("tokens", Entry::Array(Array::String(Strings::collect(tokens.iter().map(|t| t.1).collect::<Vec<_>>()).unwrap())));
     set("token_type", Entry::Array(Array::I32(tokens.iter().map(|t| t.2).collect())));
     set("merges", Entry::Array(Array::String(Strings::collect(&merges).unwrap())));
     writer.to_bytes().unwrap()

@@ -21,7 +21,7 @@ pub(super) fn log_probability(logits: &[f32], token: Token) -> f32 {
 const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 
 /// `2^f = 1 + f * c(f)` on `|f| <= 1/2`: the Taylor coefficients `ln(2)^n / n!`, lowest first; relative error 2e-7.
-const C: [f32; 6] = [0.693_147_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_356, 0.000_154_035_3];
+const C: [f32; 6] = [std::f32::consts::LN_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_356, 0.000_154_035_3];
 
 /// `e^x` for `x <= 0`; 0 below -87 and for NaN. Without branches or calls, so that it can be done for several at once. Off by 3e-7 at most,
 /// and by 1e-5 of its value: the product with `log2(e)` is rounded.
