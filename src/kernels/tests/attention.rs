@@ -144,19 +144,18 @@ fn every_number_of_queries_agrees_with_the_definition() {
 fn a_query_does_not_feel_its_neighbours() {
     let mut random = Random(4);
     let mut visible = causal(40, 20);
-    visible.extend([(0, 40); 6]);
-    let case = Case::random(&mut random, 72, 40, visible);
-    for set in sets() {
-        let (acc, max, sum) = case.fold(set, 0..46);
-        for row in 0..46 {
-            let alone = case.fold(set, row..row + 1);
-            let together = (&acc[row * 72..(row + 1) * 72], &max[row..=row], &sum[row..=row]);
-            assert_eq!(
-                (bits(&alone.0), bits(&alone.1), bits(&alone.2)),
-                (bits(together.0), bits(together.1), bits(together.2)),
-                "{}",
-                set.name()
-            );
+    visible.extend([(0, 40); 11]);
+    for (n, kind) in [(64, KvType::F16), (64, KvType::Q8_0), (72, KvType::F32), (72, KvType::F16)] {
+        let case = Case { kind, ..Case::random(&mut random, n, 40, visible.clone()) };
+        let case = Case { params: AttendParams { softcap: None, ..case.params }, ..case };
+        for set in sets() {
+            let (acc, max, sum) = case.fold(set, 0..visible.len());
+            for row in 0..visible.len() {
+                let alone = case.fold(set, row..row + 1);
+                let together = (&acc[row * n..(row + 1) * n], &max[row..=row], &sum[row..=row]);
+                let (alone, together) = ([&alone.0[..], &alone.1, &alone.2], [together.0, together.1, together.2]);
+                assert_eq!(alone.map(bits), together.map(bits), "{} row {row} of {n}", set.name());
+            }
         }
     }
 }
