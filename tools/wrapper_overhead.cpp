@@ -3,6 +3,7 @@
 #include "inference.hpp"
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <thread>
 
@@ -39,6 +40,8 @@ static unsigned read_in_cpp(inf::Generation &g, char *text) {
 int main(int argc, char **argv) {
   inf::Model model = inf::Runtime::create().load(argc > 1 ? argv[1] : "models/demo.gguf");
   inf::Sampler greedy = model.new_sampler();
+  // Without an end, every round reads as many events.
+  greedy.add_logit_bias(std::vector<inf::Token>{ model.info().eos }, std::vector<float>{ -INFINITY });
   std::vector<double> ns[2];
   std::vector<char> text(1 << 16);
   for (int round = 0; round < 2 * ROUNDS; round++) {

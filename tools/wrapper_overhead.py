@@ -32,6 +32,7 @@ def full(session: inference.Session, greedy: inference.Sampler) -> inference.Gen
 def main() -> None:
     model = inference.load(sys.argv[1] if len(sys.argv) > 1 else ROOT / "models/demo.gguf")
     greedy, times = model.sampler(), []
+    greedy.add_logit_bias({model.info().eos: float("-inf")})
     for _ in range(ROUNDS):
         session = model.session()
         generation = full(session, greedy)

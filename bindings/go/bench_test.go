@@ -2,6 +2,7 @@ package inference_test
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 // What reading one event costs when all of them wait: tools/wrapper_overhead.cpp measures the same in C and C++.
 func BenchmarkEvents(b *testing.B) {
 	model := load(b)
-	greedy := must[*inference.Sampler](b)(model.NewSampler())
+	noEnd := inference.LogitBias(map[inference.Token]float32{must[inference.ModelInfo](b)(model.Info()).EOS: float32(math.Inf(-1))})
+	greedy := must[*inference.Sampler](b)(model.NewSampler(noEnd))
 	var spent time.Duration
 	var events int
 	for b.Loop() {

@@ -95,6 +95,10 @@ func Version() string { return C.GoString(C.inf_version()) }
 // BuildInfo says what this build can do, as a JSON object.
 func BuildInfo() string { return C.GoString(C.inf_build_info_json()) }
 
+// collectable makes an object large enough to be collected alone: the allocator puts objects below 16 bytes without Go pointers (handles are none)
+// into blocks together, where one that lives keeps the cleanups of all from running.
+type collectable [2]uintptr
+
 // failure is the error that a call filled in; nil after success.
 func failure(status C.inf_status, e *C.inf_error) error {
 	if status == C.INF_OK {

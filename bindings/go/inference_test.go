@@ -127,7 +127,7 @@ func TestGenerate(t *testing.T) {
 	if _, _, err := say(context.Background(), small, "The smith went to the forge and found no iron", nil); !errors.Is(err, inference.StatusContextFull) {
 		t.Errorf("a prompt too long: %v", err)
 	}
-	for _, err := range session.Generate(context.Background(), " and", nil) {
+	for _, err := range session.Generate(context.Background(), " and", &inference.GenerateOptions{Queue: 1}) {
 		if err != nil {
 			t.Fatal(err)
 		}

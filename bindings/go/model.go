@@ -29,7 +29,10 @@ type LoadOptions struct {
 const progressInterval = 30 * time.Millisecond
 
 // A Model is immutable weights and a tokenizer, shared by any number of sessions and goroutines.
-type Model struct{ h *C.inf_model }
+type Model struct {
+	h *C.inf_model
+	_ collectable
+}
 
 // Load loads the model at path (a GGUF file, or the first of a split set). It ends early with ctx, whose error it then returns; what was read is freed.
 func Load(ctx context.Context, path string, options *LoadOptions) (*Model, error) {
@@ -93,7 +96,7 @@ func wait(h *C.inf_load, tell func(float32)) (*Model, error) {
 		if err := failure(status, &e); err != nil {
 			return nil, err
 		}
-		model := &Model{m}
+		model := &Model{h: m}
 		runtime.AddCleanup(model, func(h *C.inf_model) { C.inf_model_free(h) }, m)
 		return model, nil
 	}

@@ -20,7 +20,10 @@ type RuntimeOptions struct {
 }
 
 // A Runtime owns threads, devices and a log.
-type Runtime struct{ h *C.inf_runtime }
+type Runtime struct {
+	h *C.inf_runtime
+	_ collectable
+}
 
 // NewRuntime makes a runtime and starts its threads. nil means all defaults.
 func NewRuntime(options *RuntimeOptions) (*Runtime, error) {
@@ -40,7 +43,7 @@ func NewRuntime(options *RuntimeOptions) (*Runtime, error) {
 	if err := failure(status, &e); err != nil {
 		return nil, err
 	}
-	rt := &Runtime{h}
+	rt := &Runtime{h: h}
 	runtime.AddCleanup(rt, func(h *C.inf_runtime) { C.inf_runtime_free(h) }, h)
 	return rt, nil
 }

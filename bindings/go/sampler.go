@@ -9,7 +9,10 @@ import (
 )
 
 // A Sampler is a chain of stages that chooses tokens, its random state, and its memory of what it chose. One goroutine at a time.
-type Sampler struct{ h *C.inf_sampler }
+type Sampler struct {
+	h *C.inf_sampler
+	_ collectable
+}
 
 // A Stage of a sampler.
 type Stage struct {
@@ -139,7 +142,7 @@ func (m *Model) NewSampler(stages ...Stage) (*Sampler, error) {
 }
 
 func own(h *C.inf_sampler) *Sampler {
-	s := &Sampler{h}
+	s := &Sampler{h: h}
 	runtime.AddCleanup(s, func(h *C.inf_sampler) { C.inf_sampler_free(h) }, h)
 	return s
 }

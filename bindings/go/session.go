@@ -29,7 +29,10 @@ const (
 )
 
 // A Session is one sequence of tokens. One goroutine at a time; while a generation runs on it, that one owns it.
-type Session struct{ h *C.inf_session }
+type Session struct {
+	h *C.inf_session
+	_ collectable
+}
 
 // NewSession makes an empty session. nil means all defaults.
 func (m *Model) NewSession(options *SessionOptions) (*Session, error) {
@@ -52,7 +55,7 @@ func newSession(status C.inf_status, h *C.inf_session, e *C.inf_error) (*Session
 	if err := failure(status, e); err != nil {
 		return nil, err
 	}
-	s := &Session{h}
+	s := &Session{h: h}
 	runtime.AddCleanup(s, func(h *C.inf_session) { C.inf_session_free(h) }, h)
 	return s, nil
 }
