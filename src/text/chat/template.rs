@@ -7,7 +7,9 @@ use super::json::Json;
 use super::{ChatRequest, calendar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::text::limits::{MAX_TEMPLATE_BYTES, MAX_TEMPLATE_FUEL, TEMPLATE_FUEL, TEMPLATE_FUEL_PER_KIB, TEMPLATE_FUEL_PER_VALUE};
+use crate::text::limits::{
+    MAX_TEMPLATE_BYTES, MAX_TEMPLATE_FUEL, MAX_TEMPLATE_JOINS, TEMPLATE_FUEL, TEMPLATE_FUEL_PER_KIB, TEMPLATE_FUEL_PER_VALUE,
+};
 use minijinja::value::Value;
 use std::borrow::Cow;
 
@@ -42,6 +44,10 @@ impl Rendered {
 pub(super) fn render(source: &str, special: &[(&'static str, String)], guard: &Guard, request: &ChatRequest) -> Result<Rendered> {
     if source.len() > MAX_TEMPLATE_BYTES {
         fail!(Template, "the chat template has {} bytes, expected {MAX_TEMPLATE_BYTES} at most", source.len());
+    }
+    let n_joins = source.bytes().filter(|byte| matches!(byte, b'~' | b'+')).count();
+    if n_joins > MAX_TEMPLATE_JOINS {
+        fail!(Template, "the chat template has {n_joins} signs ~ and +, expected {MAX_TEMPLATE_JOINS} at most");
     }
     let source = dialect::translate(source);
     let now = request.now.unwrap_or_else(calendar::now);
