@@ -62,9 +62,9 @@ pub const MAX_CHAT_DEPTH: usize = 100;
 /// recursion: the stack of [`on_own_stack`](crate::sys::stack::on_own_stack) is made for this many.
 pub const MAX_TEMPLATE_BYTES: usize = 1 << 17;
 
-/// Signs `~` and `+` in a template: the engine joins constants when it compiles, which no fuel pays for, and each join copies all before it. The most
-/// that a published one has is 104.
-pub const MAX_TEMPLATE_JOINS: usize = 2_000;
+/// `~`, `+` and `not` in a template, together: the engine computes constants when it compiles, which no fuel pays for, in time that grows with the square of
+/// their number. No published one has 150.
+pub const MAX_TEMPLATE_FOLDS: usize = 2_000;
 
 /// Lists and maps inside each other in a value that a template writes as JSON: those of the chat, and a few that the template adds.
 pub const MAX_TEMPLATE_DEPTH: usize = MAX_CHAT_DEPTH + 20;

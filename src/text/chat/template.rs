@@ -8,7 +8,7 @@ use super::{ChatRequest, calendar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::text::limits::{
-    MAX_TEMPLATE_BYTES, MAX_TEMPLATE_FUEL, MAX_TEMPLATE_JOINS, TEMPLATE_FUEL, TEMPLATE_FUEL_PER_KIB, TEMPLATE_FUEL_PER_VALUE,
+    MAX_TEMPLATE_BYTES, MAX_TEMPLATE_FOLDS, MAX_TEMPLATE_FUEL, TEMPLATE_FUEL, TEMPLATE_FUEL_PER_KIB, TEMPLATE_FUEL_PER_VALUE,
 };
 use minijinja::value::Value;
 use std::borrow::Cow;
@@ -45,9 +45,9 @@ pub(super) fn render(source: &str, special: &[(&'static str, String)], guard: &G
     if source.len() > MAX_TEMPLATE_BYTES {
         fail!(Template, "the chat template has {} bytes, expected {MAX_TEMPLATE_BYTES} at most", source.len());
     }
-    let n_joins = source.bytes().filter(|byte| matches!(byte, b'~' | b'+')).count();
-    if n_joins > MAX_TEMPLATE_JOINS {
-        fail!(Template, "the chat template has {n_joins} signs ~ and +, expected {MAX_TEMPLATE_JOINS} at most");
+    let n_folds = source.bytes().filter(|byte| matches!(byte, b'~' | b'+')).count() + source.matches("not").count();
+    if n_folds > MAX_TEMPLATE_FOLDS {
+        fail!(Template, "the chat template has {n_folds} of ~, + and not, expected {MAX_TEMPLATE_FOLDS} at most");
     }
     let source = dialect::translate(source);
     let now = request.now.unwrap_or_else(calendar::now);
