@@ -65,7 +65,7 @@ impl<V: Lanes<R>, const R: usize> Visitor<R> for Product<'_, '_, V> {
         let is_small = n_rows < FLOAT_TILES;
         let block = if F::IS_FLOAT && !is_small { FLOAT_COLUMNS } else { n_cols.max(1) };
         let hot_bytes = self.shape.activation_bytes * block.min(n_cols) / n_cols.max(1);
-        let hot_rows = (HOT_BYTES / hot_bytes.max(1)).next_multiple_of(V::ROWS * V::FLOAT_ROWS);
+        let hot_rows = (HOT_BYTES / hot_bytes.max(1)).max(1).next_multiple_of(V::ROWS * V::FLOAT_ROWS);
         for columns in (0..n_cols.max(1)).step_by(block).map(|start| start..n_cols.min(start + block)) {
             for first in (0..n_rows).step_by(hot_rows) {
                 let rows = first..n_rows.min(first + hot_rows);
