@@ -47,11 +47,13 @@ enum class Status : inf_status {
   internal = INF_ERR_INTERNAL, not_ready = INF_ERR_NOT_READY, shutdown = INF_ERR_SHUTDOWN, forked = INF_ERR_FORKED,
 };
 
-enum class EventType : uint32_t { none = INF_EV_NONE, progress = INF_EV_PROGRESS, text = INF_EV_TEXT, done = INF_EV_DONE };
+enum class EventType : uint32_t {
+  none = INF_EV_NONE, progress = INF_EV_PROGRESS, text = INF_EV_TEXT, thinking = INF_EV_THINKING, tool_call = INF_EV_TOOL_CALL, done = INF_EV_DONE,
+};
 
 enum class Finish : uint32_t {
   none = 0, eos = INF_FINISH_EOS, stop = INF_FINISH_STOP, max_tokens = INF_FINISH_MAX_TOKENS, context_full = INF_FINISH_CONTEXT_FULL,
-  cancelled = INF_FINISH_CANCELLED, error = INF_FINISH_ERROR,
+  tool_call = INF_FINISH_TOOL_CALL, cancelled = INF_FINISH_CANCELLED, error = INF_FINISH_ERROR,
 };
 
 // "INF_ERR_BUSY".

@@ -25,10 +25,12 @@ type GenerateOptions struct {
 type EventType uint32
 
 const (
-	EventNone     EventType = C.INF_EV_NONE     // Nothing is ready.
-	EventProgress EventType = C.INF_EV_PROGRESS // The prompt is being computed, Done of Total tokens.
-	EventText     EventType = C.INF_EV_TEXT     // Text, in whole UTF-8 characters.
-	EventDone     EventType = C.INF_EV_DONE     // The end; Finish says why.
+	EventNone     EventType = C.INF_EV_NONE      // Nothing is ready.
+	EventProgress EventType = C.INF_EV_PROGRESS  // The prompt is being computed, Done of Total tokens.
+	EventText     EventType = C.INF_EV_TEXT      // Text, in whole UTF-8 characters.
+	EventThinking EventType = C.INF_EV_THINKING  // With Chat: what the model tells itself before it answers.
+	EventToolCall EventType = C.INF_EV_TOOL_CALL // With Chat and tools: one call, as JSON.
+	EventDone     EventType = C.INF_EV_DONE      // The end; Finish says why.
 )
 
 // Finish says why a generation ended.
@@ -39,6 +41,7 @@ const (
 	FinishStop        Finish = C.INF_FINISH_STOP         // A stop text was about to appear.
 	FinishMaxTokens   Finish = C.INF_FINISH_MAX_TOKENS   // MaxTokens were generated.
 	FinishContextFull Finish = C.INF_FINISH_CONTEXT_FULL // The session has no room left.
+	FinishToolCall    Finish = C.INF_FINISH_TOOL_CALL    // The model has called a tool: run it, and ask again with its result.
 	FinishCancelled   Finish = C.INF_FINISH_CANCELLED    // Cancelled by the program.
 	FinishError       Finish = C.INF_FINISH_ERROR        // Failed.
 )
@@ -53,7 +56,7 @@ type Usage struct {
 // An Event of a generation.
 type Event struct {
 	Type    EventType
-	Text    string        // With EventText: whole UTF-8 characters.
+	Text    string        // With EventText and EventThinking whole UTF-8 characters, with EventToolCall JSON.
 	Tokens  []Token       // Behind Text; may be empty.
 	Finish  Finish        // With EventDone.
 	Done    int           // Prompt tokens computed ...
@@ -175,7 +178,7 @@ func (g *Generation) Next(limit time.Duration) (Event, error) {
 	}
 	event := Event{Type: EventType(out._type), Done: int(out.n_done), Total: int(out.n_total)}
 	switch event.Type {
-	case EventText:
+	case EventText, EventThinking, EventToolCall:
 		event.Text = C.GoStringN(out.text, C.int(out.text_len))
 		if out.n_tokens > 0 {
 			event.Tokens = append([]Token(nil), unsafe.Slice((*Token)(unsafe.Pointer(out.tokens)), int(out.n_tokens))...)

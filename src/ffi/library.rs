@@ -41,7 +41,7 @@ const BUILD_INFO: &CStr = c_string!(
     env!("CARGO_PKG_VERSION"),
     r#"","abi":0,"kernels":"#,
     kernel_sets!(),
-    r#","backends":["cpu","candle"],"formats":["gguf"],"architectures":["llama","qwen2","qwen3"],"#,
+    r#","backends":["cpu","candle"],"formats":["gguf"],"architectures":["llama","qwen2","qwen3","gemma","gemma2","gemma3","phi2","phi3","smollm3","olmo2","granite","starcoder2","glm4"],"#,
     r#""weights":["F32","F16","BF16","Q4_0","Q4_1","Q5_0","Q5_1","Q8_0","Q2_K","Q3_K","Q4_K","Q5_K","Q6_K"]}"#
 );
 
@@ -88,6 +88,11 @@ mod tests {
         assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
         let weights: Vec<_> = info["weights"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
         assert_eq!(weights, DType::ALL.map(DType::name));
+        let mut architectures: Vec<_> = info["architectures"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+        architectures.sort_unstable();
+        let mut families = crate::model::Family::ALL.map(|family| family.name);
+        families.sort_unstable();
+        assert_eq!(architectures, families);
         for set in crate::kernels::available() {
             assert!(info["kernels"].as_array().unwrap().contains(&set.into()), "{set}");
         }

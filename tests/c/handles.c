@@ -53,6 +53,8 @@ static void model_functions(inf_model *m) {
   BAD(inf_token_bytes(m, 3, buf, sizeof buf, &len, &err));
   BAD(inf_sampler_create(m, &sampler, &err));
   BAD(inf_session_create(m, NULL, &session, &err));
+  BAD(inf_sampler_from_json(m, "{}", 2, &sampler, &err));
+  BAD(inf_chat_render(m, "[]", 2, NULL, 0, NULL, 0, buf, sizeof buf, &len, &err));
   inf_model_free(m);
   CHECK(sampler == NULL && session == NULL);
 }
@@ -67,6 +69,13 @@ static void sampler_functions(inf_sampler *s) {
   BAD(inf_sampler_add_top_p(s, 0.5f, &err));
   BAD(inf_sampler_add_min_p(s, 0.5f, &err));
   BAD(inf_sampler_add_penalties(s, 1, 1.0f, 0.0f, 0.0f, &err));
+  BAD(inf_sampler_add_dynamic_temperature(s, 0.5f, 1.0f, 1.0f, &err));
+  BAD(inf_sampler_add_typical_p(s, 0.5f, &err));
+  BAD(inf_sampler_add_top_n_sigma(s, 1.0f, &err));
+  BAD(inf_sampler_add_xtc(s, 0.5f, 0.1f, &err));
+  BAD(inf_sampler_add_dry(s, 1.0f, 1.75f, 2, 64, NULL, 0, &err));
+  BAD(inf_sampler_add_mirostat(s, 5.0f, 0.1f, &err));
+  BAD(inf_sampler_add_logit_bias(s, &token, logit, 1, &err));
   BAD(inf_sampler_pick(s, logit, 4, &token, &err));
   BAD(inf_sampler_accept(s, 1, &err));
   inf_sampler_free(s);
@@ -89,6 +98,7 @@ static void session_functions(inf_session *s) {
   BAD(inf_session_truncate(s, 0, &err));
   CHECK(inf_session_n_tokens(s) == 0);
   BAD(inf_generate_start(s, &params, &g, &err));
+  BAD(inf_generate_json(s, "{}", 2, &g, &err));
   inf_session_free(s);
   CHECK(g == NULL && logits == NULL && fork == NULL);
 }
