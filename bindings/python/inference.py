@@ -22,7 +22,7 @@ from pathlib import Path
 
 WAIT_FOREVER = -1
 EV_NONE, EV_PROGRESS, EV_TEXT, EV_THINKING, EV_TOOL_CALL, EV_DONE = 0, 1, 2, 3, 4, 5
-FINISH = {1: "eos", 2: "stop", 3: "max_tokens", 4: "context_full", 6: "cancelled", 7: "error"}
+FINISH = {1: "eos", 2: "stop", 3: "max_tokens", 4: "context_full", 5: "tool_call", 6: "cancelled", 7: "error"}
 TOK_ADD_SPECIAL, TOK_PARSE_SPECIAL, TOK_CONTINUES = 1, 2, 4
 STEP_PENDING, STEP_TOKEN, STEP_END = 0, 1, 2
 STEP_IGNORE_EOG = 1
