@@ -163,7 +163,7 @@ lint: ## formatting and clippy, warnings are errors
 # valgrind knows no AVX-512. "Still reachable" is the handle table, which lives as long as the process.
 valgrind: $(TESTS) $(CPPTESTS) ## C and C++ tests under valgrind: no errors, no leaks
 	@for test in $(TESTS) $(CPPTESTS); do echo "  $$test"; \
-	  valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible --track-origins=yes \
+	  valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible --track-origins=yes --suppressions=tests/valgrind.supp \
 	    $$test $(MODEL) avx2 || exit 1; done
 
 # The Python of the benchmark; PEER=FOLDER takes an installed llama-cpp-python instead of building one; BENCH=more options of run.py.
