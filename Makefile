@@ -11,7 +11,7 @@ KERNELS ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 # Not every shell expands ~ behind an equals sign.
-override PREFIX := $(patsubst ~/%,$(HOME)/%,$(PREFIX))
+override PREFIX := $(abspath $(patsubst ~/%,$(HOME)/%,$(PREFIX)))
 
 BUILD    := build
 RELEASE  := target/release

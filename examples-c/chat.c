@@ -86,15 +86,20 @@ static void message(text *list, const char *role, const char *content, size_t le
   add(list, "\"}", 2);
 }
 
-/* Streams one answer to stdout and adds it to the list; the last event tells what it cost. */
-static inf_event answer(inf_session *session, text *list) {
+/* Streams one answer to the question that ends the list, which began with n_before bytes, and adds it to the list; what failed leaves it
+ * as it was before the question. The last event tells what it cost. */
+static inf_event answer(inf_session *session, text *list, size_t n_before) {
   inf_generation *generation = NULL;
   inf_generate_params params = { .struct_size = sizeof params, .max_tokens = 256 };
   inf_event event = { .struct_size = sizeof event };
   text said = { 0 };
   add(list, "]", 1);
   params.messages_json = list->bytes, params.messages_len = list->len;
-  must(inf_generate_start(session, &params, &generation, &err));
+  if (inf_generate_start(session, &params, &generation, &err) != INF_OK) { /* the question is not UTF-8, for one */
+    fprintf(stderr, "%s\n", err.message);
+    list->len = n_before;
+    return event;
+  }
   list->len--; /* the library has copied it */
   interrupted = 0;
   do {
@@ -108,7 +113,8 @@ static inf_event answer(inf_session *session, text *list) {
   puts(event.finish == INF_FINISH_CANCELLED ? " ..." : "");
   if (event.status == INF_ERR_CONTEXT_FULL || event.finish == INF_FINISH_CONTEXT_FULL) fprintf(stderr, "(the conversation is too long: /reset starts a new one)\n");
   else if (event.finish == INF_FINISH_ERROR) fprintf(stderr, "%.*s\n", (int)event.error_len, event.error_text);
-  message(list, "assistant", said.len ? said.bytes : "", said.len);
+  if (event.finish == INF_FINISH_ERROR) list->len = n_before;
+  else message(list, "assistant", said.len ? said.bytes : "", said.len);
   free(said.bytes);
   inf_generation_free(generation);
   event.text = event.error_text = NULL; /* they were borrowed from the generation */
@@ -116,7 +122,7 @@ static inf_event answer(inf_session *session, text *list) {
 }
 
 static void stats(inf_session *session, const inf_event *last) {
-  float per_second = last->decode_ms > 0 ? 1000 * (float)(last->output_tokens - 1) / last->decode_ms : 0;
+  float per_second = last->decode_ms > 0 && last->output_tokens > 0 ? 1000 * (float)(last->output_tokens - 1) / last->decode_ms : 0;
   printf("%u tokens in the conversation; last answer: %u tokens computed before it, %u held already, first token after %.0f ms, then %.0f tokens/s\n",
          inf_session_n_tokens(session), last->prompt_tokens, last->cached_tokens, last->prefill_ms, per_second);
 }
@@ -150,11 +156,15 @@ int main(int argc, char **argv) {
     if (!strcmp(line, "/stats")) {
       stats(session, &last);
     } else if (!strcmp(line, "/reset")) {
-      list.len = 0;
+      list.len = 0, last = (inf_event){ 0 };
       message(&list, "system", system, strlen(system));
+      must(inf_session_truncate(session, 0, &err));
+    } else if (*line == '/') {
+      puts("/reset, /stats, /quit");
     } else if (*line) {
+      size_t n_before = list.len;
       message(&list, "user", line, strlen(line));
-      last = answer(session, &list);
+      last = answer(session, &list, n_before);
     }
   }
   free(list.bytes);

@@ -548,7 +548,7 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  * languages.
  *
  * options_json:
- * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"chat_template":"..."}`,
+ * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"..."}`,
  * all optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or
  * "q8_0". NULL = none. An unknown key is an error that names it.
  *

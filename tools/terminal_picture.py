@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs a program in a terminal, types lines into it, and writes what was seen as an SVG picture that plays itself once.
 
-    python3 tools/terminal_picture.py OUT.svg "make chat" "Hello!" "What do you sell?" ...
+    python3 tools/terminal_picture.py docs/chat.svg "make -s chat" "Hello!" "What do you sell?" ...
 
 Characters appear in the order and at about the pace in which they came; a viewer without animation sees the end.
 """
