@@ -123,7 +123,8 @@ static inf_event answer(inf_session *session, text *list, size_t n_before) {
 
 static void stats(inf_session *session, const inf_event *last) {
   float per_second = last->decode_ms > 0 && last->output_tokens > 0 ? 1000 * (float)(last->output_tokens - 1) / last->decode_ms : 0;
-  printf("%u tokens in the conversation; last answer: %u tokens computed before it, %u held already, first token after %.0f ms, then %.0f tokens/s\n",
+  printf("%u tokens in the conversation; last answer: %u tokens computed before it, %u held already,\n"
+         "first token after %.0f ms, then %.0f tokens/s\n",
          inf_session_n_tokens(session), last->prompt_tokens, last->cached_tokens, last->prefill_ms, per_second);
 }
 
