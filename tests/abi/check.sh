@@ -25,17 +25,7 @@ awk '/^INF_API /, /;/' "$first/inference.h" >declarations
 $CC -std=c11 -Werror -fsyntax-only -I "$today" again.c || fail "a function changed"
 
 # 2. Every number and every field of then has the same value and place now; structs may only have grown.
-{
-    echo '#include "inference.h"'
-    echo '#include <stdio.h>'
-    echo 'int main(void) {'
-    sed -n 's/^#define \(INF_[A-Z0-9_]*\) *(\{0,1\}-\{0,1\}[0-9(].*/\1/p' "$first/inference.h" | grep -v '^INF_VERSION_' |
-        sed 's/.*/  printf("& %lld\\n", (long long)&);/'
-    awk '/^typedef struct [a-z_]+ \{$/ { name = $3 } /^}/ { name = "" }
-        name != "" && /^  [^ ].*;/ { sub(/;.*/, ""); sub(/\[.*/, ""); n = split($0, word, /[ *]/)
-            printf "  printf(\"%s.%s at %%zu, %%zu bytes\\n\", offsetof(%s, %s), sizeof(((%s *)0)->%s));\n", name, word[n], name, word[n], name, word[n] }' "$first/inference.h"
-    echo '  return 0; }'
-} >places.c
+"$here/places.sh" "$first/inference.h" | grep -v -e ' "INF_VERSION_' -e '^  size(' >places.c
 for when in first today; do
     eval "include=\$$when"
     $CC -std=c11 -w -I "$include" places.c -o places && ./places >"$when.txt" || fail "a number, a struct or a field is gone"
