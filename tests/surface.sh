@@ -23,13 +23,15 @@ numbers=$(grep -o '^#define INF_\(ERR\|EV\|FINISH\)_[A-Z_]*' include/inference.h
 skip_cpp="inf_abi_version inf_version inf_build_info_json"
 # Go: inf_load_start and inf_model_load take sources with callbacks; Load covers paths. A second owner is a second pointer.
 skip_go="inf_abi_version inf_load_start inf_model_load inf_model_ref"
-# Python: as Go.
-skip_python="inf_abi_version inf_load_start inf_model_load inf_model_ref"
+# Python and C#: as Go.
+skip_python=$skip_go
+skip_csharp=$skip_go
 
 for function in $functions; do
     grep -q "\\<$function(" tests/c/*.c tests/c/check.h || gap "$function: not called in tests/c"
     case " $skip_cpp " in *" $function "*) ;; *) need "not in inference.hpp" "$function" include/inference.hpp ;; esac
     case " $skip_go " in *" $function "*) ;; *) need "not in bindings/go" "$function" bindings/go/*.go bindings/go/bridge.h ;; esac
+    case " $skip_csharp " in *" $function "*) ;; *) need "not in bindings/csharp" "$function" bindings/csharp/Native.cs ;; esac
     # Python has names without inf_, and those that free by their kind alone.
     name=${function#inf_}
     case " $skip_python " in *" $function "*) ;; *) need "$function: not in inference.py" "${name%_free}" bindings/python/inference.py ;; esac
@@ -57,4 +59,4 @@ for status in $(echo "$numbers" | grep '^INF_ERR_'); do
 done
 
 [ $gaps = 0 ] || { echo "  $gaps gaps"; exit 1; }
-echo "  $(echo "$functions" | wc -l) functions: called from C, known to C++, Go and Python; $(echo "$numbers" | grep -c '^INF_ERR_') statuses: expected from C, or made by nothing ($unmade)"
+echo "  $(echo "$functions" | wc -l) functions: called from C, known to C++, Go, Python and C#; $(echo "$numbers" | grep -c '^INF_ERR_') statuses: expected from C, or made by nothing ($unmade)"
