@@ -3,7 +3,7 @@
 use super::*;
 
 /// Sizes that every weight type can store, and that no tile divides.
-const SHAPE: Shape = Shape { n_layers: 1, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 256, n_vocab: 100 };
+const SHAPE: Shape = Shape { n_layers: 1, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 256, moe: None, n_vocab: 100 };
 const N_TOKENS: usize = 40;
 
 /// A decoder of one layer.
@@ -43,7 +43,7 @@ impl Tiny {
         for layer in 0..SHAPE.n_layers {
             cpu.norm_project(ws, Some(&self.norm), &into[..3]).unwrap();
             cpu.rope_append(ws, batch, layer, None, Some(0), kv).unwrap();
-            cpu.attend(ws, batch, layer, &attention, kv).unwrap();
+            cpu.attend(ws, batch, layer, &attention, None, kv).unwrap();
             cpu.project_add(ws, &self.output, &Join::default()).unwrap();
             cpu.norm_project(ws, Some(&self.norm), &into[3..]).unwrap();
             cpu.glu(ws, FeedForwardFn::Gated(GateFn::Silu), &self.down, &Join::default()).unwrap();
