@@ -1,7 +1,7 @@
 //! Tiles of types with blocks of 32: an exact integer sum per block, then one fused multiply-add with both scales.
 
 use super::formats::{Format, signed_bytes};
-use super::lanes::{Lanes, Portable};
+use super::lanes::{Lanes, Portable, for_quads};
 use super::matmul::{Dot, Operands};
 use super::quants::Quants;
 use super::source::Source32;
@@ -83,7 +83,7 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, const R: usize, const N: usize, const M:
     b: usize,
     acc: &mut [V::F; M],
 ) {
-    let sums = integer_sums::<V, Q, R, M>(v, &tile.quants, i32::from(bias::<Q, R, N>()), x, b);
+    let sums = integer_sums::<V, Q, R, M>(v, &tile.quants, bias::<Q, R, N>(), x, b);
     let d = v.f16(&tile.factors[0]);
     for m in 0..M {
         let scale = x[m].scales[b];
@@ -100,29 +100,33 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, const R: usize, const N: usize, const M:
 fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
     v: V,
     quants: &Q,
-    bias: i32,
+    bias: u8,
     x: &[Q8Row32<'_>; M],
     b: usize,
 ) -> [V::I; M] {
     let run_len = if V::WIDE { 8 } else { Q::NARROW_RUN };
     let bias = if Q::SIGNED { V::SIGNED_BIAS } else { bias };
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
-    for m in 0..M {
-        sums[m] = v.splat_int(-bias * i32::from_ne_bytes(x[m].sums[b]));
-    }
-    for j in 0..8 {
-        let w = quants.quad(v, j);
+    for_quads!(J, {
+        let w = quants.quad(v, J);
         for m in 0..M {
-            let x = x[m].quants[b].as_chunks().0[j];
+            let x = x[m].quants[b].as_chunks().0[J];
             if Q::SIGNED {
                 sums[m] = v.dot_signed(sums[m], w, x);
             } else {
                 runs[m] = v.dot(runs[m], w, x);
-                if (j + 1) % run_len == 0 {
+                if (J + 1).is_multiple_of(run_len) {
                     sums[m] = v.add_run(sums[m], runs[m]);
                     runs[m] = v.splat_int(0);
                 }
             }
+        }
+    });
+    if bias > 0 {
+        for m in 0..M {
+            // The bias is a power of two.
+            let below = v.times_power(v.splat_int(i32::from_ne_bytes(x[m].sums[b])), bias.trailing_zeros());
+            sums[m] = v.sub(sums[m], below);
         }
     }
     sums
