@@ -1,7 +1,7 @@
 //! Tiles of types with blocks of 32: an exact integer sum per block, then one fused multiply-add with both scales.
 
 use super::formats::{Format, signed_bytes};
-use super::lanes::{Lanes, Portable, for_quads};
+use super::lanes::{AHEAD, AHEAD_ROWS, LINE, Lanes, Portable, for_quads};
 use super::matmul::{Dot, Operands};
 use super::quants::Quants;
 use super::source::Source32;
@@ -109,6 +109,9 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
     for_quads!(J, {
         let w = quants.quad(v, J);
+        if M >= AHEAD_ROWS && LINE * J < size_of::<Q>() {
+            v.prefetch(quants, AHEAD + LINE * J);
+        }
         for m in 0..M {
             let x = x[m].quants[b].as_chunks().0[J];
             if Q::SIGNED {
