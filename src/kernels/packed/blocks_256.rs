@@ -107,16 +107,18 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: u
             acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sums[m]), acc[m]);
             acc[m] = v.mul_sub(v.mul(v.f16(&tile.factors[1]), scale), v.to_float(below[m]), acc[m]);
         } else {
-            // The bias is a power of two.
-            let below = v.times_power(below[m], bias::<Q, R, N>().trailing_zeros());
-            acc[m] = v.mul_add(v.mul(d, scale), v.to_float(v.sub(sums[m], below)), acc[m]);
+            let bias = if Q::SIGNED { V::SIGNED_BIAS } else { bias::<Q, R, N>() };
+            // A power of two, or nothing.
+            let sum = if bias == 0 { sums[m] } else { v.sub(sums[m], v.times_power(below[m], bias.trailing_zeros())) };
+            acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sum), acc[m]);
         }
     }
 }
 
 /// `sum(scale * integer * x)` of block `b`.
 ///
-/// Bounds: 256 products of a six-bit integer, an activation of up to 127 and a scale of up to 128 are below `2^28`.
+/// Bounds: 256 products of a six-bit integer, an activation of up to 127 and a scale of up to 128 are below `2^28`; so are those of an
+/// eight-bit one and a scale of up to 32.
 #[inline(always)]
 fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M: usize>(
     v: V,
@@ -139,7 +141,8 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
                 v.prefetch(quants, AHEAD + LINE * J);
             }
             for m in 0..M {
-                runs[m] = v.dot(runs[m], w, x[m].quants[b][s].as_chunks().0[J]);
+                let x = x[m].quants[b][s].as_chunks().0[J];
+                runs[m] = if Q::SIGNED { v.dot_signed(runs[m], w, x) } else { v.dot(runs[m], w, x) };
             }
             if (J + 1).is_multiple_of(run_len) {
                 let group = (8 * s + J) / group_len;
