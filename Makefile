@@ -59,7 +59,7 @@ EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%$(EXE),$(wildcard examp
 CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-install test-docs \
+.PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-hello test-install test-docs \
         test-cross reference abi-check abi-freeze header lint valgrind torture bench bench-quick bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
@@ -137,6 +137,9 @@ test-surface: ## every function is called from C, and known to every wrapper
 
 test-examples: $(EXAMPLES) ## build and run the examples
 	@for example in $(EXAMPLES); do echo "  $$example"; echo "Hello!" | timeout 120 $$example $(MODEL) || exit 1; done
+
+test-hello: $(BUILD)/examples/hello$(EXE)
+	@$(RUN) $< $(MODEL)
 
 # As a stranger would: install, find with pkg-config, compile shared and static, run from elsewhere.
 test-install: $(LIBRARY) ## install below build/prefix and use it from there
