@@ -163,10 +163,11 @@ impl<V> Product<'_, '_, V> {
         let rows = (tile * R).max(skip)..((tile + 1) * R).min(skip + n_out);
         let (inside, outside) = (rows.start - tile * R..rows.end - tile * R, rows.start - skip..rows.end - skip);
         for (j, sums) in sums.iter_mut().enumerate() {
-            match self.out.row(m + j)[outside.clone()].as_mut_array::<R>() {
+            let out = &mut self.out.row(m + j)[outside.clone()];
+            match <&mut [f32; R]>::try_from(&mut *out) {
                 // A size that the compiler knows.
-                Some(out) => each(sums, out),
-                None => each(&mut sums[inside.clone()], &mut self.out.row(m + j)[outside.clone()]),
+                Ok(out) => each(sums, out),
+                Err(_) => each(&mut sums[inside.clone()], out),
             }
         }
     }
