@@ -39,8 +39,8 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// Whether a run has `i32` lanes.
     const WIDE: bool;
 
-    /// What [`Self::dot_signed`] adds to each weight: a power of two, or 0.
-    const SIGNED_BIAS: i32;
+    /// What [`Self::dot_signed`] adds to each weight: 0, or a power of two.
+    const SIGNED_BIAS: u8;
 
     /// Activation rows that share one pass over a tile of integers: their sums fit the registers.
     const ROWS: usize;
@@ -114,6 +114,21 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// [`Dot::dot`](super::Dot::dot) with all that this set's instructions allow.
     fn run<D: super::Dot<R>, const T: usize, const M: usize>(self, operands: super::Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);
 }
+
+/// `body` once for each of the eight quads of a sub-block, with `j` a constant. A loop with many rows in its body is not unrolled by the
+/// compiler, and then has variable shifts.
+macro_rules! for_quads {
+    ($j:ident, $body:block) => {
+        for_quads!(@ $j, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@ $j:ident, $body:block, $($n:literal)*) => {
+        $({
+            const $j: usize = $n;
+            $body
+        })*
+    };
+}
+pub(super) use for_quads;
 
 /// Words on any machine, for reading single rows.
 #[derive(Clone, Copy)]

@@ -82,7 +82,7 @@ impl Lanes<8> for Avx2 {
     type F = __m256;
 
     const WIDE: bool = false;
-    const SIGNED_BIAS: i32 = 0;
+    const SIGNED_BIAS: u8 = 0;
     const ROWS: usize = 4;
     const FLOAT_ROWS: usize = 6;
 

@@ -84,8 +84,8 @@ impl Lanes<16> for Avx512Vnni {
     type F = __m512;
 
     const WIDE: bool = true;
-    const SIGNED_BIAS: i32 = 128;
-    const ROWS: usize = 8;
+    const SIGNED_BIAS: u8 = 128;
+    const ROWS: usize = 12;
     const FLOAT_ROWS: usize = 12;
 
     #[inline(always)]
