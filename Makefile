@@ -41,6 +41,8 @@ else ifeq ($(SYSTEM),Windows)
   SYSTEM_LIBS := -lws2_32 -luserenv -lbcrypt -lntdll
   RPATH :=
   EXE := .exe
+  # MinGW's POSIX threads, in the program itself: the tests use them, the library does not.
+  THREADS := -Wl,-Bstatic -lpthread -Wl,-Bdynamic
 else
   BUILT := libinference.so
   SONAME := libinference.so.0
@@ -52,7 +54,7 @@ endif
 LIBRARY  := $(BUILD)/$(SONAME)
 CFLAGS   := -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror -Iinclude
 CXXFLAGS := -std=c++17 -O1 -g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -Iinclude
-LINK     := -L$(BUILD) -linference $(RPATH) $(SYSTEM_LIBS)
+LINK     := -L$(BUILD) -linference $(RPATH) $(SYSTEM_LIBS) $(THREADS)
 TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%$(EXE),$(wildcard tests/c/*.c))
 EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%$(EXE),$(wildcard examples-c/*.c)) \
             $(patsubst examples-cpp/%.cpp,$(BUILD)/examples/%-cpp,$(wildcard examples-cpp/*.cpp))
