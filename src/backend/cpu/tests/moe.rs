@@ -87,7 +87,8 @@ fn experts_that_do_not_fit_are_refused() {
 #[test]
 fn a_clamped_feed_forward_cuts_both() {
     let cpu = backend();
-    let (gate, up): (Vec<f32>, Vec<f32>) = (noise(64, 1).iter().map(|x| 12.0 * x).collect(), noise(64, 2).iter().map(|x| 12.0 * x).collect());
+    let (gate, up): (Vec<f32>, Vec<f32>) =
+        (noise(64, 1).iter().map(|x| 12.0 * x).collect(), noise(64, 2).iter().map(|x| 12.0 * x).collect());
     let mut out = vec![0.0; 64];
     project::activate(&cpu, FeedForwardFn::Clamped, &gate, &up, &mut out);
     let want: Vec<f64> = widen(&gate)

@@ -4,7 +4,8 @@ use super::*;
 use crate::backend::{Experts, MoeShape, Routing, Scores};
 
 /// Sizes that every weight type can store, and that no tile divides.
-const SHAPE: Shape = Shape { n_layers: 1, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 256, moe: Some(EXPERTS), n_vocab: 100 };
+const SHAPE: Shape =
+    Shape { n_layers: 1, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 256, moe: Some(EXPERTS), n_vocab: 100 };
 const EXPERTS: MoeShape = MoeShape { n_experts: 5, n_used: 2, n_ff: 256 };
 const N_TOKENS: usize = 40;
 
@@ -50,7 +51,7 @@ impl Tiny {
 
     fn forward(&self, ws: &mut Workspace, batch: &Batch, kv: &mut Kv) {
         let (cpu, into) = (&self.cpu, self.into.each_ref().map(|(slot, linear)| (*slot, linear)));
-        let attention = Attention { scale: 0.125, softcap: None, window: None };
+        let attention = Attention::plain(0.125);
         cpu.begin(ws, batch, std::slice::from_ref(&self.rope)).unwrap();
         cpu.embed(ws, batch, &self.table, 1.0).unwrap();
         for layer in 0..SHAPE.n_layers {
