@@ -102,6 +102,15 @@ impl<'a, B: Backend> Loader<'a, B> {
         Ok(Norm { weight, bias, eps: self.spec.norm_eps, kind })
     }
 
+    /// The norm of a head that multiplies by ones.
+    pub(super) fn ones(&self) -> Result<Norm<B>> {
+        let n = self.spec.shape.head_dim;
+        let mut data = AlignedBytes::zeroed(n * size_of::<f32>())?;
+        data.as_mut_slice().chunks_exact_mut(4).for_each(|to| to.copy_from_slice(&1_f32.to_le_bytes()));
+        let weight = self.backend.vector(HostTensor { name: "ones".to_owned(), dtype: DType::F32, n_rows: 1, n_cols: n, data })?;
+        Ok(Norm { weight, bias: None, eps: self.spec.norm_eps, kind: NormKind::Rms })
+    }
+
     /// `(n_vocab,)`: what Phi-2 adds to its logits.
     pub(super) async fn output_bias(&mut self) -> Result<Option<Vec<f32>>> {
         self.floats_if_there(Role::Output.gguf_name(0, Part::Bias), self.spec.n_vocab).await

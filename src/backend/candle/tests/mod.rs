@@ -1,6 +1,7 @@
 //! Each stage against the same arithmetic in `f64`, on sizes that no vector width divides.
 
 mod attention;
+mod moe;
 mod refusals;
 
 use super::*;
