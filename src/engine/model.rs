@@ -124,12 +124,13 @@ impl Model {
         check_device(&config.device)?;
         let started = Instant::now();
         let in_file = |e: Error| files::named(e, config);
-        let opened = files::open(config, progress).map_err(in_file)?;
+        let opened = files::open(config, progress).await.map_err(in_file)?;
         job::pause().await;
-        let tokenizer = opened.tokenizer(config, progress).map_err(in_file)?;
+        let tokenizer = opened.tokenizer(config, progress).await.map_err(in_file)?;
         let gguf = opened.into_gguf();
         job::pause().await;
         let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
+        job::pause().await;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
         let n_ctx = default_n_ctx(config, n_ctx_max);
