@@ -4,7 +4,8 @@
 #![expect(clippy::print_stdout, reason = "a table for a person")]
 
 use inference::engine::{
-    EventKind, GenerateParams, Generation, Load, LoadConfig, Model, Overflow, Prompt, Runtime, RuntimeConfig, Session, SessionConfig, StepState, Wait,
+    EventKind, GenerateParams, Generation, Load, LoadConfig, Model, Overflow, Prompt, Runtime, RuntimeConfig, Session, SessionConfig,
+    StepState, Wait,
 };
 use inference::error::Result;
 use inference::sys::thread::cpu_time;
@@ -76,15 +77,8 @@ fn pump(runtime: &Runtime, model: &Arc<Model>, n: u32, budget: Duration) -> Resu
 }
 
 fn start(session: &Arc<Session>, prompt: Vec<u32>) -> Result<Arc<Generation>> {
-    let params = GenerateParams {
-        prompt: Prompt::Tokens(prompt),
-        max_tokens: ANSWER,
-        stop: vec![],
-        sampler: None,
-        n_draft: 0,
-        queue_capacity: 4 * ANSWER,
-        wake: None,
-    };
+    let params =
+        GenerateParams { prompt: Prompt::Tokens(prompt), max_tokens: ANSWER, queue_capacity: 4 * ANSWER, ..GenerateParams::default() };
     Generation::start(session, params)
 }
 

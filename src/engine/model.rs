@@ -12,6 +12,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
+use crate::formats::names::QuotedBytes;
 use crate::kernels::KvType;
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
 use crate::sys::budget::Charge;
@@ -208,6 +209,35 @@ impl Model {
     /// Tokens in the vocabulary: the length of logits.
     pub fn n_vocab(&self) -> usize {
         self.info.n_vocab as usize
+    }
+
+    /// That `draft` may guess for it, as far as that can be told at once; its tokens are compared by [`Self::check_vocabulary_of`].
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Unsupported` for a draft without weights.
+    pub(super) fn check_draft(&self, draft: &Self) -> Result<()> {
+        if !Arc::ptr_eq(&self.runtime, &draft.runtime) {
+            fail!(InvalidArgument, "the draft model belongs to another runtime");
+        }
+        draft.weights().map(|_| ())
+    }
+
+    /// That tokens of `draft` mean what its own mean. Vocabularies may be padded differently at their ends.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming a token.
+    pub(super) fn check_vocabulary_of(&self, draft: &Self) -> Result<()> {
+        let text = |model: &Self, token| model.tokenizer.token_bytes(token).map(<[u8]>::to_vec).unwrap_or_default();
+        let n = self.info.n_vocab.min(draft.info.n_vocab);
+        match (0..n).find(|&token| self.tokenizer.token_bytes(token).ok() != draft.tokenizer.token_bytes(token).ok()) {
+            None => Ok(()),
+            Some(token) => fail!(
+                InvalidArgument,
+                "the draft model has another vocabulary: its token {token} is {}, the model's {}",
+                QuotedBytes(&text(draft, token)),
+                QuotedBytes(&text(self, token))
+            ),
+        }
     }
 
     /// The context of a session that asks for `wanted` (0 = the default).

@@ -61,6 +61,11 @@ pub struct inf_session_params {
     pub overflow: u32,
     /// With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of 32. 64 more must fit.
     pub n_keep: u32,
+    /// Urgency of its generations beside those of other sessions of the model; higher is sooner, 0 is usual. Where they compete, prompts of higher priority are
+    /// computed first, do not spare streams of lower priority, and get memory first; in one pass of eight all are equal, so that nobody stands still.
+    pub priority: i32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), begins with struct_size; integers only.
@@ -117,9 +122,15 @@ pub unsafe extern "C" fn inf_session_create(
             let out = Out::new("out", out)?;
             let params = options::read_or_default(p)?;
             options::known_flags(params.flags, INF_SESSION_NO_SHARED_PREFIX)?;
+            options::must_be_zero("inf_session_params.reserved", params.reserved)?;
             let no_shared_prefix = params.flags & INF_SESSION_NO_SHARED_PREFIX != 0;
-            let config =
-                SessionConfig { n_ctx: params.n_ctx, prefill_chunk: params.prefill_chunk, overflow: overflow(&params)?, no_shared_prefix };
+            let config = SessionConfig {
+                n_ctx: params.n_ctx,
+                prefill_chunk: params.prefill_chunk,
+                overflow: overflow(&params)?,
+                priority: params.priority,
+                no_shared_prefix,
+            };
             out.set(handle::insert(Session::new(&model, config)?)?);
             Ok(())
         })

@@ -293,8 +293,8 @@ impl MergeScratch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::job;
     use crate::error::ErrorKind;
+    use crate::sys::job;
     use crate::text::{Alphabet, Model};
     use proptest::prelude::*;
 
