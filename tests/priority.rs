@@ -101,7 +101,7 @@ fn streams_do_not_starve_a_prompt_however_short_the_slices() {
     pump(&runtime, &mut told, |told| told[0].tokens.len() > 3);
     told.push(start(&model, -3, 2, 60, 2));
     pump(&runtime, &mut told, |told| told[1].done.is_some());
-    assert!(told[0].done.is_none() || told[0].done.as_ref().unwrap().finish == Some(Finish::EndOfGeneration));
+    assert!(told[0].done.is_none(), "{:?}", told[0].done);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn memory_goes_to_the_most_urgent_and_the_others_wait_for_it() {
     told.push(start(&model, 2, 2, 150, 20));
     // The first still waits, with all that it has told, when the second is through.
     pump(&runtime, &mut told, |told| told[1].done.is_some());
-    assert!(told[0].done.is_none());
+    assert!(told[0].done.is_none(), "{:?}", told[0].done);
     told[1].session.truncate(0).unwrap();
     pump(&runtime, &mut told, |told| told[0].done.is_some());
     for t in &told {
