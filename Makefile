@@ -50,7 +50,7 @@ EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/
 CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-cpp test-go test-python test-surface test-examples test-install header lint valgrind torture bench bench-quick bench-wrappers clean
+.PHONY: all help demo chat install test test-rust test-c test-cpp test-go test-python test-surface test-examples test-install header lint valgrind helgrind schedules torture bench bench-quick bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -150,8 +150,18 @@ $(BUILD)/tests/library-static: tests/c/library.c tests/c/check.h include/inferen
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DINF_STATIC $< -o $@ $(BUILD)/libinference.a $(SYSTEM_LIBS)
 
-torture: ## hostile files and API misuse, nothing left out (an hour)
+torture: $(TESTS) ## hostile files, API misuse and thousands of rounds, nothing left out (an hour)
 	INF_TORTURE=1 $(CARGO) test --locked --test malformed_gguf --test hostile_models --test c_api_fuzz -- --nocapture
+	INF_TORTURE=1 $(BUILD)/tests/endurance $(MODEL) $(KERNELS)
+
+# The sources of what threads share, with a scheduler of their own that tries orders of events.
+schedules: ## pool, KV blocks and queues under 100,000 random schedules each (minutes)
+	cd tests/schedules && $(CARGO) test --locked --target-dir ../../target/schedules
+
+# helgrind knows no AVX-512, and nothing of atomics: tests/helgrind.supp lists what they order.
+helgrind: $(TESTS) ## the C tests with threads under helgrind
+	@for test in $(BUILD)/tests/generation $(BUILD)/tests/session $(BUILD)/tests/load $(BUILD)/tests/host; do echo "  $$test"; \
+	  valgrind -q --tool=helgrind --error-exitcode=99 --suppressions=tests/helgrind.supp $$test $(MODEL) avx2 || exit 1; done
 
 header: ## write include/inference.h from src/ffi
 	BLESS=1 $(CARGO) test --locked --test header the_committed_header_is_fresh

@@ -2,8 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use inference::engine::{
-    Event, EventKind, Finish, GenerateParams, Generation, LoadConfig, Model, Prompt, Runtime, RuntimeConfig, Sampler, Session,
-    SessionConfig, Wait,
+    Event, EventKind, GenerateParams, Generation, LoadConfig, Model, Prompt, Runtime, RuntimeConfig, Sampler, Session, SessionConfig, Wait,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -107,10 +106,10 @@ fn streams_do_not_starve_a_prompt_however_short_the_slices() {
 #[test]
 fn memory_goes_to_the_most_urgent_and_the_others_wait_for_it() {
     let (runtime, model) = model(8);
-    let mut told = vec![start(&model, 0, 1, 150, 20)];
+    let mut told = vec![start(&model, 0, 1, 150, 100)];
     pump(&runtime, &mut told, |told| told[0].has_begun());
-    told.push(start(&model, 2, 2, 150, 20));
-    // The first still waits, with all that it has told, when the second is through.
+    told.push(start(&model, 2, 2, 40, 20));
+    // The first wants all eight blocks in the end, the second two of them: it gives its own back, and still waits when the second is through.
     pump(&runtime, &mut told, |told| told[1].done.is_some());
     assert!(told[0].done.is_none(), "{:?}", told[0].done);
     told[1].session.truncate(0).unwrap();
@@ -119,7 +118,7 @@ fn memory_goes_to_the_most_urgent_and_the_others_wait_for_it() {
         assert!(t.done.as_ref().unwrap().error.is_none(), "{:?}", t.done);
     }
     told[0].session.truncate(0).unwrap();
-    let mut alone = vec![start(&model, 0, 1, 150, 20)];
+    let mut alone = vec![start(&model, 0, 1, 150, 100)];
     pump(&runtime, &mut alone, |alone| alone[0].done.is_some());
     assert_eq!(told[0].tokens, alone[0].tokens);
 }

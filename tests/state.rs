@@ -5,6 +5,7 @@ use inference::error::ErrorKind;
 use inference::kernels::KvType;
 use inference::sys::file;
 use inference::sys::pool::PoolConfig;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -181,6 +182,8 @@ const WRITER: &str = "INFERENCE_STATE_WRITER";
 const CONTENT: usize = 1 << 20;
 
 fn write_for_ever(path: &Path) -> ! {
+    // Tells the other process that it begins.
+    std::io::stderr().write_all(b".").unwrap();
     loop {
         for letter in [b'a', b'b'] {
             file::replace(path, &vec![letter; CONTENT]).unwrap();
@@ -198,10 +201,11 @@ fn a_writer_that_is_killed_leaves_the_old_content_or_the_new_one() {
     std::fs::write(&path, vec![b'a'; CONTENT]).unwrap();
     let this = std::env::current_exe().unwrap();
     let test = "a_writer_that_is_killed_leaves_the_old_content_or_the_new_one";
-    for round in 0..100_u64 {
-        let mut child =
-            Command::new(&this).args([test, "--exact"]).env(WRITER, &path).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let until = Instant::now() + Duration::from_micros(3000 + round * 7919 % 20_000);
+    for round in 0..200_u64 {
+        let mut writer = Command::new(&this);
+        let mut child = writer.args([test, "--exact"]).env(WRITER, &path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stderr.take().unwrap().read_exact(&mut [0]).unwrap();
+        let until = Instant::now() + Duration::from_micros(round * 7919 % 20_000);
         while Instant::now() < until {
             std::thread::yield_now();
         }

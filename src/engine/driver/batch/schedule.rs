@@ -14,7 +14,7 @@ pub(super) const MAX_ROWS: usize = 128;
 /// In one of so many passes all priorities are the same, so that the lowest go on, too, however busy the others are.
 const LEVEL_PASS: usize = 8;
 
-/// One of so many passes is for the prompts first, where the rows are too few for all streams: they would take them for ever.
+/// One of so many passes, those of [`LEVEL_PASS`] among them, is for the prompts first, where the rows are too few for all streams: they would take them for ever.
 const PROMPT_PASS: usize = 4;
 
 /// The most urgent task that found no memory.
@@ -32,6 +32,11 @@ impl Shortage {
     }
 }
 
+/// A number that looks like chance (Knuth's multiplicative hash).
+fn scattered(i: usize) -> usize {
+    i.wrapping_mul(0x9e37_79b9) >> 8
+}
+
 impl ModelBatch {
     /// Rows of the next pass, whose stages take at most `most`. Prompts delay the streams beside them only so much, but for those that are less urgent.
     pub(super) fn room(&self, most: Option<Duration>) -> Result<usize> {
@@ -47,8 +52,7 @@ impl ModelBatch {
     /// Gives each ready task its rows: one to each that decodes, then an equal share of the rest to each prompt, so that none waits for another's of the same
     /// priority. A prompt that begins as one ahead of it waits for the blocks of that one instead.
     pub(super) fn schedule(&mut self, mut room: usize, short: &mut Shortage) {
-        let n = self.tasks.len();
-        self.next = (self.next + 1) % n.max(1);
+        self.next = self.next.wrapping_add(1);
         let n_streams = self.tasks.iter().filter(|task| task.is_ready() && task.is_decoding()).count();
         let streams_first = room > n_streams || !self.n_passes.is_multiple_of(PROMPT_PASS);
         for decoding in [streams_first, !streams_first] {
@@ -73,9 +77,11 @@ impl ModelBatch {
 
     /// The tasks that may run, to decode or for their prompts, with their priorities: in this order.
     fn turn(&mut self, decoding: bool) -> Vec<(i32, usize)> {
-        let (n, first, level) = (self.tasks.len(), self.next, self.n_passes.is_multiple_of(LEVEL_PASS));
+        let (n, level) = (self.tasks.len(), self.n_passes.is_multiple_of(LEVEL_PASS));
+        // One after the other, but for the rare passes that favour somebody: a rhythm of theirs could favour the same one again and again.
+        let first = if self.n_passes.is_multiple_of(PROMPT_PASS) { scattered(self.n_passes) } else { self.next };
         let mut turn = Vec::new();
-        for i in (0..n).map(|i| (first + i) % n) {
+        for i in (0..n).map(|i| (first % n + i) % n) {
             if self.may_run(i, decoding) {
                 turn.push((if level { 0 } else { self.tasks[i].priority() }, i));
             }
