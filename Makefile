@@ -156,7 +156,7 @@ torture: $(TESTS) ## hostile files, API misuse and thousands of rounds, nothing 
 
 # The sources of what threads share, with a scheduler of their own that tries orders of events.
 schedules: ## pool, KV blocks and queues under 100,000 random schedules each (minutes)
-	cd tests/schedules && $(CARGO) test --locked --target-dir ../../target/schedules
+	cd tests/schedules && $(CARGO) test --locked --target-dir ../../target/schedules schedules::
 
 # helgrind knows no AVX-512, and nothing of atomics: tests/helgrind.supp lists what they order.
 helgrind: $(TESTS) ## the C tests with threads under helgrind

@@ -101,7 +101,7 @@ class inf_model_info(Struct):
 class inf_session_params(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("n_ctx", c_uint32), ("prefill_chunk", c_uint32), ("flags", c_uint32), ("overflow", c_uint32),
-        ("n_keep", c_uint32),
+        ("n_keep", c_uint32), ("priority", c_int32), ("reserved", c_uint32),
     ]  # fmt: skip
 
 

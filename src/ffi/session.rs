@@ -104,7 +104,7 @@ unsafe impl Versioned for inf_step {
 /// The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for; overflow and n_keep do not fit it.
-/// - `INF_ERR_UNSUPPORTED`: the model has no weights.
+/// - `INF_ERR_UNSUPPORTED`: the model has no weights; or overflow is `INF_OVERFLOW_SHIFT`, and the backend or the architecture cannot do that.
 /// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
 ///
 /// Since 0.1.

@@ -181,6 +181,14 @@ impl BlockPool {
         &self.budget
     }
 
+    /// That contexts can be shifted.
+    ///
+    /// # Errors
+    /// `Unsupported` by the backend or the model.
+    pub(in crate::engine) fn check_shift(&self) -> Result<()> {
+        self.model.turn_back(&[], 0)
+    }
+
     /// Rotates the keys of `ids` back.
     pub(super) fn turn_back(&self, ids: &[BlockId], n_positions: usize) -> Result<()> {
         self.model.turn_back(ids, n_positions)

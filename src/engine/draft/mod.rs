@@ -10,6 +10,7 @@ pub(super) use model::DraftModel;
 
 use crate::text::Token;
 use policy::Policy;
+use repetition::Match;
 
 /// Guesses for one generation.
 pub(super) struct Drafter {
@@ -52,11 +53,16 @@ impl Drafter {
         match &self.model {
             Some(model) if self.wanted.is_some_and(|wanted| wanted > 0) => model.guess().iter().copied().take(room).collect(),
             Some(_) => Vec::new(),
-            None => match self.policy.next_len().min(room) {
-                0 => Vec::new(),
-                len => repetition::continuation(tokens, len),
-            },
+            None => self.repetition(tokens, room).unwrap_or_default(),
         }
+    }
+
+    fn repetition(&mut self, tokens: &[Token], room: usize) -> Option<Vec<Token>> {
+        if !self.policy.guesses() {
+            return None;
+        }
+        let found = Match::of_end(tokens)?;
+        Some(found.continuation(tokens, self.policy.len_after(found.len).min(room)))
     }
 
     /// Learns that the first `n_right` of `n_guessed` tokens were right.

@@ -6,6 +6,9 @@ const FIRST_GUESS: usize = 4;
 /// Longest silence, in steps, after guesses that were all wrong.
 const LONGEST_SILENCE: u32 = 64;
 
+/// A repetition of so many tokens is hardly ever chance: it goes on, probably for as long again.
+const SURE_MATCH: usize = 8;
+
 /// The length of guesses. A guess costs rows of a pass.
 pub(super) struct Policy {
     /// Most tokens of a guess; 0 = never guesses.
@@ -21,6 +24,16 @@ pub(super) struct Policy {
 impl Policy {
     pub(super) fn new(most: usize) -> Self {
         Self { most, len: FIRST_GUESS.min(most), silence: 0, next_silence: 1 }
+    }
+
+    /// False if it never guesses.
+    pub(super) fn guesses(&self) -> bool {
+        self.most > 0
+    }
+
+    /// Tokens to guess in this step, where the text repeats its last `matched` tokens; 0 in a silence.
+    pub(super) fn len_after(&mut self, matched: usize) -> usize {
+        if matched < SURE_MATCH { self.next_len() } else { self.len.max(matched).min(self.most) }
     }
 
     /// Tokens to guess in this step; 0 in a silence.
@@ -67,5 +80,7 @@ mod tests {
         policy.learn(2, 1);
         assert_eq!(policy.next_len(), 2);
         assert_eq!(Policy::new(0).next_len(), 0);
+        policy.learn(2, 0);
+        assert_eq!((policy.len_after(7), policy.len_after(8), policy.len_after(32)), (0, 8, 16), "what is sure breaks the silence");
     }
 }

@@ -119,7 +119,7 @@ impl Session {
     /// An empty session of `model`.
     ///
     /// # Errors
-    /// `Unsupported` for a model without weights, `InvalidArgument` for sizes the model cannot hold, `OutOfMemory`.
+    /// `Unsupported` for a model without weights, or one that cannot shift and is asked to; `InvalidArgument` for sizes the model cannot hold, `OutOfMemory`.
     pub fn new(model: &Arc<Model>, config: SessionConfig) -> Result<Arc<Self>> {
         model.runtime().check_alive()?;
         let n_ctx = model.context_length(config.n_ctx)?;
@@ -131,6 +131,9 @@ impl Session {
             && n_keep.next_multiple_of(BLOCK_TOKENS) + LEAST_MOVABLE > n_ctx
         {
             fail!(InvalidArgument, "n_keep {n_keep} of {n_ctx} tokens: {LEAST_MOVABLE} must be left to be shifted");
+        }
+        if matches!(config.overflow, Overflow::Shift { .. }) {
+            model.blocks()?.check_shift()?;
         }
         let sequence = Sequence::new(model.blocks()?, model.n_vocab(), n_ctx, !config.no_shared_prefix, config.overflow)?;
         Ok(Self::with(model, State { sequence, chunk, priority: config.priority, running: None, prefill: (0, 0), seen_ahead: None }))

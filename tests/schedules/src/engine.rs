@@ -5,7 +5,7 @@ pub mod blocks;
 pub mod events;
 #[path = "../../../src/engine/hooks.rs"]
 pub mod hooks;
-mod tests;
+mod schedules;
 
 /// As the engine's.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 pub mod budget;
 #[path = "../../../src/sys/pool/gate.rs"]
 pub mod gate;
-mod tests;
+mod schedules;
 
 pub mod sync {
     pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
