@@ -28,10 +28,9 @@ impl Opened {
     /// In slices.
     pub(super) async fn tokenizer(&self, config: &LoadConfig, progress: &Progress) -> Result<Tokenizer> {
         let instead = config.pre_tokenizer.as_deref();
-        match (self, instead) {
-            (Self::Gguf(gguf), _) => Tokenizer::from_gguf_with(gguf.metadata(), instead, progress).await,
-            (Self::Json(tokenizer, settings), None) => Tokenizer::from_json(tokenizer, settings.as_deref()),
-            (Self::Json(..), Some(_)) => fail!(InvalidArgument, "pre_tokenizer: {TOKENIZER_JSON} holds its own"),
+        match self {
+            Self::Gguf(gguf) => Tokenizer::from_gguf_with(gguf.metadata(), instead, progress).await,
+            Self::Json(tokenizer, settings) => Tokenizer::from_json_with(tokenizer, settings.as_deref(), instead),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::fail;
 use crate::formats::names::Quoted;
 use crate::sys::memory::try_with_capacity;
 use crate::text::limits::MAX_JSON_BYTES;
+use crate::text::pretokenizer::{Named, from_option};
 use crate::text::{Model as WordModel, Token, Tokenizer, VocabularyData};
 use config::Config;
 use document::{Document, Model, VocabularyMap};
@@ -31,9 +32,19 @@ impl Tokenizer {
     /// `Format` if the files are no such JSON, or contradict themselves; `Unsupported` if they ask for something that this
     /// build does not have, which the message quotes; `OutOfMemory`.
     pub fn from_json(tokenizer_json: &[u8], config: Option<&[u8]>) -> Result<Self> {
+        Self::from_json_with(tokenizer_json, config, None)
+    }
+
+    /// As [`Self::from_json`], with the pre-tokenizer of this name (if any) instead of the one that the file describes. Another one
+    /// than the model was trained with gives other tokens, and worse answers.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`]; `InvalidArgument` if the name is not known, or the vocabulary is not one of bytes.
+    pub fn from_json_with(tokenizer_json: &[u8], config: Option<&[u8]>, pre_tokenizer: Option<&str>) -> Result<Self> {
+        let instead = pre_tokenizer.map(from_option).transpose()?;
         let document: Document<'_> = parse("tokenizer.json", tokenizer_json)?;
         let config: Config = config.map_or(Ok(Config::default()), |config| parse("tokenizer_config.json", config))?;
-        let data = vocabulary_data(document, &config).map_err(|e| e.at("tokenizer.json"))?;
+        let data = vocabulary_data(document, &config, instead).map_err(|e| e.at("tokenizer.json"))?;
         Self::new(&data).map_err(|e| e.at("tokenizer.json"))
     }
 }
@@ -45,10 +56,10 @@ fn parse<'a, T: serde::Deserialize<'a>>(name: &str, json: &'a [u8]) -> Result<T>
     serde_json::from_slice(json).map_err(|e| Error::new(ErrorKind::Format, format!("{name}: {e}")))
 }
 
-fn vocabulary_data<'a>(document: Document<'a>, config: &Config) -> Result<VocabularyData<'a>> {
+fn vocabulary_data<'a>(document: Document<'a>, config: &Config, instead: Option<&'static Named>) -> Result<VocabularyData<'a>> {
     let Document { added_tokens, model, .. } = &document;
     check_model(model)?;
-    let pipeline = Pipeline::new(&document)?;
+    let pipeline = Pipeline::new(&document, instead)?;
     let mut data = VocabularyData {
         ignore_merges: model.ignore_merges.unwrap_or(false),
         fuse_unknown: model.fuse_unk.unwrap_or(model.is("Unigram")),
