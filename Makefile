@@ -60,7 +60,7 @@ CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
 .PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-install test-docs \
-        test-cross reference abi-check abi-freeze header lint valgrind helgrind schedules torture bench bench-quick bench-wrappers clean
+        test-cross reference abi-check abi-freeze header lint valgrind schedules torture bench bench-quick bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -235,11 +235,6 @@ torture: $(TESTS) ## hostile hosts, files and API misuse, thousands of rounds, a
 # The sources of what threads share, with a scheduler of their own that tries orders of events.
 schedules: ## pool, KV blocks and queues under 100,000 random schedules each (minutes)
 	cd tests/schedules && $(CARGO) test --locked --target-dir ../../target/schedules schedules::
-
-# helgrind knows no AVX-512, and nothing of atomics: tests/helgrind.supp lists what they order.
-helgrind: $(TESTS) ## the C tests with threads under helgrind
-	@for test in $(BUILD)/tests/generation $(BUILD)/tests/session $(BUILD)/tests/load $(BUILD)/tests/host; do echo "  $$test"; \
-	  valgrind -q --tool=helgrind --error-exitcode=99 --suppressions=tests/helgrind.supp $$test $(MODEL) avx2 || exit 1; done
 
 header: ## write include/inference.h from src/ffi
 	BLESS=1 $(CARGO) test --locked --test header the_committed_header_is_fresh

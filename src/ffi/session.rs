@@ -222,6 +222,9 @@ pub unsafe extern "C" fn inf_session_append(s: *mut inf_session, tokens: *const 
 /// logits, pick, append. With nothing queued and valid logits it chooses at once. After an end-of-generation token it answers `INF_STEP_END` and changes nothing,
 /// until something is appended, or with the flag `INF_STEP_IGNORE_EOG`.
 ///
+/// What another session of the model is computing already is not computed again: while another thread steps that one, this call waits for it, within its budget;
+/// where one thread steps many in turn, with budgets, it answers `INF_STEP_PENDING` at once as long as the other one comes on between its calls.
+///
 /// out is the caller's, with struct_size set. One thread at a time. Blocks for about budget_us microseconds (0: until done), checked
 /// between the stages of a layer.
 ///

@@ -63,6 +63,8 @@ impl State {
                 self.seen_ahead = Some(ahead);
                 return Ok(comes_on);
             }
+            // Who waits must not be waited for.
+            self.sequence.give_up_work();
             let soon = Instant::now() + LOOK_AROUND;
             self.sequence.wait_for_ahead(limit.map_or(soon, |(at, _)| at.min(soon)));
             model.runtime().check_alive()?;
