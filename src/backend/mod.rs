@@ -300,6 +300,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Takes a weight matrix.
     fn matrix(&self, tensor: HostTensor) -> Result<Self::Matrix>;
 
+    /// As [`Self::matrix`], in slices of a load.
+    fn matrix_in_slices(&self, tensor: HostTensor) -> impl Future<Output = Result<Self::Matrix>> + Send {
+        async { self.matrix(tensor) }
+    }
+
     /// Takes a weight vector.
     fn vector(&self, tensor: HostTensor) -> Result<Self::Vector>;
 

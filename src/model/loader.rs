@@ -15,7 +15,7 @@ use crate::sys::memory::{AlignedBytes, try_vec};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Most bytes read in a slice of a load: a fraction of a millisecond, if the file is in memory.
+/// Most bytes read in a slice of a load: a tenth of a millisecond, if the file is in memory.
 const SLICE_BYTES: usize = 1 << 18;
 
 /// The tensors of a file on their way to a backend.
@@ -85,7 +85,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// Gives a matrix to the backend.
     fn take(&mut self, tensor: HostTensor) -> Result<B::Matrix> {
         let name = tensor.name.clone();
-        let matrix = self.backend.matrix(tensor).map_err(|e| e.at(name))?;
+        let matrix = self.backend.matrix_in_slices(tensor).await.map_err(|e| e.at(name))?;
         self.n_bytes += self.backend.matrix_bytes(&matrix) as u64;
         Ok(matrix)
     }
