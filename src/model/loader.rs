@@ -61,7 +61,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     pub(super) async fn matrix(&mut self, role: Role, layer: usize, n_rows: usize, n_cols: usize) -> Result<B::Matrix> {
         let place = self.place(role, layer, n_rows);
         let tensor = self.rows(&place.role.gguf_name(layer, Part::Weight), &[n_cols, place.n_rows], place.rows).await?;
-        self.take(tensor)
+        self.take(tensor).await
     }
 
     /// The projections of `role` of all experts, one below the other: `(n_experts * n_rows, n_cols)`.
@@ -74,7 +74,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     ) -> Result<Linear<B>> {
         let n_all = n_experts * n_rows; // bounded by the blueprint
         let tensor = self.rows(&role.gguf_name(layer, Part::Weight), &[n_cols, n_rows, n_experts], 0..n_all).await?;
-        let weight = self.take(tensor)?;
+        let weight = self.take(tensor).await?;
         let bias = match bias {
             Presence::Required => Some(self.vector(&role.gguf_name(layer, Part::Bias), 0..n_all, &[n_rows, n_experts]).await?),
             Presence::Optional | Presence::Absent => None,
@@ -83,7 +83,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     }
 
     /// Gives a matrix to the backend.
-    fn take(&mut self, tensor: HostTensor) -> Result<B::Matrix> {
+    async fn take(&mut self, tensor: HostTensor) -> Result<B::Matrix> {
         let name = tensor.name.clone();
         let matrix = self.backend.matrix_in_slices(tensor).await.map_err(|e| e.at(name))?;
         self.n_bytes += self.backend.matrix_bytes(&matrix) as u64;

@@ -1,6 +1,7 @@
 //! `rope_append` and `attend` together, over two sequences at once.
 
 use super::*;
+use crate::backend::Sight;
 
 /// One run of the two stages.
 struct Case {
