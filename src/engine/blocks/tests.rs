@@ -153,6 +153,7 @@ fn a_shift_leaves_the_blocks_of_others_and_the_index_alone() {
     let mut table = computed(&pool, &long);
     let last = table.ids()[5];
     table.shift(1..3).unwrap();
+    table.settle().unwrap();
     assert_eq!((table.ids().len(), table.ids()[0], table.ids()[3]), (4, other.ids()[0], last));
     assert_eq!(fake.copies.lock().len(), 2, "blocks 3 and 4 are shared, the last one is not");
     assert!(!table.is_pure() && table.ids()[1..].iter().all(|id| !other.ids().contains(id)));
