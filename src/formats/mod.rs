@@ -16,6 +16,7 @@
 
 pub mod gguf;
 pub mod limits;
+pub mod safetensors;
 pub mod state;
 
 mod cursor;
