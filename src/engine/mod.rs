@@ -6,6 +6,7 @@
 
 mod blocks;
 mod device;
+mod directory;
 mod draft;
 mod driver;
 mod events;

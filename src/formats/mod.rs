@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod config_json;
 pub mod gguf;
 pub mod limits;
 pub mod safetensors;

@@ -1,5 +1,6 @@
 //! The one decoder: every text family is data over these stages.
 
+use super::checkpoint::Checkpoint;
 use super::family::NormPlaces;
 use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 use super::spec::ModelSpec;
@@ -7,7 +8,6 @@ use super::weights::{Layer, Weights};
 use crate::backend::{Backend, Batch, BlockId, Norm, Slot};
 use crate::error::Result;
 use crate::fail;
-use crate::formats::gguf::Gguf;
 use crate::kernels::KvType;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -32,12 +32,12 @@ pub struct Decoder<B: Backend> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Reads the weights of `gguf`, in slices.
+    /// Reads the weights of `file`, in slices.
     ///
     /// # Errors
     /// As [`super::load`].
-    pub async fn load(gguf: &Gguf, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
-        let mut weights = Weights::load(gguf, &spec, &backend).await?;
+    pub async fn load(file: &dyn Checkpoint, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
+        let mut weights = Weights::load(file, &spec, &backend).await?;
         weights.fingerprint.add(format!("{} {kv:?} {spec:?}", backend.name()).as_bytes());
         let fingerprint = weights.fingerprint.value();
         let kv = Mutex::new(backend.kv(&spec.shape, kv)?);

@@ -1,5 +1,6 @@
 //! Reads one tensor after the other, each checked against the blueprint, and counts them. Used by `weights`.
 
+use super::checkpoint::Checkpoint;
 use super::family::Presence;
 use super::fingerprint::Fingerprint;
 use super::names::{Part, Role};
@@ -8,7 +9,7 @@ use crate::backend::{Backend, FeedForwardFn, HostTensor, Linear, Norm, NormKind,
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::formats::gguf::{Gguf, TensorInfo};
+use crate::formats::gguf::TensorInfo;
 use crate::kernels::{self, Kernels as _, WeightRows};
 use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_vec};
@@ -20,7 +21,7 @@ const SLICE_BYTES: usize = 1 << 18;
 
 /// The tensors of a file on their way to a backend.
 pub(super) struct Loader<'a, B: Backend> {
-    gguf: &'a Gguf,
+    file: &'a dyn Checkpoint,
     pub(super) spec: &'a ModelSpec,
     backend: &'a B,
     /// Names of the tensors that were read.
@@ -40,8 +41,8 @@ struct Place {
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
-    pub(super) fn new(gguf: &'a Gguf, spec: &'a ModelSpec, backend: &'a B) -> Self {
-        Self { gguf, spec, backend, used: HashSet::new(), n_bytes: 0, fingerprint: Fingerprint::new() }
+    pub(super) fn new(file: &'a dyn Checkpoint, spec: &'a ModelSpec, backend: &'a B) -> Self {
+        Self { file, spec, backend, used: HashSet::new(), n_bytes: 0, fingerprint: Fingerprint::new() }
     }
 
     /// The projection of `role`, `(n_rows, n_cols)`.
@@ -51,7 +52,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let name = place.role.gguf_name(layer, Part::Bias);
         let wanted = match bias {
             Presence::Required => true,
-            Presence::Optional => self.gguf.tensor(&name).is_some(),
+            Presence::Optional => self.file.tensor(&name).is_some(),
             Presence::Absent => false,
         };
         let bias = if wanted { Some(self.vector(&name, place.rows, place.n_rows).await?) } else { None };
@@ -82,7 +83,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// `(n_vocab,)`: what Phi-2 adds to its logits.
     pub(super) async fn output_bias(&mut self) -> Result<Option<Vec<f32>>> {
         let name = Role::Output.gguf_name(0, Part::Bias);
-        if self.gguf.tensor(&name).is_none() { Ok(None) } else { self.floats(&name, self.spec.n_vocab).await.map(Some) }
+        if self.file.tensor(&name).is_none() { Ok(None) } else { self.floats(&name, self.spec.n_vocab).await.map(Some) }
     }
 
     /// The ropes of the blueprint, with the factors that the file has for the first of them.
@@ -96,7 +97,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let names = [chosen, Role::RopeFactors].map(|role| role.gguf_name(0, Part::Weight));
         let mut ropes = Vec::new();
         for (i, rope) in spec.ropes.iter().enumerate() {
-            let name = names.iter().find(|name| i == 0 && self.gguf.tensor(name).is_some());
+            let name = names.iter().find(|name| i == 0 && self.file.tensor(name).is_some());
             let factors = match name {
                 Some(name) => Some((name.as_str(), self.floats(name, rope.n_rot / 2).await?)),
                 None => None,
@@ -110,7 +111,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     fn place(&self, role: Role, layer: usize, n_rows: usize) -> Place {
         let s = self.spec.shape;
         let (q, kv) = (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim);
-        let has = |role: Role| self.gguf.tensor(&role.gguf_name(layer, Part::Weight)).is_some();
+        let has = |role: Role| self.file.tensor(&role.gguf_name(layer, Part::Weight)).is_some();
         let gated = matches!(self.spec.family.feed_forward, FeedForwardFn::Gated(_));
         let (fused, start, all) = match role {
             Role::Query => (Role::QueryKeyValue, 0, q + 2 * kv),
@@ -147,10 +148,10 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// Reads `rows` of a tensor that must be `(n_rows, n_cols)`.
     async fn rows(&mut self, name: &str, n_cols: usize, rows: Range<usize>, n_rows: usize) -> Result<HostTensor> {
-        let Some(info) = self.gguf.tensor(name) else {
-            fail!(Format, "{name} is missing: {} needs it", self.spec.family.name);
+        let Some(info) = self.file.tensor(name) else {
+            fail!(Format, "{} is missing: {} needs it", self.file.label(name), self.spec.family.name);
         };
-        check_shape(info, &[n_cols, n_rows])?;
+        check_shape(&self.file.label(name), info.shape(), &[n_cols, n_rows])?;
         let dtype = info.dtype()?;
         self.used.insert(name.to_owned());
         let Some(row_bytes) = dtype.row_bytes(n_cols) else {
@@ -169,7 +170,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     async fn bytes(&self, info: &TensorInfo, start: usize, n_bytes: usize) -> Result<AlignedBytes> {
         let mut data = AlignedBytes::zeroed(n_bytes).map_err(|e| e.at(format_args!("tensor {:?}", info.name())))?;
         for (i, piece) in data.as_mut_slice().chunks_mut(SLICE_BYTES).enumerate() {
-            self.gguf.read_range(info, start.saturating_add(i * SLICE_BYTES), piece)?;
+            self.file.read_range(info, start.saturating_add(i * SLICE_BYTES), piece)?;
             job::pause().await;
         }
         Ok(data)
@@ -177,16 +178,18 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// A tensor that nothing reads means that the file needs arithmetic which this decoder does not do.
     pub(super) fn refuse_unused(&self) -> Result<()> {
-        match self.gguf.tensors().find(|t| !self.used.contains(t.name())) {
+        match self.file.tensors().iter().find(|t| !self.used.contains(t.name())) {
             None => Ok(()),
-            Some(t) => fail!(Unsupported, "{}: {} models of this build have no such tensor", t.name(), self.spec.family.name),
+            Some(t) => {
+                let name = self.file.label(t.name());
+                fail!(Unsupported, "{name}: {} models of this build have no such tensor", self.spec.family.name)
+            }
         }
     }
 }
 
-/// That `info` has the shape `expected` (contiguous dimension first; trailing ones may be missing or 1).
-fn check_shape(info: &TensorInfo, expected: &[usize]) -> Result<()> {
-    let found = info.shape();
+/// That the tensor called `name` has the shape `expected` (contiguous dimension first; trailing ones may be missing or 1).
+fn check_shape(name: &str, found: &[usize], expected: &[usize]) -> Result<()> {
     let longest = found.len().max(expected.len());
     let same = (0..longest).all(|i| found.get(i).unwrap_or(&1) == expected.get(i).unwrap_or(&1));
     if same {
@@ -196,5 +199,5 @@ fn check_shape(info: &TensorInfo, expected: &[usize]) -> Result<()> {
         let n = dims.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
         dims[..n.min(dims.len())].iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
     };
-    fail!(Format, "{}: shape {} expected, file has {}", info.name(), text(expected), text(found));
+    fail!(Format, "{name}: shape {} expected, file has {}", text(expected), text(found));
 }

@@ -1,5 +1,6 @@
 //! The weights of a model on a backend, in the order in which the decoder needs them. `loader` reads each tensor.
 
+use super::checkpoint::Checkpoint;
 use super::family::{HeadNorms, NormPlaces, Presence};
 use super::fingerprint::Fingerprint;
 use super::loader::Loader;
@@ -7,7 +8,6 @@ use super::names::Role;
 use super::spec::ModelSpec;
 use crate::backend::{Backend, FeedForwardFn, Join, Linear, Norm, Rope};
 use crate::error::Result;
-use crate::formats::gguf::Gguf;
 
 /// One layer; shapes as [`Role`] gives them.
 pub(super) struct Layer<B: Backend> {
@@ -48,12 +48,12 @@ pub(super) struct Weights<B: Backend> {
 }
 
 impl<B: Backend> Weights<B> {
-    /// Reads all weights of `gguf`, in slices: of a tensor's bytes, and of what the backend makes of it.
+    /// Reads all weights of `file`, in slices: of a tensor's bytes, and of what the backend makes of it.
     ///
     /// # Errors
     /// `Format` for a missing tensor or a wrong shape, `Unsupported` for a tensor that the architecture does not use or a type this build does not know.
-    pub(super) async fn load(gguf: &Gguf, spec: &ModelSpec, backend: &B) -> Result<Self> {
-        let mut loader = Loader::new(gguf, spec, backend);
+    pub(super) async fn load(file: &dyn Checkpoint, spec: &ModelSpec, backend: &B) -> Result<Self> {
+        let mut loader = Loader::new(file, spec, backend);
         let (n_vocab, n_embd) = (spec.n_vocab, spec.shape.n_embd);
         let embedding = loader.matrix(Role::TokenEmbedding, 0, n_vocab, n_embd).await?;
         let mut layers = Vec::new();

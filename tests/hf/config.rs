@@ -1,0 +1,134 @@
+//! Every key of every family's config.json, missing and wrong in every way: an error that names it, or a model that computes.
+
+use super::common::golden_data::Golden;
+use super::common::hf_directory::HfDirectory;
+use super::{MODELS, logits};
+use inference::dtype::DType;
+use inference::error::{Error, ErrorKind};
+use serde_json::{Value, json};
+
+/// What a key is set to; `None` removes it.
+fn wrongs() -> Vec<Option<Value>> {
+    let numbers = [json!(0), json!(-1), json!(1u64 << 62), json!(1e30), json!(-1e30), json!(0.5)];
+    let others = [json!(null), json!("text"), json!(""), json!(true), json!([]), json!([-1, 1e30]), json!({}), json!({ "type": "x" })];
+    numbers.into_iter().chain(others).map(Some).chain([None]).collect()
+}
+
+/// An error must say which key is wrong; those about tensors may name the tensor that a size contradicts.
+fn check(what: &str, key: &str, directory: &HfDirectory) {
+    match directory.open(DType::F32).and_then(|model| try_logits(&model)) {
+        Ok(logits) => assert!(!logits.is_empty(), "{what}"),
+        Err(e) => {
+            assert!(matches!(e.kind(), ErrorKind::Format | ErrorKind::Unsupported), "{what}: {e}");
+            let names_it = e.message().contains(key) || e.message().contains("weight") || e.message().contains("bias") || is_relative(key, &e);
+            assert!(names_it, "{what}: {e}");
+        }
+    }
+}
+
+/// Sizes that contradict each other are told by one of them.
+fn is_relative(key: &str, e: &Error) -> bool {
+    let others = ["num_attention_heads", "hidden_size", "partial_rotary_factor", "intermediate_size", "num_key_value_heads", "head_dim", "layer_types"];
+    let also = ["model_type", "original_max_position_embeddings", "max_position_embeddings", "attention_factor"];
+    !key.is_empty() && others.iter().chain(&also).any(|other| e.message().contains(other))
+}
+
+fn try_logits(model: &inference::model::HfModel) -> inference::error::Result<Vec<f32>> {
+    let placement = super::common::placements::cpu("scalar", 1);
+    inference::model::load(model, model.spec().clone(), placement, inference::kernels::KvType::F32)?;
+    Ok(logits(model, &[3, 4, 5]))
+}
+
+#[test]
+fn every_key_of_every_family_with_every_wrong_value() {
+    for name in MODELS {
+        let directory = HfDirectory::golden(&Golden::read(name).path);
+        let keys: Vec<String> = directory.config.as_object().unwrap().keys().cloned().collect();
+        for key in &keys {
+            for wrong in wrongs() {
+                let what = format!("{name}: {key} = {wrong:?}");
+                let mut changed = directory.clone();
+                set(&mut changed.config, key, wrong);
+                check(&what, key, &changed);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_key_of_every_rope_with_every_wrong_value() {
+    for name in ["llama-3.1", "qwen3-yarn", "gemma3", "phi3-long", "glm4"] {
+        let directory = HfDirectory::golden(&Golden::read(name).path);
+        for (path, key) in rope_keys(&directory.config) {
+            for wrong in wrongs() {
+                let what = format!("{name}: {path}/{key} = {wrong:?}");
+                let mut changed = directory.clone();
+                set(changed.config.pointer_mut(&path).unwrap(), &key, wrong);
+                check(&what, &key, &changed);
+            }
+        }
+    }
+}
+
+/// Where ropes are described, and the keys there.
+fn rope_keys(config: &Value) -> Vec<(String, String)> {
+    let mut keys = Vec::new();
+    for path in ["/rope_parameters", "/rope_parameters/full_attention", "/rope_parameters/sliding_attention"] {
+        let object = config.pointer(path).and_then(Value::as_object);
+        keys.extend(object.into_iter().flat_map(|object| object.keys()).map(|key| (path.to_owned(), key.clone())));
+    }
+    assert!(!keys.is_empty());
+    keys
+}
+
+fn set(object: &mut Value, key: &str, value: Option<Value>) {
+    let object = object.as_object_mut().unwrap();
+    match value {
+        Some(value) => object.insert(key.to_owned(), value),
+        None => object.remove(key),
+    };
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let directory = HfDirectory::golden(&Golden::read("llama-3.1").path);
+    let refused = |changes: Value| {
+        let mut changed = directory.clone();
+        changes.as_object().unwrap().iter().for_each(|(key, value)| set(&mut changed.config, key, Some(value.clone())));
+        let e = changed.open(DType::F32).err().unwrap_or_else(|| panic!("{changes} is taken"));
+        assert_eq!(e.kind(), ErrorKind::Unsupported, "{e}");
+        e.message().to_owned()
+    };
+    assert!(refused(json!({ "architectures": ["MambaForCausalLM"] })).contains("\"MambaForCausalLM\""));
+    assert!(refused(json!({ "architectures": ["LlamaForSequenceClassification"] })).contains("LlamaForSequenceClassification"));
+    assert!(refused(json!({ "architectures": null, "model_type": "bert" })).contains("model_type \"bert\""));
+    assert!(refused(json!({ "vision_config": {} })).contains("vision_config"));
+    assert!(refused(json!({ "quantization_config": { "quant_method": "gptq" } })).contains("\"gptq\""));
+    assert!(refused(json!({ "hidden_act": "relu" })).contains("hidden_act: \"relu\""));
+    assert!(refused(json!({ "rope_scaling": { "rope_type": "dynamic", "factor": 2.0 } })).contains("rope_scaling.rope_type: \"dynamic\""));
+}
+
+#[test]
+fn tensors_that_are_missing_wrong_or_unknown_are_named() {
+    let directory = HfDirectory::golden(&Golden::read("phi2").path);
+    let at = directory.tensors.iter().position(|(name, ..)| name == "model.layers.1.mlp.fc1.weight").unwrap();
+    let says = |directory: &HfDirectory, parts: &[&str]| {
+        let e = directory.open(DType::F32).and_then(|model| try_logits(&model)).unwrap_err();
+        assert!(parts.iter().all(|part| e.message().contains(part)), "{e}");
+    };
+    let mut changed = directory.clone();
+    changed.tensors.remove(at);
+    says(&changed, &["model.layers.1.mlp.fc1.weight is missing"]);
+    let mut changed = directory.clone();
+    changed.tensors[at].1.reverse();
+    says(&changed, &["model.layers.1.mlp.fc1.weight: shape"]);
+    let mut changed = directory.clone();
+    changed.tensors[at].0 = "model.layers.1.mlp.fc9.weight".into();
+    says(&changed, &["\"model.layers.1.mlp.fc9.weight\"", "PhiForCausalLM"]);
+    let mut changed = directory.clone();
+    changed.tensors[at].0 = "model.layers.9.mlp.fc1.weight".into();
+    says(&changed, &["model.layers.1.mlp.fc1.weight is missing"]);
+    let mut changed = directory;
+    changed.tensors.push(("model.layers.9.mlp.fc1.weight".into(), vec![2, 2], vec![0.0; 4]));
+    says(&changed, &["model.layers.9.mlp.fc1.weight", "no such tensor"]);
+}
