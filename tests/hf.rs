@@ -5,7 +5,6 @@ mod config;
 #[path = "hf/loads.rs"]
 mod loads;
 
-#[path = "../common"]
 mod common {
     pub mod golden_data;
     pub mod hf_directory;
