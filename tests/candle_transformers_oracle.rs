@@ -2,11 +2,14 @@
 //! what our fixtures say (`transformers` for the golden data, numpy for `reference.json`) must all agree.
 //!
 //! Left out: `llama-3.1`, whose `rope_freqs.weight` candle-transformers ignores.
-#![expect(clippy::print_stdout, reason = "a test that skips says so")]
+
+#[path = "common/fixtures.rs"]
+mod fixtures;
 
 use candle_core::quantized::gguf_file;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::{quantized_llama, quantized_qwen2, quantized_qwen3};
+use fixtures::fixture;
 use inference::backend::BLOCK_TOKENS;
 use inference::backend::candle::{Candle, Precision};
 use inference::formats::gguf::Gguf;
@@ -113,19 +116,9 @@ fn ids(list: &Value) -> Vec<u32> {
     list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
-/// The folder of the stories260K fixture, or a line that says it is not there.
-fn stories() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/stories260K");
-    if !folder.exists() {
-        println!("skipped: {} is absent", folder.display());
-        return None;
-    }
-    Some(folder)
-}
-
 #[test]
 fn stories_equal_the_numpy_reference() {
-    let Some(folder) = stories() else { return };
+    let Some(folder) = fixture("stories260K") else { return };
     for case in read_json(&folder.join("reference.json"))["cases"].as_array().unwrap() {
         let (prompt, greedy) = (ids(&case["prompt_ids"]), ids(&case["greedy_ids"]));
         let want: Vec<f32> = case["first_logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
@@ -144,7 +137,7 @@ fn stories_equal_the_numpy_reference() {
 
 #[test]
 fn quantized_stories_give_the_same_logits() {
-    let Some(folder) = stories() else { return };
+    let Some(folder) = fixture("stories260K") else { return };
     for kind in ["Q8_0", "Q4_0"] {
         let [(_, mut theirs), (_, mut ours)] = both(&folder.join(format!("stories260K-{kind}.gguf")), Precision::Quantized);
         let mut id = 1; // the beginning of a sequence

@@ -2,10 +2,14 @@
 //!
 //! The templates are not ours and not in the repository: without `../shared/fixtures` these tests print that they skip.
 
+#[path = "common/fixtures.rs"]
+mod fixtures;
+
+use fixtures::fixture;
 use inference::error::Result;
 use inference::text::chat::{ChatRequest, ChatTemplates, Json};
 use inference::text::{Alphabet, TokenType, Tokenizer, VocabularyData};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The moment at which `tools/golden/chat.py` renders.
 const NOW: i64 = 1_767_323_045;
@@ -19,16 +23,7 @@ const DIFFERENT: [(&str, &str); 2] = [
     ),
 ];
 
-fn folder() -> Option<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/chat-templates");
-    if !folder.is_dir() {
-        say(&format!("skipped: {} is absent", folder.display()));
-        return None;
-    }
-    Some(folder)
-}
-
-#[expect(clippy::print_stderr, reason = "a test that skips says so, and one that fails says all")]
+#[expect(clippy::print_stderr, reason = "a test that fails says all")]
 fn say(text: &str) {
     eprintln!("{text}");
 }
@@ -73,7 +68,7 @@ fn render(tokenizer: &Tokenizer, source: &str, case: &Json) -> Result<String> {
 
 #[test]
 fn templates_render_as_transformers_renders_them() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = fixture("chat-templates") else { return };
     let (expected, conversations) = (data("expected.json"), data("conversations.json"));
     let tokenizer = tokenizer();
     let (mut wrong, mut same, mut refused, mut different) = (Vec::new(), 0, 0, 0);
@@ -101,7 +96,7 @@ fn templates_render_as_transformers_renders_them() {
 /// `INF_CHAT_SHOW="template/conversation"` prints one rendering, to be compared with that of `tools/golden/chat.py`.
 #[test]
 fn one_rendering_can_be_looked_at() {
-    let (Some(folder), Ok(wanted)) = (folder(), std::env::var("INF_CHAT_SHOW")) else { return };
+    let (Some(folder), Ok(wanted)) = (fixture("chat-templates"), std::env::var("INF_CHAT_SHOW")) else { return };
     let (file, name) = wanted.split_once('/').unwrap();
     let source = std::fs::read_to_string(folder.join(file)).unwrap();
     say(&render(&tokenizer(), &source, data("conversations.json").get(name).unwrap()).unwrap());

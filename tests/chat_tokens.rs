@@ -2,6 +2,10 @@
 //!
 //! The fixtures are not ours and not in the repository: without `../shared/fixtures` these tests print that they skip.
 
+#[path = "common/fixtures.rs"]
+mod fixtures;
+
+use fixtures::fixture;
 use inference::formats::gguf::Gguf;
 use inference::text::chat::{ChatRequest, ChatTemplates};
 use inference::text::{EncodeOptions, TokenType, Tokenizer};
@@ -9,20 +13,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-
-fn fixtures() -> Option<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures");
-    if !folder.is_dir() {
-        say_skipped(&folder);
-        return None;
-    }
-    Some(folder)
-}
-
-#[expect(clippy::print_stderr, reason = "a test that skips says so")]
-fn say_skipped(folder: &Path) {
-    eprintln!("skipped: {} is absent", folder.display());
-}
 
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -87,7 +77,7 @@ fn control_tokens(v: &Vocabulary, template: &str, texts: [&str; 4]) -> Option<Ve
 
 #[test]
 fn what_users_write_never_becomes_a_control_token() {
-    let Some(folder) = fixtures() else { return };
+    let Some(folder) = fixture("") else { return };
     let templates: Vec<String> =
         files(&folder.join("chat-templates"), "jinja").iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let compared = Cell::new(0);
@@ -121,7 +111,7 @@ fn is_template_choice(template: &str, texts: &[&str; 4]) -> bool {
 /// Without anything to guard against, a chat is the tokens of its text.
 #[test]
 fn ordinary_chats_are_the_tokens_of_their_text() {
-    let Some(folder) = fixtures() else { return };
+    let Some(folder) = fixture("") else { return };
     let template = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}";
     for v in vocabularies(&folder) {
         let request =

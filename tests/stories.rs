@@ -7,8 +7,12 @@ mod common {
     pub mod placements;
 }
 
+#[path = "common/fixtures.rs"]
+mod fixtures;
+
 use common::lanes::prefill;
 use common::placements;
+use fixtures::fixture;
 use inference::engine::{
     BackendKind, Event, EventKind, Finish, GenerateParams, Generation, LoadConfig, Model, Prompt, Runtime, RuntimeConfig, Sampler, Session,
     SessionConfig, Wait,
@@ -33,21 +37,6 @@ struct Case {
     text: String,
     /// `(n_vocab,)`: after the prompt.
     first_logits: Vec<f32>,
-}
-
-/// The folder of the fixture, if it is there.
-fn folder() -> Option<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/stories260K");
-    if !folder.is_dir() {
-        say_skipped(&folder);
-        return None;
-    }
-    Some(folder)
-}
-
-#[expect(clippy::print_stderr, reason = "a test that skips says so")]
-fn say_skipped(folder: &Path) {
-    eprintln!("skipped: {} is absent", folder.display());
 }
 
 fn cases(folder: &Path) -> Vec<Case> {
@@ -108,7 +97,7 @@ fn generate(model: &Arc<Model>, prompt: &str) -> (Vec<u32>, String) {
 
 #[test]
 fn float_files_continue_as_the_reference_does() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = fixture("stories260K") else { return };
     for storage in ["F32", "F16", "BF16"] {
         for engine in engines() {
             let model = load(file(&folder, storage), engine);
@@ -130,7 +119,7 @@ fn forward(folder: &Path, storage: &str, placement: Placement) -> Arc<dyn Forwar
 
 #[test]
 fn first_logits_are_those_of_the_reference() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = fixture("stories260K") else { return };
     let ours = kernels::available().into_iter().map(|name| placements::cpu(name, 1));
     for placement in ours.chain([Placement::Candle]) {
         let model = forward(&folder, "F32", placement);
@@ -149,7 +138,7 @@ const QUANTISED: [(&str, f64); 2] = [("Q8_0", 0.001), ("Q4_0", 0.12)];
 
 #[test]
 fn quantised_files_predict_what_the_float_file_predicts() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = fixture("stories260K") else { return };
     let float = forward(&folder, "F32", placements::cpu("scalar", 1));
     for (storage, bound) in QUANTISED {
         for name in kernels::available() {
@@ -168,7 +157,7 @@ fn quantised_files_predict_what_the_float_file_predicts() {
 /// (its own text 0.4 to 0.64 nats per token, noise 6 and more), and it does not say the same few tokens again and again.
 #[test]
 fn quantised_files_write_coherent_english() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = fixture("stories260K") else { return };
     let float = forward(&folder, "F32", placements::cpu("scalar", 1));
     for (storage, _) in QUANTISED {
         for engine in engines() {

@@ -3,6 +3,10 @@
 //! Both forms must give the published ids, and the `tokenizers` crate, which reads the made `tokenizer.json` too, must agree on
 //! random texts. The vocabularies are in `../shared/fixtures`; without that folder these tests print a line and pass.
 
+#[path = "common/fixtures.rs"]
+mod fixtures;
+
+use fixtures::fixture;
 use inference::formats::gguf::{Array, Gguf, GgufWriter, Metadata, Strings, Value as Entry};
 use inference::sys::file::MemorySource;
 use inference::text::{EncodeOptions, Token, Tokenizer};
@@ -10,7 +14,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: false };
@@ -21,20 +24,9 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const BYTE: i32 = 6;
 
-/// The path of a fixture, or `None`, with a printed line, where there are none.
-#[expect(clippy::print_stderr, reason = "says which test had nothing to test")]
-fn fixture(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/tokenizers").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is absent", path.display());
-    None
-}
-
 /// That `tokenizer` gives the published ids for the 47 published texts.
 fn check_vectors(name: &str, tokenizer: &Tokenizer) {
-    let read = |end: &str| std::fs::read_to_string(fixture(&format!("ggml-vocab-{name}.gguf.{end}")).unwrap()).unwrap();
+    let read = |end: &str| std::fs::read_to_string(fixture(&format!("tokenizers/ggml-vocab-{name}.gguf.{end}")).unwrap()).unwrap();
     let (texts, ids) = (read("inp"), read("out"));
     let ids = ids.split('\n').map(|line| line.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<Token>>());
     let mut n = 0;
@@ -48,7 +40,7 @@ fn check_vectors(name: &str, tokenizer: &Tokenizer) {
 #[test]
 fn tokenizer_json_becomes_gguf() {
     for name in ["llama-bpe", "qwen2"] {
-        let Some(path) = fixture(&format!("{name}/tokenizer.json")) else { return };
+        let Some(path) = fixture(&format!("tokenizers/{name}/tokenizer.json")) else { return };
         let json = std::fs::read(path).unwrap();
         let made = Gguf::from_source(Arc::new(MemorySource::new(gguf_from_json(name, &json)))).unwrap();
         let (made, published) = (Tokenizer::from_gguf(made.metadata()).unwrap(), Tokenizer::from_json(&json, None).unwrap());
@@ -88,7 +80,7 @@ fn gguf_from_json(name: &str, json: &[u8]) -> Vec<u8> {
 #[test]
 fn gguf_becomes_tokenizer_json() {
     for name in ["llama-spm", "phi-3", "gpt-2", "falcon", "deepseek-llm"] {
-        let Some(path) = fixture(&format!("ggml-vocab-{name}.gguf")) else { return };
+        let Some(path) = fixture(&format!("tokenizers/ggml-vocab-{name}.gguf")) else { return };
         let published = Gguf::open(&path).unwrap();
         let json = json_from_gguf(name, published.metadata()).to_string();
         let (made, published) = (Tokenizer::from_json(json.as_bytes(), None).unwrap(), Tokenizer::from_gguf(published.metadata()).unwrap());

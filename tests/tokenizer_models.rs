@@ -1,12 +1,15 @@
 //! WordPiece and Unigram: the same vocabulary as GGUF and as `tokenizer.json`, and the `tokenizers` crate as the oracle of both.
 
+#[path = "common/fixtures.rs"]
+mod fixtures;
+
+use fixtures::fixture;
 use inference::formats::gguf::{Array, Gguf, GgufWriter, Strings, Value};
 use inference::sys::file::MemorySource;
 use inference::text::{DecodeOptions, EncodeOptions, Token, Tokenizer};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
-use std::path::Path;
 use std::sync::Arc;
 
 const SPECIAL: EncodeOptions = EncodeOptions { add_special: true, parse_special: false };
@@ -115,13 +118,8 @@ fn word_piece_is_the_same_in_both_formats_and_as_published() {
 
 /// The published vocabulary, written back into the form of `vocab.txt`.
 #[test]
-#[expect(clippy::print_stderr, reason = "says which test had nothing to test")]
 fn a_published_word_piece_vocabulary_agrees_with_the_publishers_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/tokenizers/ggml-vocab-bert-bge.gguf");
-    if !path.exists() {
-        eprintln!("skipped: {} is absent", path.display());
-        return;
-    }
+    let Some(path) = fixture("tokenizers/ggml-vocab-bert-bge.gguf") else { return };
     let file = Gguf::open(&path).unwrap();
     let other = Tokenizer::from_gguf(file.metadata()).unwrap();
     let in_file = file.metadata().strings("tokenizer.ggml.tokens").unwrap().iter().map(|token| std::str::from_utf8(token).unwrap());

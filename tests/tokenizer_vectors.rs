@@ -2,26 +2,18 @@
 //!
 //! The vocabularies are in `../shared/fixtures`; without that folder these tests print a line and pass.
 
+#[path = "common/fixtures.rs"]
+mod fixtures;
+
+use fixtures::fixture;
 use inference::error::ErrorKind;
 use inference::formats::gguf::Gguf;
 use inference::text::{DecodeOptions, Detokenizer, EncodeOptions, Token, TokenType, Tokenizer};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use std::path::{Path, PathBuf};
 
 const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: false };
 const PARSED: EncodeOptions = EncodeOptions { add_special: true, parse_special: true };
-
-/// The path of a fixture, or `None`, with a printed line, where there are none.
-#[expect(clippy::print_stderr, reason = "says which test had nothing to test")]
-fn fixture(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is absent", path.display());
-    None
-}
 
 fn from_gguf(name: &str) -> Option<Tokenizer> {
     Some(Tokenizer::from_gguf(Gguf::open(fixture(name)?).unwrap().metadata()).unwrap())

@@ -27,14 +27,13 @@ pub(super) enum Opened {
 impl Opened {
     pub(super) fn tokenizer(&self, config: &LoadConfig, progress: &Progress) -> Result<Tokenizer> {
         let instead = config.pre_tokenizer.as_deref();
-        match (self, instead) {
-            (Self::Gguf(gguf), _) => Tokenizer::from_gguf_with(gguf.metadata(), instead, progress),
-            (Self::Hf(files), None) => {
+        match self {
+            Self::Gguf(gguf) => Tokenizer::from_gguf_with(gguf.metadata(), instead, progress),
+            Self::Hf(files) => {
                 let n_vocab = Some(files.model.spec().n_vocab);
-                Tokenizer::from_json_for(&files.tokenizer, files.tokenizer_config.as_deref(), n_vocab)
+                Tokenizer::from_json_for(&files.tokenizer, files.tokenizer_config.as_deref(), instead, n_vocab)
             }
-            (Self::Json(tokenizer, settings), None) => Tokenizer::from_json(tokenizer, settings.as_deref()),
-            (Self::Json(..) | Self::Hf(_), Some(_)) => fail!(InvalidArgument, "pre_tokenizer: {TOKENIZER_JSON} holds its own"),
+            Self::Json(tokenizer, settings) => Tokenizer::from_json_with(tokenizer, settings.as_deref(), instead),
         }
     }
 

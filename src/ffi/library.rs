@@ -42,7 +42,7 @@ const BUILD_INFO: &CStr = c_string!(
     r#"","abi":0,"kernels":"#,
     kernel_sets!(),
     r#","backends":["cpu","candle"],"formats":["gguf"],"architectures":["llama","qwen2","qwen3","gemma","gemma2","gemma3","phi2","phi3","smollm3","olmo2","granite","starcoder2","glm4"],"#,
-    r#""weights":["F32","F16","BF16","Q4_0","Q4_1","Q5_0","Q5_1","Q8_0","Q2_K","Q3_K","Q4_K","Q5_K","Q6_K"]}"#
+    r#""weights":["F32","F16","BF16","Q4_0","Q4_1","Q5_0","Q5_1","Q8_0","Q2_K","Q3_K","Q4_K","Q5_K","Q6_K","IQ4_NL","IQ4_XS","MXFP4"]}"#
 );
 
 /// The `INF_ABI_VERSION` of the library that is loaded: compare it with that of the header.

@@ -68,7 +68,7 @@ pub struct inf_model_params {
     /// goes first. `{"vocab_only":true}` loads the tokenizer and no weights, also from a `tokenizer.json` (alone, or by the path of its directory, with the
     /// `tokenizer_config.json` beside it. From memory, their names must end so). `{"backend":"candle"}` computes with candle instead of our own kernels:
     /// slow, for comparison only, as candle has process-wide threads, reads environment variables and does not survive a fork.
-    /// `{"pre_tokenizer":"default"}` cuts text as that one does, for files that name none or an unknown one: a wrong one gives wrong
+    /// `{"pre_tokenizer":"default"}` cuts text as that one does, for vocabularies of bytes that name none or an unknown one: a wrong one gives wrong
     /// tokens and worse answers. `{"chat_template":"..."}` is Jinja source that takes the place of the templates in the file. NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.

@@ -51,6 +51,18 @@ impl F16Bytes {
     }
 }
 
+/// `2^(e - 128)`: a scale that is an exponent alone (OCP Microscaling Formats 1.0, "E8M0"), halved as ggml does, whose FP4 values are
+/// whole numbers, twice as large. The two smallest are subnormal.
+pub(crate) fn half_power(e: u8) -> f32 {
+    f32::from_bits(if e < 2 { 0x0020_0000 << e } else { u32::from(e - 1) << 23 })
+}
+
+/// What the sixteen codes of IQ4_NL and IQ4_XS stand for (`kvalues_iq4nl` of ggml).
+pub(crate) const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// What the sixteen codes of MXFP4 stand for: twice the E2M1 numbers of the OCP Microscaling Formats 1.0; the fourth bit is the sign.
+pub(crate) const FP4_VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
 /// Declares block structs with their size in a file, and asserts that [`DType`](crate::dtype::DType) agrees.
 macro_rules! block {
     ($(#[$doc:meta])* $name:ident, $dtype:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ }) => {
@@ -193,6 +205,40 @@ block! {
         scales: [u8; 16],
         /// Scale of the scales.
         d: F16Bytes,
+    }
+}
+
+block! {
+    /// 32 weights `d * IQ4_VALUES[code]`, a code of 4 bits.
+    BlockIQ4NL, IQ4_NL {
+        /// The scale.
+        d: F16Bytes,
+        /// As in [`BlockQ4_0`].
+        qs: [u8; 16],
+    }
+}
+
+block! {
+    /// 256 weights `d * (scale - 32) * IQ4_VALUES[code]`, a code of 4 bits, a 6-bit scale per 32.
+    BlockIQ4XS, IQ4_XS {
+        /// Scale of the scales.
+        d: F16Bytes,
+        /// High two bits of scale `s` at bit `2 s` (little-endian).
+        scales_h: [u8; 2],
+        /// Low four bits of two scales each, the first in the low half.
+        scales_l: [u8; 4],
+        /// Sixteen bytes per 32 weights, each as in [`BlockQ4_0`].
+        qs: [u8; 128],
+    }
+}
+
+block! {
+    /// 32 weights `half_power(e) * FP4_VALUES[code]`, a code of 4 bits.
+    BlockMXFP4, MXFP4 {
+        /// The exponent of the scale.
+        e: [u8; 1],
+        /// As in [`BlockQ4_0`].
+        qs: [u8; 16],
     }
 }
 

@@ -19,8 +19,8 @@ impl Activation {
     pub const fn of(weights: DType) -> Self {
         match weights {
             DType::F32 | DType::F16 | DType::BF16 => Self::F32,
-            DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 | DType::Q8_0 => Self::Q8Block32,
-            DType::Q2_K | DType::Q3_K | DType::Q4_K | DType::Q5_K | DType::Q6_K => Self::Q8Block256,
+            DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 | DType::Q8_0 | DType::IQ4_NL | DType::MXFP4 => Self::Q8Block32,
+            DType::Q2_K | DType::Q3_K | DType::Q4_K | DType::Q5_K | DType::Q6_K | DType::IQ4_XS => Self::Q8Block256,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::formats::gguf::{Array, Metadata, Strings, Value};
 use crate::formats::names::{Quoted, QuotedBytes};
 use crate::sys::memory::try_with_capacity;
 use crate::sys::progress::Progress;
-use crate::text::pretokenizer::{Named, Step, from_name};
+use crate::text::pretokenizer::{Named, Step, from_name, from_option};
 use crate::text::tokenizer::END_TEXTS;
 use crate::text::{Alphabet, BertRules, Model, Normalization, PreTokenizer, SpacePrefix, Token, TokenType, Tokenizer, VocabularyData};
 use std::borrow::Cow;
@@ -59,11 +59,14 @@ impl Tokenizer {
 
 fn vocabulary_data<'a>(metadata: &'a Metadata, instead: Option<&str>) -> Result<VocabularyData<'a>> {
     let (mut data, defaults) = match metadata.str("tokenizer.ggml.model")? {
+        kind @ ("llama" | "t5" | "bert") if instead.is_some() => {
+            fail!(InvalidArgument, "option \"pre_tokenizer\": a vocabulary of kind {kind:?} has none")
+        }
         "llama" => (sentence_piece(metadata)?, Defaults::SENTENCE_PIECE),
         "t5" => (unigram(metadata)?, Defaults::UNIGRAM),
         "bert" => (word_piece(metadata)?, Defaults::WORD_PIECE),
         "gpt2" => {
-            let named = pre_tokenizer(metadata, instead)?;
+            let named = instead.map_or_else(|| pre_tokenizer(metadata), from_option)?;
             (byte_level(metadata, named)?, Defaults { add_bos: named.add_bos, ..Defaults::NONE })
         }
         other => fail!(Unsupported, "vocabulary of kind {}, expected \"llama\", \"gpt2\", \"bert\" or \"t5\"", Quoted(other)),
@@ -152,12 +155,11 @@ fn byte_level<'a>(metadata: &'a Metadata, named: &Named) -> Result<VocabularyDat
     })
 }
 
-/// The pre-tokenizer that is asked for, else the one that the file names. A file without one is refused: llama.cpp goes on
-/// with "default" and warns that answers will be worse, but the host may know the right one.
-fn pre_tokenizer(metadata: &Metadata, instead: Option<&str>) -> Result<&'static Named> {
+/// The pre-tokenizer that the file names. A file without one is refused: llama.cpp goes on with "default" and warns that answers
+/// will be worse, but the host may know the right one.
+fn pre_tokenizer(metadata: &Metadata) -> Result<&'static Named> {
     const HOW: &str = "; the option \"pre_tokenizer\" names another one, as \"default\" at your own risk";
-    let in_file = metadata.str_opt("tokenizer.ggml.pre")?;
-    match instead.or(in_file) {
+    match metadata.str_opt("tokenizer.ggml.pre")? {
         Some(name) => from_name(name).map_err(|e| Error::new(e.kind(), format!("{}{HOW}", e.message()))),
         None => fail!(
             Unsupported,
@@ -329,7 +331,16 @@ mod tests {
         assert_eq!(load(Some("default")).unwrap().encode("aa", EncodeOptions::default()).unwrap(), [0, 0]);
         let message = |name| load(name).err().unwrap().message().to_owned();
         assert!(message(None).contains("nonsense") && message(None).contains("pre_tokenizer"), "{}", message(None));
-        assert!(message(Some("other")).contains("\"other\""), "{}", message(Some("other")));
+        assert!(message(Some("other")).contains("option \"pre_tokenizer\"") && message(Some("other")).contains("\"other\""));
+    }
+
+    #[test]
+    fn a_vocabulary_without_pre_tokenizer_is_not_given_one() {
+        let mut writer = GgufWriter::new();
+        writer.set("tokenizer.ggml.model", text("llama")).unwrap();
+        let gguf = Gguf::from_source(Arc::new(MemorySource::new(writer.to_bytes().unwrap()))).unwrap();
+        let error = Tokenizer::from_gguf_with(gguf.metadata(), Some("gpt-2"), &Progress::default()).err().unwrap();
+        assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("\"llama\""), "{error}");
     }
 
     #[test]

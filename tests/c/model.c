@@ -119,7 +119,10 @@ static void tokenizer_json(inf_runtime *rt) {
   size_t n = 0;
   STATUS(INF_ERR_UNSUPPORTED, load_tokenizer(rt, NULL, &m));
   CHECK(strstr(err.message, "hf/tokenizer") && strstr(err.message, "vocab_only"));
-  INVALID(load_tokenizer(rt, "{\"vocab_only\":true,\"pre_tokenizer\":\"default\"}", &m));
+  INVALID(load_tokenizer(rt, "{\"vocab_only\":true,\"pre_tokenizer\":\"nonsense\"}", &m));
+  CHECK(strstr(err.message, "nonsense"));
+  OK(load_tokenizer(rt, "{\"vocab_only\":true,\"pre_tokenizer\":\"default\"}", &m));
+  inf_model_free(m);
   OK(load_tokenizer(rt, "{\"vocab_only\":true}", &m));
   inf_model_info info = { .struct_size = sizeof info };
   OK(inf_model_get_info(m, &info, &err));

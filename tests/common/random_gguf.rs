@@ -7,7 +7,7 @@ use inference::formats::gguf::GgufWriter;
 
 /// Where a block keeps its scale, and what that means for the values.
 struct BlockScales {
-    /// Byte offset of the f16 scale `d`.
+    /// Byte offset of the scale `d`: an f16, or the exponent of MXFP4.
     scale_at: usize,
     /// Byte offset of the f16 minimum and its ratio to `d` that centres the values on zero, for the types that have one.
     minimum: Option<(usize, f32)>,
@@ -29,6 +29,9 @@ impl BlockScales {
             DType::Q4_K => (0, Some((2, 7.5)), 261.0),
             DType::Q5_K => (0, Some((2, 15.5)), 532.0),
             DType::Q6_K => (208, None, 1369.0),
+            DType::IQ4_NL => (0, None, 67.0),
+            DType::IQ4_XS => (0, None, 1245.0),
+            DType::MXFP4 => (0, None, 5.9),
         };
         Some(Self { scale_at, minimum, spread })
     }
@@ -119,6 +122,10 @@ fn block(dtype: DType, deviation: f32, random: &mut Random) -> Vec<u8> {
     };
     let mut bytes: Vec<u8> = (0..dtype.block_bytes()).map(|_| random.next() as u8).collect();
     let d = deviation / scales.spread * (1.0 + 0.5 * random.unit());
+    if dtype == DType::MXFP4 {
+        bytes[scales.scale_at] = (128.0 + d.log2().round()) as u8;
+        return bytes;
+    }
     bytes[scales.scale_at..][..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
     if let Some((at, ratio)) = scales.minimum {
         bytes[at..][..2].copy_from_slice(&f16::from_f32(d * ratio).to_le_bytes());

@@ -86,11 +86,7 @@ impl Backend for Candle {
     }
 
     fn planned_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64 {
-        let row = match self.precision {
-            Precision::Float => n_cols.saturating_mul(size_of::<f32>()),
-            Precision::Quantized => dtype.row_bytes(n_cols).unwrap_or(0),
-        };
-        row.saturating_mul(n_rows) as u64
+        weights::row_bytes(dtype, n_cols, self.precision).saturating_mul(n_rows) as u64
     }
 
     fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64 {

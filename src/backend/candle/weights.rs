@@ -6,6 +6,8 @@ use crate::backend::HostTensor;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
+use crate::kernels::{Kernels as _, Reference, WeightRows};
+use crate::sys::memory::try_vec;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 use std::borrow::Cow;
@@ -31,9 +33,10 @@ impl Matrix {
     pub(super) fn new(tensor: &HostTensor, device: &Device, precision: Precision) -> Result<Self> {
         let storage = match precision {
             Precision::Float => Storage::Float(to_f32(tensor, device)?),
-            Precision::Quantized => match float_dtype(tensor.dtype) {
-                Some(dtype) => Storage::Float(float_tensor(tensor, dtype, device)?),
-                None => Storage::Blocks(block_tensor(tensor, device)?),
+            Precision::Quantized => match (float_dtype(tensor.dtype), ggml_dtype(tensor.dtype)) {
+                (Some(dtype), _) => Storage::Float(float_tensor(tensor, dtype, device)?),
+                (None, Some(dtype)) => Storage::Blocks(block_tensor(tensor, dtype, device)?),
+                (None, None) => Storage::Float(to_f32(tensor, device)?),
             },
         };
         Ok(Self(storage))
@@ -97,13 +100,33 @@ pub(super) fn vector(tensor: &HostTensor, device: &Device) -> Result<Tensor> {
     to_f32(tensor, device)?.flatten_all().stage(&tensor.name)
 }
 
-/// `(n_rows, n_cols)` in `f32`, by candle's own reading of the storage types.
+/// Bytes of a row of a matrix on the device.
+pub(super) fn row_bytes(dtype: DType, n_cols: usize, precision: Precision) -> usize {
+    let is_known = float_dtype(dtype).is_some() || ggml_dtype(dtype).is_some();
+    match precision {
+        Precision::Quantized if is_known => dtype.row_bytes(n_cols).unwrap_or(0),
+        _ => n_cols.saturating_mul(size_of::<f32>()),
+    }
+}
+
+/// `(n_rows, n_cols)` in `f32`, by candle's own reading of the storage types that it knows.
 fn to_f32(tensor: &HostTensor, device: &Device) -> Result<Tensor> {
     memory::reserve(device, tensor.n_rows.checked_mul(tensor.n_cols), size_of::<f32>()).map_err(|e| e.at(&tensor.name))?;
-    match float_dtype(tensor.dtype) {
-        Some(dtype) => float_tensor(tensor, dtype, device)?.to_dtype(candle_core::DType::F32).stage(&tensor.name),
-        None => block_tensor(tensor, device)?.dequantize(device).stage(&tensor.name),
+    match (float_dtype(tensor.dtype), ggml_dtype(tensor.dtype)) {
+        (Some(dtype), _) => float_tensor(tensor, dtype, device)?.to_dtype(candle_core::DType::F32).stage(&tensor.name),
+        (None, Some(dtype)) => block_tensor(tensor, dtype, device)?.dequantize(device).stage(&tensor.name),
+        (None, None) => expanded(tensor, device),
     }
+}
+
+/// `(n_rows, n_cols)` in `f32`, of a storage type that candle does not have: read by our reference kernels.
+fn expanded(tensor: &HostTensor, device: &Device) -> Result<Tensor> {
+    let (bytes, n_cols) = (checked_bytes(tensor)?, tensor.n_cols);
+    let mut values = try_vec::<f32>(tensor.n_rows.saturating_mul(n_cols))?;
+    for (out, row) in values.chunks_exact_mut(n_cols).zip(bytes.chunks_exact(bytes.len() / tensor.n_rows)) {
+        Reference.dequantize(WeightRows::stored(tensor.dtype, n_cols, row), out);
+    }
+    Tensor::from_vec(values, (tensor.n_rows, n_cols), device).stage(&tensor.name)
 }
 
 /// `(n_rows, n_cols)` in `dtype`, which is how `tensor` is stored.
@@ -113,11 +136,11 @@ fn float_tensor(tensor: &HostTensor, dtype: candle_core::DType, device: &Device)
     Tensor::from_raw_buffer(bytes, dtype, &[tensor.n_rows, tensor.n_cols], device).stage(&tensor.name)
 }
 
-/// `(n_rows, n_cols)` in blocks.
-fn block_tensor(tensor: &HostTensor, device: &Device) -> Result<QTensor> {
+/// `(n_rows, n_cols)` in blocks of `dtype`, which is how `tensor` is stored.
+fn block_tensor(tensor: &HostTensor, dtype: GgmlDType, device: &Device) -> Result<QTensor> {
     let bytes = checked_bytes(tensor)?;
     memory::reserve(device, Some(bytes.len()), 1).map_err(|e| e.at(&tensor.name))?;
-    QStorage::from_data(Cow::Borrowed(bytes), device, ggml_dtype(tensor.dtype))
+    QStorage::from_data(Cow::Borrowed(bytes), device, dtype)
         .and_then(|storage| QTensor::new(storage, (tensor.n_rows, tensor.n_cols)))
         .stage(&tensor.name)
 }
@@ -143,9 +166,9 @@ fn float_dtype(dtype: DType) -> Option<candle_core::DType> {
     }
 }
 
-/// Candle's name for a storage type.
-pub(super) fn ggml_dtype(dtype: DType) -> GgmlDType {
-    match dtype {
+/// Candle's name for a storage type; `None` if it does not have it.
+pub(super) fn ggml_dtype(dtype: DType) -> Option<GgmlDType> {
+    Some(match dtype {
         DType::F32 => GgmlDType::F32,
         DType::F16 => GgmlDType::F16,
         DType::BF16 => GgmlDType::BF16,
@@ -159,7 +182,8 @@ pub(super) fn ggml_dtype(dtype: DType) -> GgmlDType {
         DType::Q4_K => GgmlDType::Q4K,
         DType::Q5_K => GgmlDType::Q5K,
         DType::Q6_K => GgmlDType::Q6K,
-    }
+        DType::IQ4_NL | DType::IQ4_XS | DType::MXFP4 => return None,
+    })
 }
 
 #[cfg(test)]
@@ -168,13 +192,18 @@ mod tests {
     use super::*;
     use crate::backend::naive::{self, assert_close, noise, widen};
     use crate::error::ErrorKind;
-    use crate::kernels::{Kernels as _, Reference, WeightRows};
+    use crate::sys::memory::AlignedBytes;
 
     const ROWS: usize = 17;
     const COLS: usize = 512;
 
     fn stored(dtype: DType) -> (HostTensor, Vec<f32>) {
         tests::stored(&noise(ROWS * COLS, 5), COLS, dtype)
+    }
+
+    /// The storage types that candle has.
+    fn known_types() -> impl Iterator<Item = DType> {
+        DType::ALL.into_iter().filter(|&dtype| ggml_dtype(dtype).is_some())
     }
 
     fn values(x: candle_core::Result<Tensor>) -> Vec<f32> {
@@ -185,7 +214,7 @@ mod tests {
     fn float_is_exact_and_quantized_within_its_noise() {
         let x = noise(3 * COLS, 6);
         let input = Tensor::from_slice(&x, (3, COLS), &Device::Cpu).unwrap();
-        for dtype in DType::ALL {
+        for dtype in known_types() {
             let (tensor, expanded) = stored(dtype);
             let want = naive::project(&widen(&x), &expanded, None, COLS); // (3, ROWS)
             let float = Matrix::new(&tensor, &Device::Cpu, Precision::Float).unwrap();
@@ -201,7 +230,7 @@ mod tests {
 
     #[test]
     fn every_type_means_what_our_kernels_read() {
-        for dtype in DType::ALL {
+        for dtype in known_types() {
             let (tensor, _) = stored(dtype);
             let ids = Tensor::arange(0, ROWS as u32, &Device::Cpu).unwrap();
             let got = Matrix::new(&tensor, &Device::Cpu, Precision::Float).unwrap().rows(&ids);
@@ -215,10 +244,30 @@ mod tests {
     }
 
     #[test]
+    fn types_that_candle_does_not_have_are_expanded() {
+        let ids = Tensor::arange(0, ROWS as u32, &Device::Cpu).unwrap();
+        for dtype in DType::ALL.into_iter().filter(|&dtype| ggml_dtype(dtype).is_none()) {
+            let mut data = AlignedBytes::zeroed(ROWS * dtype.row_bytes(COLS).unwrap()).unwrap();
+            data.as_mut_slice().iter_mut().zip((0..60).cycle()).for_each(|(byte, x)| *byte = x); // no scale is huge
+            let tensor = HostTensor { name: "test".into(), dtype, n_rows: ROWS, n_cols: COLS, data };
+            let mut want = vec![0.0; ROWS * COLS];
+            let row_bytes = tensor.data.as_slice().len() / ROWS;
+            for (bytes, want) in tensor.data.as_slice().chunks(row_bytes).zip(want.chunks_mut(COLS)) {
+                Reference.dequantize(WeightRows::stored(dtype, COLS, bytes), want);
+            }
+            for precision in [Precision::Float, Precision::Quantized] {
+                let matrix = Matrix::new(&tensor, &Device::Cpu, precision).unwrap();
+                assert_eq!(values(matrix.rows(&ids)), want, "{dtype:?}");
+                assert_eq!(matrix.bytes(), ROWS * super::row_bytes(dtype, COLS, precision));
+            }
+        }
+    }
+
+    #[test]
     fn rows_and_parts_are_those_of_the_whole() {
         let ids = Tensor::new(&[16_u32, 0, 5], &Device::Cpu).unwrap();
         let input = Tensor::from_vec(noise(2 * COLS, 7), (2, COLS), &Device::Cpu).unwrap();
-        for dtype in DType::ALL {
+        for dtype in known_types() {
             let (tensor, expanded) = stored(dtype);
             let want: Vec<f32> = [16, 0, 5].iter().flat_map(|&i| expanded[i * COLS..][..COLS].to_vec()).collect();
             for precision in [Precision::Float, Precision::Quantized] {
@@ -234,7 +283,7 @@ mod tests {
     #[test]
     fn wrong_sizes_are_refused_before_candle_sees_them() {
         let kind = |tensor: HostTensor, precision| Matrix::new(&tensor, &Device::Cpu, precision).map(|_| ()).map_err(|e| e.kind());
-        for dtype in DType::ALL {
+        for dtype in known_types() {
             for precision in [Precision::Float, Precision::Quantized] {
                 let with = |n_rows, n_cols| kind(HostTensor { n_rows, n_cols, ..stored(dtype).0 }, precision);
                 assert_eq!(with(ROWS + 1, COLS), Err(ErrorKind::Format));

@@ -16,7 +16,7 @@ pub(crate) struct GgmlType {
 ///
 /// Without a block where sources disagree (Q8_1, Q8_K: used for activations, never in files), for the formats that were
 /// removed from ggml, and for those too new to be settled: they are not checked against the file, and never read.
-const OTHERS: [(u32, GgmlType); 30] = [
+const OTHERS: [(u32, GgmlType); 27] = [
     (4, GgmlType::named("Q4_2")),
     (5, GgmlType::named("Q4_3")),
     (9, GgmlType::named("Q8_1")),
@@ -25,10 +25,8 @@ const OTHERS: [(u32, GgmlType); 30] = [
     (17, GgmlType::of("IQ2_XS", 256, 74)),
     (18, GgmlType::of("IQ3_XXS", 256, 98)),
     (19, GgmlType::of("IQ1_S", 256, 50)),
-    (20, GgmlType::of("IQ4_NL", 32, 18)),
     (21, GgmlType::of("IQ3_S", 256, 110)),
     (22, GgmlType::of("IQ2_S", 256, 82)),
-    (23, GgmlType::of("IQ4_XS", 256, 136)),
     (24, GgmlType::of("I8", 1, 1)),
     (25, GgmlType::of("I16", 1, 2)),
     (26, GgmlType::of("I32", 1, 4)),
@@ -43,7 +41,6 @@ const OTHERS: [(u32, GgmlType); 30] = [
     (36, GgmlType::named("IQ4_NL_4_4")),
     (37, GgmlType::named("IQ4_NL_4_8")),
     (38, GgmlType::named("IQ4_NL_8_8")),
-    (39, GgmlType::of("MXFP4", 32, 17)),
     (40, GgmlType::of("NVFP4", 64, 36)),
     (41, GgmlType::of("Q1_0", 128, 18)),
     (42, GgmlType::named("Q2_0")),
@@ -89,7 +86,10 @@ pub(crate) fn ggml_id(dtype: DType) -> u32 {
         DType::Q4_K => 12,
         DType::Q5_K => 13,
         DType::Q6_K => 14,
+        DType::IQ4_NL => 20,
+        DType::IQ4_XS => 23,
         DType::BF16 => 30,
+        DType::MXFP4 => 39,
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
             assert_eq!(DType::from_ggml(*id), None, "{ggml_type:?}");
             assert!(OTHERS.iter().skip(i + 1).all(|(other, _)| other > id), "{ggml_type:?}");
         }
-        assert_eq!(GgmlType::from_id(23).unwrap().name, "IQ4_XS");
+        assert_eq!(GgmlType::from_id(21).unwrap().name, "IQ3_S");
         assert_eq!(GgmlType::from_id(1000), None);
     }
 }

@@ -107,16 +107,18 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: u
             acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sums[m]), acc[m]);
             acc[m] = v.mul_sub(v.mul(v.f16(&tile.factors[1]), scale), v.to_float(below[m]), acc[m]);
         } else {
-            // The bias is a power of two.
-            let below = v.times_power(below[m], bias::<Q, R, N>().trailing_zeros());
-            acc[m] = v.mul_add(v.mul(d, scale), v.to_float(v.sub(sums[m], below)), acc[m]);
+            let bias = if Q::SIGNED { V::SIGNED_BIAS.cast_unsigned() } else { u32::from(bias::<Q, R, N>()) };
+            // A power of two, or nothing.
+            let sum = if bias == 0 { sums[m] } else { v.sub(sums[m], v.times_power(below[m], bias.trailing_zeros())) };
+            acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sum), acc[m]);
         }
     }
 }
 
 /// `sum(scale * integer * x)` of block `b`.
 ///
-/// Bounds: 256 products of a six-bit integer, an activation of up to 127 and a scale of up to 128 are below `2^28`.
+/// Bounds: 256 products of a six-bit integer, an activation of up to 127 and a scale of up to 128 are below `2^28`; so are those of an
+/// eight-bit one and a scale of up to 32.
 #[inline(always)]
 fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M: usize>(
     v: V,
@@ -136,7 +138,8 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
         for j in 0..8 {
             let w = quants.quad(v, j);
             for m in 0..M {
-                runs[m] = v.dot(runs[m], w, x[m].quants[b][s].as_chunks().0[j]);
+                let x = x[m].quants[b][s].as_chunks().0[j];
+                runs[m] = if Q::SIGNED { v.dot_signed(runs[m], w, x) } else { v.dot(runs[m], w, x) };
             }
             if (j + 1) % run_len == 0 {
                 let group = (8 * s + j) / group_len;

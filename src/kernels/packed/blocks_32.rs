@@ -1,26 +1,30 @@
 //! Tiles of types with blocks of 32: an exact integer sum per block, then one fused multiply-add with both scales.
 
+use super::element::Element;
 use super::formats::{Format, signed_bytes};
 use super::lanes::{Lanes, Portable};
 use super::matmul::{Dot, Operands};
 use super::quants::Quants;
 use super::source::Source32;
 use crate::kernels::activation::Q8Row32;
-use crate::kernels::block::{Block, F16Bytes, blocks, blocks_mut};
+use crate::kernels::block::{Block, blocks, blocks_mut};
 use crate::kernels::reference::Plain32;
 use std::marker::PhantomData;
 
 /// 32 columns of a tile; `N` is 2 if there is a minimum, else 1.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Tile32<Q, const R: usize, const N: usize> {
+struct Tile32<F, Q, const R: usize, const N: usize> {
     /// `(N, R)`: the scale, and the minimum.
-    factors: [[[u8; 2]; R]; N],
+    factors: [[F; R]; N],
     quants: Q,
 }
 
 // SAFETY: `repr(C)` of blocks: alignment 1, so no padding; every bit pattern is valid.
-unsafe impl<Q: Block, const R: usize, const N: usize> Block for Tile32<Q, R, N> {}
+unsafe impl<F: Block, Q: Block, const R: usize, const N: usize> Block for Tile32<F, Q, R, N> {}
+
+/// The tile that blocks `B` become.
+type TileOf<B, Q, const R: usize, const N: usize> = Tile32<<<B as Source32>::Factor as Element>::Bytes, Q, R, N>;
 
 /// Blocks `B` with integers `Q`.
 pub(super) struct Blocks32<B, Q, const N: usize>(PhantomData<(B, Q)>);
@@ -32,7 +36,7 @@ const fn bias<Q: Quants<R>, const R: usize, const N: usize>() -> u8 {
 
 impl<B: Source32, Q: Quants<R>, const R: usize, const N: usize> Format<R> for Blocks32<B, Q, N> {
     fn pack(rows: &[u8], tile: &mut [u8]) {
-        let (blocks, tiles) = (blocks::<B>(rows), blocks_mut::<Tile32<Q, R, N>>(tile));
+        let (blocks, tiles) = (blocks::<B>(rows), blocks_mut::<TileOf<B, Q, R, N>>(tile));
         for (r, row) in blocks.chunks_exact(tiles.len().max(1)).enumerate() {
             for (tile, block) in tiles.iter_mut().zip(row) {
                 tile.factors.iter_mut().zip(block.factors()).for_each(|(to, factor)| to[r] = factor);
@@ -42,22 +46,22 @@ impl<B: Source32, Q: Quants<R>, const R: usize, const N: usize> Format<R> for Bl
     }
 
     fn dequantize(tile: &[u8], r: usize, out: &mut [f32]) {
-        for (tile, out) in blocks::<Tile32<Q, R, N>>(tile).iter().zip(out.as_chunks_mut::<32>().0) {
-            let m = tile.factors.get(1).map_or([0; 2], |m| m[r]);
+        for (tile, out) in blocks::<TileOf<B, Q, R, N>>(tile).iter().zip(out.as_chunks_mut::<32>().0) {
+            let m = tile.factors.get(1).map_or(0.0, |m| B::Factor::widen(m[r]));
             let mut q = [0; 32];
             for (j, q) in q.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                 *q = signed_bytes(tile.quants.quad(Portable, j)[r], bias::<Q, R, N>());
             }
-            Plain32 { d: F16Bytes(tile.factors[0][r]), m: F16Bytes(m), q }.expand(out);
+            Plain32 { d: B::Factor::widen(tile.factors[0][r]), m, q }.expand(out);
         }
     }
 }
 
-impl<B, Q: Quants<R>, const R: usize, const N: usize> Dot<R> for Blocks32<B, Q, N> {
+impl<B: Source32, Q: Quants<R>, const R: usize, const N: usize> Dot<R> for Blocks32<B, Q, N> {
     #[inline(always)]
     fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]) {
         for (weights, sums) in operands.weights.into_iter().zip(sums) {
-            let tiles = blocks::<Tile32<Q, R, N>>(weights);
+            let tiles = blocks::<TileOf<B, Q, R, N>>(weights);
             let x = operands.x.map(|x| Q8Row32::new(x, tiles.len()));
             let mut acc = [v.splat([0; 4]); M];
             for m in 0..M {
@@ -65,7 +69,7 @@ impl<B, Q: Quants<R>, const R: usize, const N: usize> Dot<R> for Blocks32<B, Q, 
             }
             let b = operands.columns.start / 32..operands.columns.end / 32;
             for (tile, b) in tiles[b.clone()].iter().zip(b) {
-                add_block(v, tile, &x, b, &mut acc);
+                add_block::<V, B, Q, R, N, M>(v, tile, &x, b, &mut acc);
             }
             for m in 0..M {
                 v.store(acc[m], &mut sums[m]);
@@ -76,21 +80,21 @@ impl<B, Q: Quants<R>, const R: usize, const N: usize> Dot<R> for Blocks32<B, Q, 
 
 /// Adds the products of block `b`.
 #[inline(always)]
-fn add_block<V: Lanes<R>, Q: Quants<R>, const R: usize, const N: usize, const M: usize>(
+fn add_block<V: Lanes<R>, B: Source32, Q: Quants<R>, const R: usize, const N: usize, const M: usize>(
     v: V,
-    tile: &Tile32<Q, R, N>,
+    tile: &TileOf<B, Q, R, N>,
     x: &[Q8Row32<'_>; M],
     b: usize,
     acc: &mut [V::F; M],
 ) {
     let sums = integer_sums::<V, Q, R, M>(v, &tile.quants, i32::from(bias::<Q, R, N>()), x, b);
-    let d = v.f16(&tile.factors[0]);
+    let d = B::Factor::widen_all(v, &tile.factors[0]);
     for m in 0..M {
         let scale = x[m].scales[b];
         acc[m] = v.mul_add(v.mul(d, v.splat(scale)), v.to_float(sums[m]), acc[m]);
         if N == 2 {
             let sum = f32::from_ne_bytes(scale) * i32::from_ne_bytes(x[m].sums[b]) as f32;
-            acc[m] = v.mul_add(v.f16(&tile.factors[1]), v.splat(sum.to_ne_bytes()), acc[m]);
+            acc[m] = v.mul_add(B::Factor::widen_all(v, &tile.factors[1]), v.splat(sum.to_ne_bytes()), acc[m]);
         }
     }
 }
@@ -104,7 +108,6 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
     x: &[Q8Row32<'_>; M],
     b: usize,
 ) -> [V::I; M] {
-    let run_len = if V::WIDE { 8 } else { Q::NARROW_RUN };
     let bias = if Q::SIGNED { V::SIGNED_BIAS } else { bias };
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
     for m in 0..M {
@@ -114,14 +117,16 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
         let w = quants.quad(v, j);
         for m in 0..M {
             let x = x[m].quants[b].as_chunks().0[j];
-            if Q::SIGNED {
-                sums[m] = v.dot_signed(sums[m], w, x);
+            // A wide run may begin where the sum stands.
+            let run = if V::WIDE { sums[m] } else { runs[m] };
+            let run = if Q::SIGNED { v.dot_signed(run, w, x) } else { v.dot(run, w, x) };
+            if V::WIDE {
+                sums[m] = run;
+            } else if (j + 1) % Q::NARROW_RUN == 0 {
+                sums[m] = v.add_run(sums[m], run);
+                runs[m] = v.splat_int(0);
             } else {
-                runs[m] = v.dot(runs[m], w, x);
-                if (j + 1) % run_len == 0 {
-                    sums[m] = v.add_run(sums[m], runs[m]);
-                    runs[m] = v.splat_int(0);
-                }
+                runs[m] = run;
             }
         }
     }

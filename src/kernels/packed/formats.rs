@@ -2,12 +2,17 @@
 
 use super::blocks_32::Blocks32;
 use super::blocks_256::Blocks256;
-use super::floats::{BF16, F16, F32, Floats};
+use super::element::{BF16, F16, F32};
+use super::floats::Floats;
 use super::matmul::Dot;
 use super::quants::{Eight, Five, Four, Six, Three, Two};
-use super::scales::{Halves, Signed6, Signed8, Six32};
+use super::scales::{Halves, Signed6, Signed6Of32, Signed8, Six32};
+use super::tables::{Coded, Fp4, Iq4};
 use crate::dtype::DType;
-use crate::kernels::block::{BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0};
+use crate::kernels::block::{
+    BlockIQ4NL, BlockIQ4XS, BlockMXFP4, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K,
+    BlockQ8_0,
+};
 
 /// A tile format of `R` rows.
 pub(super) trait Format<const R: usize>: Dot<R> {
@@ -40,6 +45,9 @@ pub(super) fn with_format<const R: usize>(dtype: DType, visitor: impl Visitor<R>
         DType::Q4_K => visitor.visit::<Blocks256<BlockQ4K, Four<R>, Six32<R>, 2>>(),
         DType::Q5_K => visitor.visit::<Blocks256<BlockQ5K, Five<R>, Six32<R>, 2>>(),
         DType::Q6_K => visitor.visit::<Blocks256<BlockQ6K, Six<R>, Signed8<R>, 1>>(),
+        DType::IQ4_NL => visitor.visit::<Blocks32<BlockIQ4NL, Coded<Iq4, R>, 1>>(),
+        DType::IQ4_XS => visitor.visit::<Blocks256<BlockIQ4XS, Coded<Iq4, R>, Signed6Of32<R>, 1>>(),
+        DType::MXFP4 => visitor.visit::<Blocks32<BlockMXFP4, Coded<Fp4, R>, 1>>(),
     }
 }
 

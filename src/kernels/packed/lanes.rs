@@ -19,6 +19,13 @@ pub(in crate::kernels) trait Words<const R: usize>: Copy {
 
     /// `x - n` in each byte.
     fn sub_bytes(self, x: Self::I, n: u8) -> Self::I;
+
+    /// The entry of `table` that each byte, below 16, names.
+    fn look_up(self, table: &[u8; 16], x: Self::I) -> Self::I;
+
+    /// The four halves of each pair of bytes, in the low halves of the bytes of a word: the low ones of both, then the high ones. What is
+    /// in the high halves is not said.
+    fn nibbles(self, x: &[[u8; 2]; R]) -> Self::I;
 }
 
 /// A set's vectors of `R` rows: words, `i32` and `f32` lanes, and the products of small integers.
@@ -32,7 +39,7 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// Whether a run has `i32` lanes.
     const WIDE: bool;
 
-    /// What [`Self::dot_signed`] adds to each weight.
+    /// What [`Self::dot_signed`] adds to each weight: a power of two, or 0.
     const SIGNED_BIAS: i32;
 
     /// Activation rows that share one pass over a tile of integers: their sums fit the registers.
@@ -47,8 +54,8 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// `run + w . x`, four unsigned bytes of each row by four signed ones.
     fn dot(self, run: Self::I, w: Self::I, x: [u8; 4]) -> Self::I;
 
-    /// `sum + (w + SIGNED_BIAS) . x` in `i32` lanes, four signed bytes of each row by four signed ones.
-    fn dot_signed(self, sum: Self::I, w: Self::I, x: [u8; 4]) -> Self::I;
+    /// `run + (w + SIGNED_BIAS) . x`, four signed bytes of each row by four signed ones. Where a run is not wide, this is all of it.
+    fn dot_signed(self, run: Self::I, w: Self::I, x: [u8; 4]) -> Self::I;
 
     /// `sum + run`
     fn add_run(self, sum: Self::I, run: Self::I) -> Self::I;
@@ -79,6 +86,9 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
 
     /// One `f16` per row.
     fn f16(self, x: &[[u8; 2]; R]) -> Self::F;
+
+    /// The [`half_power`](crate::kernels::block::half_power) of one exponent per row.
+    fn half_power(self, x: &[[u8; 1]; R]) -> Self::F;
 
     /// One `bf16` per row.
     fn bf16(self, x: &[[u8; 2]; R]) -> Self::F;
@@ -130,5 +140,13 @@ impl<const R: usize> Words<R> for Portable {
 
     fn sub_bytes(self, x: Self::I, n: u8) -> Self::I {
         x.map(|word| word.map(|byte| byte.wrapping_sub(n)))
+    }
+
+    fn look_up(self, table: &[u8; 16], x: Self::I) -> Self::I {
+        x.map(|word| word.map(|byte| table[usize::from(byte)]))
+    }
+
+    fn nibbles(self, x: &[[u8; 2]; R]) -> Self::I {
+        x.map(|[first, second]| [first, second, first >> 4, second >> 4])
     }
 }

@@ -6,6 +6,7 @@
 
 mod blocks_256;
 mod blocks_32;
+mod element;
 mod floats;
 mod formats;
 mod lanes;
@@ -13,6 +14,7 @@ mod matmul;
 mod quants;
 mod scales;
 mod source;
+mod tables;
 
 pub(super) use formats::{dequantize, pack};
 pub(super) use lanes::{Lanes, Words};

@@ -11,7 +11,7 @@ pub(super) type Quads = [u32; 8];
 
 /// How many bits an integer has, and where they are.
 pub(super) trait Quants<const R: usize>: Block {
-    /// What is added to a stored integer, so that it is not negative; 0 for [`Self::SIGNED`] ones.
+    /// What is added to an integer, so that it is not negative; 0 for [`Self::SIGNED`] ones.
     const BIAS: u8;
 
     /// Whether quads are signed bytes.
@@ -23,7 +23,7 @@ pub(super) trait Quants<const R: usize>: Block {
     /// Quad `j` of each row.
     fn quad<W: Words<R>>(&self, w: W, j: usize) -> W::I;
 
-    /// Takes the integers of row `r`, bias included.
+    /// Takes the integers of row `r` as they are stored.
     fn put(&mut self, r: usize, quads: Quads);
 }
 

@@ -124,6 +124,40 @@ fn two_bits_at_4<W: Words<R>, const R: usize>(w: W, plane: &Plane<R>, i: usize) 
     if i < 2 { w.left(plane, 4 - 2 * i, 0x30) } else { w.right(plane, 2 * i - 4, 0x30) }
 }
 
+/// IQ4_XS: six bits with [`SIX_BIAS`], per 32 columns.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Signed6Of32<const R: usize> {
+    /// Low four bits of the scales of word 0, and of word 1 above them.
+    low: Plane<R>,
+    /// High two bits. Bytes 0 and 1 of both words share a byte of this: word 0 at bit 0, word 1 at bit 2; bytes 2 and 3 at bits 4 and 6.
+    high: [[u8; 2]; R],
+}
+
+// SAFETY: bytes, without padding.
+unsafe impl<const R: usize> Block for Signed6Of32<R> {}
+
+impl<const R: usize> Scales<R> for Signed6Of32<R> {
+    const GROUP: usize = 32;
+
+    #[inline(always)]
+    fn scales<W: Words<R>>(&self, w: W, i: usize) -> W::I {
+        let low = w.right(w.words(&self.low), 4 * i, 0x0f);
+        let high = w.left(w.nibbles(&self.high), 4 - 2 * i, 0x30);
+        w.sub_bytes(w.or(low, high), SIX_BIAS)
+    }
+
+    fn put(&mut self, r: usize, row: &RowScales) {
+        self.high[r] = [0; 2];
+        for t in 0..4 {
+            // Of the sub-blocks `t` and `t + 4`.
+            let bits = [row.scales[2 * t], row.scales[2 * t + 8]].map(|scale| scale.cast_unsigned().wrapping_add(SIX_BIAS));
+            self.low[r][t] = (bits[0] & 15) | (bits[1] & 15) << 4;
+            self.high[r][t % 2] |= (bits[0] >> 4 | (bits[1] >> 4) << 2) << (t / 2 * 4);
+        }
+    }
+}
+
 /// Q4_K and Q5_K: scale and minimum of six bits each, per 32 columns.
 #[derive(Clone, Copy)]
 #[repr(C)]

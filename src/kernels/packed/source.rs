@@ -1,15 +1,20 @@
 //! Blocks of a file as words of four columns: what packing reads. [`reference::unpack`](crate::kernels::reference) says what they mean.
 
+use super::element::{Element, F16, HalfPower};
 use super::quants::Quads;
 use super::scales::RowScales;
 use crate::kernels::block::{
-    Block, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, packed_scales,
+    Block, BlockIQ4NL, BlockIQ4XS, BlockMXFP4, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K,
+    BlockQ6K, BlockQ8_0, packed_scales,
 };
 
 /// A block of 32 columns.
 pub(super) trait Source32: Block {
+    /// What the scale and the minimum are.
+    type Factor: Element;
+
     /// The bytes of the scale, and of the minimum (0 if there is none).
-    fn factors(&self) -> [[u8; 2]; 2];
+    fn factors(&self) -> [<Self::Factor as Element>::Bytes; 2];
 
     /// The integers, as they are stored.
     fn quads(&self) -> Quads;
@@ -65,6 +70,8 @@ fn spread(qh: [u8; 4]) -> Quads {
 }
 
 impl Source32 for BlockQ4_0 {
+    type Factor = F16;
+
     fn factors(&self) -> [[u8; 2]; 2] {
         [self.d.0, [0; 2]]
     }
@@ -76,6 +83,8 @@ impl Source32 for BlockQ4_0 {
 }
 
 impl Source32 for BlockQ4_1 {
+    type Factor = F16;
+
     fn factors(&self) -> [[u8; 2]; 2] {
         [self.d.0, self.m.0]
     }
@@ -87,6 +96,8 @@ impl Source32 for BlockQ4_1 {
 }
 
 impl Source32 for BlockQ5_0 {
+    type Factor = F16;
+
     fn factors(&self) -> [[u8; 2]; 2] {
         [self.d.0, [0; 2]]
     }
@@ -98,6 +109,8 @@ impl Source32 for BlockQ5_0 {
 }
 
 impl Source32 for BlockQ5_1 {
+    type Factor = F16;
+
     fn factors(&self) -> [[u8; 2]; 2] {
         [self.d.0, self.m.0]
     }
@@ -108,7 +121,35 @@ impl Source32 for BlockQ5_1 {
     }
 }
 
+impl Source32 for BlockIQ4NL {
+    type Factor = F16;
+
+    fn factors(&self) -> [[u8; 2]; 2] {
+        [self.d.0, [0; 2]]
+    }
+
+    #[inline]
+    fn quads(&self) -> Quads {
+        nibbles(&self.qs)
+    }
+}
+
+impl Source32 for BlockMXFP4 {
+    type Factor = HalfPower;
+
+    fn factors(&self) -> [[u8; 1]; 2] {
+        [self.e, [0]]
+    }
+
+    #[inline]
+    fn quads(&self) -> Quads {
+        nibbles(&self.qs)
+    }
+}
+
 impl Source32 for BlockQ8_0 {
+    type Factor = F16;
+
     fn factors(&self) -> [[u8; 2]; 2] {
         [self.d.0, [0; 2]]
     }
@@ -206,5 +247,21 @@ impl Source256 for BlockQ6K {
         let (half, quarter) = (s / 4, s % 4);
         let low = bits(&self.ql[64 * half + 32 * (quarter % 2)..], 4 * (quarter / 2), 15);
         join::<4>(low, bits(&self.qh[32 * half..], 2 * quarter, 3))
+    }
+}
+
+impl Source256 for BlockIQ4XS {
+    fn factors(&self) -> [[u8; 2]; 2] {
+        [self.d.0, [0; 2]]
+    }
+
+    #[inline]
+    fn scales(&self) -> RowScales {
+        RowScales { scales: self.group_scales(), mins: [0; 16] }
+    }
+
+    #[inline]
+    fn quads(&self, s: usize) -> Quads {
+        self.qs.as_chunks().0.get(s).map_or([0; 8], nibbles)
     }
 }

@@ -3,7 +3,8 @@
 use super::unpack::{Plain32, Plain256, Unpack};
 use crate::dtype::DType;
 use crate::kernels::block::{
-    BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, F16Bytes, blocks,
+    BlockIQ4NL, BlockIQ4XS, BlockMXFP4, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K,
+    BlockQ8_0, F16Bytes, blocks,
 };
 
 /// Expands `row` (whole blocks) into `out`.
@@ -26,6 +27,9 @@ pub(crate) fn dequantize(dtype: DType, row: &[u8], out: &mut [f32]) {
         DType::Q4_K => blocks_of_256::<BlockQ4K>(row, out),
         DType::Q5_K => blocks_of_256::<BlockQ5K>(row, out),
         DType::Q6_K => blocks_of_256::<BlockQ6K>(row, out),
+        DType::IQ4_NL => blocks_of_32::<BlockIQ4NL>(row, out),
+        DType::IQ4_XS => blocks_of_256::<BlockIQ4XS>(row, out),
+        DType::MXFP4 => blocks_of_32::<BlockMXFP4>(row, out),
     }
 }
 
@@ -55,9 +59,8 @@ fn blocks_of_256<B: Unpack<Plain256>>(row: &[u8], out: &mut [f32]) {
 impl Plain32 {
     /// Its weights.
     pub(crate) fn expand(&self, out: &mut [f32; 32]) {
-        let (d, m) = (self.d.to_f32(), self.m.to_f32());
         for (out, q) in out.iter_mut().zip(self.q) {
-            *out = d * f32::from(q) + m;
+            *out = self.d * f32::from(q) + self.m;
         }
     }
 }

@@ -7,7 +7,8 @@ use super::unpack::{Plain32, Plain256, Unpack};
 use crate::dtype::DType;
 use crate::kernels::activation::{Q8Row32, Q8Row256};
 use crate::kernels::block::{
-    BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, F16Bytes, blocks,
+    BlockIQ4NL, BlockIQ4XS, BlockMXFP4, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K,
+    BlockQ8_0, F16Bytes, blocks,
 };
 use crate::kernels::contract::{ActivationRows, WeightRows};
 use crate::kernels::shape::MatmulShape;
@@ -43,6 +44,9 @@ fn dot(dtype: DType, w: &[u8], x: &[u8]) -> f32 {
         DType::Q4_K => dot_256::<BlockQ4K>(w, x),
         DType::Q5_K => dot_256::<BlockQ5K>(w, x),
         DType::Q6_K => dot_256::<BlockQ6K>(w, x),
+        DType::IQ4_NL => dot_32::<BlockIQ4NL>(w, x),
+        DType::IQ4_XS => dot_256::<BlockIQ4XS>(w, x),
+        DType::MXFP4 => dot_32::<BlockMXFP4>(w, x),
     }
 }
 
@@ -63,8 +67,8 @@ fn dot_32<B: Unpack<Plain32>>(w: &[u8], x: &[u8]) -> f32 {
         let block = block.unpack();
         let quants: i32 = block.q.iter().zip(&x.quants[b]).map(|(w, x)| product(*w, *x)).sum();
         let scale = f32::from_ne_bytes(x.scales[b]);
-        acc = (block.d.to_f32() * scale).mul_add(quants as f32, acc);
-        acc = block.m.to_f32().mul_add(scale * i32::from_ne_bytes(x.sums[b]) as f32, acc);
+        acc = (block.d * scale).mul_add(quants as f32, acc);
+        acc = block.m.mul_add(scale * i32::from_ne_bytes(x.sums[b]) as f32, acc);
     }
     acc
 }

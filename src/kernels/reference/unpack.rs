@@ -1,7 +1,8 @@
 //! What each quantised block means, spelled out element by element. The oracle of every faster way to read the same bytes.
 
 use crate::kernels::block::{
-    Block, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, F16Bytes, packed_scales,
+    Block, BlockIQ4NL, BlockIQ4XS, BlockMXFP4, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K,
+    BlockQ6K, BlockQ8_0, F16Bytes, FP4_VALUES, IQ4_VALUES, half_power, packed_scales,
 };
 
 /// The factor of a type that has none.
@@ -9,8 +10,8 @@ const NONE: F16Bytes = F16Bytes([0; 2]);
 
 /// A block of 32 weights: `w[i] = d * q[i] + m`.
 pub(crate) struct Plain32 {
-    pub(crate) d: F16Bytes,
-    pub(crate) m: F16Bytes,
+    pub(crate) d: f32,
+    pub(crate) m: f32,
     pub(crate) q: [i8; 32],
 }
 
@@ -41,31 +42,45 @@ fn five_bits(qs: &[u8; 16], qh: [u8; 4], i: usize) -> u8 {
 
 impl Unpack<Plain32> for BlockQ4_0 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d, m: NONE, q: std::array::from_fn(|i| nibble(&self.qs, i) as i8 - 8) }
+        Plain32 { d: self.d.to_f32(), m: 0.0, q: std::array::from_fn(|i| nibble(&self.qs, i) as i8 - 8) }
     }
 }
 
 impl Unpack<Plain32> for BlockQ4_1 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d, m: self.m, q: std::array::from_fn(|i| nibble(&self.qs, i) as i8) }
+        Plain32 { d: self.d.to_f32(), m: self.m.to_f32(), q: std::array::from_fn(|i| nibble(&self.qs, i) as i8) }
     }
 }
 
 impl Unpack<Plain32> for BlockQ5_0 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d, m: NONE, q: std::array::from_fn(|i| five_bits(&self.qs, self.qh, i) as i8 - 16) }
+        Plain32 { d: self.d.to_f32(), m: 0.0, q: std::array::from_fn(|i| five_bits(&self.qs, self.qh, i) as i8 - 16) }
     }
 }
 
 impl Unpack<Plain32> for BlockQ5_1 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d, m: self.m, q: std::array::from_fn(|i| five_bits(&self.qs, self.qh, i) as i8) }
+        Plain32 { d: self.d.to_f32(), m: self.m.to_f32(), q: std::array::from_fn(|i| five_bits(&self.qs, self.qh, i) as i8) }
     }
 }
 
 impl Unpack<Plain32> for BlockQ8_0 {
     fn unpack(&self) -> Plain32 {
-        Plain32 { d: self.d, m: NONE, q: self.qs.map(|q| q as i8) }
+        Plain32 { d: self.d.to_f32(), m: 0.0, q: self.qs.map(|q| q as i8) }
+    }
+}
+
+impl Unpack<Plain32> for BlockIQ4NL {
+    fn unpack(&self) -> Plain32 {
+        let value = |i: usize| IQ4_VALUES[usize::from(nibble(&self.qs, i))];
+        Plain32 { d: self.d.to_f32(), m: 0.0, q: std::array::from_fn(value) }
+    }
+}
+
+impl Unpack<Plain32> for BlockMXFP4 {
+    fn unpack(&self) -> Plain32 {
+        let value = |i: usize| FP4_VALUES[usize::from(nibble(&self.qs, i))];
+        Plain32 { d: half_power(self.e[0]), m: 0.0, q: std::array::from_fn(value) }
     }
 }
 
@@ -144,5 +159,24 @@ impl Unpack<Plain256> for BlockQ6K {
             (low | high << 4) as i8 - 32
         };
         Plain256 { d: self.d, dmin: NONE, scales: self.scales.map(|s| s as i8), mins: [0; 16], q: std::array::from_fn(quant) }
+    }
+}
+
+impl Unpack<Plain256> for BlockIQ4XS {
+    fn unpack(&self) -> Plain256 {
+        let value = |i: usize| IQ4_VALUES[usize::from(nibble(&self.qs.as_chunks().0[i / 32], i % 32))];
+        Plain256 { d: self.d, dmin: NONE, scales: self.group_scales(), mins: [0; 16], q: std::array::from_fn(value) }
+    }
+}
+
+impl BlockIQ4XS {
+    /// The scales, one per 32 elements, repeated for each 16.
+    pub(crate) fn group_scales(&self) -> [i8; 16] {
+        std::array::from_fn(|g| {
+            let s = g / 2;
+            let low = (self.scales_l[s / 2] >> (4 * (s % 2))) & 15;
+            let high = (u16::from_le_bytes(self.scales_h) >> (2 * s)) & 3;
+            (low | (high as u8) << 4) as i8 - 32
+        })
     }
 }

@@ -44,9 +44,7 @@ impl Random {
     fn weights(&mut self, dtype: DType, n_rows: usize, n_cols: usize, scale: impl Fn(&mut Self) -> f32) -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..n_rows * dtype.row_bytes(n_cols).unwrap()).map(|_| self.next() as u8).collect();
         for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
-            for &at in scale_offsets(dtype) {
-                block[at..at + 2].copy_from_slice(&half::f16::from_f32(scale(self)).to_le_bytes());
-            }
+            set_scales(dtype, block, || scale(self));
             match dtype {
                 DType::F32 => block.copy_from_slice(&self.float().to_le_bytes()),
                 DType::F16 => block.copy_from_slice(&half::f16::from_f32(self.float()).to_le_bytes()),
@@ -58,11 +56,21 @@ impl Random {
     }
 }
 
+/// Sets the scales of a block to what `scale` gives, as precisely as they are stored.
+fn set_scales(dtype: DType, block: &mut [u8], mut scale: impl FnMut() -> f32) {
+    for &at in scale_offsets(dtype) {
+        block[at..at + 2].copy_from_slice(&half::f16::from_f32(scale()).to_le_bytes());
+    }
+    if dtype == DType::MXFP4 {
+        block[0] = (128.0 + scale().abs().log2()) as u8; // a power of two below it
+    }
+}
+
 /// Where the `f16` scales of a block are.
 fn scale_offsets(dtype: DType) -> &'static [usize] {
     match dtype {
-        DType::F32 | DType::F16 | DType::BF16 => &[],
-        DType::Q4_0 | DType::Q5_0 | DType::Q8_0 => &[0],
+        DType::F32 | DType::F16 | DType::BF16 | DType::MXFP4 => &[],
+        DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL | DType::IQ4_XS => &[0],
         DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[0, 2],
         DType::Q2_K => &[80, 82],
         DType::Q3_K => &[108],

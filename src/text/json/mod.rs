@@ -14,6 +14,7 @@ use crate::fail;
 use crate::formats::names::Quoted;
 use crate::sys::memory::try_with_capacity;
 use crate::text::limits::MAX_JSON_BYTES;
+use crate::text::pretokenizer::{Named, from_option};
 use crate::text::vocabulary::out_of_memory;
 use crate::text::{Model as WordModel, Token, TokenType, Tokenizer, VocabularyData};
 use config::Config;
@@ -32,21 +33,31 @@ impl Tokenizer {
     /// `Format` if the files are no such JSON, or contradict themselves; `Unsupported` if they ask for something that this
     /// build does not have, which the message quotes; `OutOfMemory`.
     pub fn from_json(tokenizer_json: &[u8], config: Option<&[u8]>) -> Result<Self> {
-        Self::from_json_for(tokenizer_json, config, None)
+        Self::from_json_with(tokenizer_json, config, None)
     }
 
-    /// As [`Self::from_json`], with as many tokens as the embedding of the model has rows: `n_vocab`. Embeddings are often longer than vocabularies,
-    /// and the other way round added tokens of other versions of a model have no row.
+    /// As [`Self::from_json`], with the pre-tokenizer of this name (if any) instead of the one that the file describes. Another one
+    /// than the model was trained with gives other tokens, and worse answers.
     ///
     /// # Errors
-    /// As [`Self::from_json`].
-    pub fn from_json_for(tokenizer_json: &[u8], config: Option<&[u8]>, n_vocab: Option<usize>) -> Result<Self> {
+    /// As [`Self::from_json`]; `InvalidArgument` if the name is not known, or the vocabulary is not one of bytes.
+    pub fn from_json_with(tokenizer_json: &[u8], config: Option<&[u8]>, pre_tokenizer: Option<&str>) -> Result<Self> {
+        Self::from_json_for(tokenizer_json, config, pre_tokenizer, None)
+    }
+
+    /// As [`Self::from_json_with`], with as many tokens as the embedding of the model has rows, `n_vocab`. Embeddings are often longer than
+    /// vocabularies; the other way round, added tokens of other versions of a model have no row.
+    ///
+    /// # Errors
+    /// As [`Self::from_json_with`].
+    pub fn from_json_for(tokenizer_json: &[u8], config: Option<&[u8]>, pre_tokenizer: Option<&str>, n_vocab: Option<usize>) -> Result<Self> {
+        let instead = pre_tokenizer.map(from_option).transpose()?;
         let mut document: Document<'_> = parse("tokenizer.json", tokenizer_json)?;
         let config: Config = config.map_or(Ok(Config::default()), |config| parse("tokenizer_config.json", config))?;
         if let Some(n_vocab) = n_vocab {
             document.added_tokens.0.retain(|token| (token.id as usize) < n_vocab);
         }
-        let mut data = vocabulary_data(document, &config).map_err(|e| e.at("tokenizer.json"))?;
+        let mut data = vocabulary_data(document, &config, instead).map_err(|e| e.at("tokenizer.json"))?;
         if let Some(n_vocab) = n_vocab {
             fit(&mut data, n_vocab).map_err(|e| e.at("tokenizer.json"))?;
         }
@@ -79,10 +90,10 @@ fn parse<'a, T: serde::Deserialize<'a>>(name: &str, json: &'a [u8]) -> Result<T>
     serde_json::from_slice(json).map_err(|e| Error::new(ErrorKind::Format, format!("{name}: {e}")))
 }
 
-fn vocabulary_data<'a>(document: Document<'a>, config: &Config) -> Result<VocabularyData<'a>> {
+fn vocabulary_data<'a>(document: Document<'a>, config: &Config, instead: Option<&'static Named>) -> Result<VocabularyData<'a>> {
     let Document { added_tokens, model, .. } = &document;
     check_model(model)?;
-    let pipeline = Pipeline::new(&document)?;
+    let pipeline = Pipeline::new(&document, instead)?;
     let mut data = VocabularyData {
         ignore_merges: model.ignore_merges.unwrap_or(false),
         fuse_unknown: model.fuse_unk.unwrap_or(model.is("Unigram")),

@@ -7,7 +7,7 @@ use super::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::text::limits::MAX_JSON_PART_BYTES;
-use crate::text::pretokenizer::{GPT2, PUNCTUATION, Step, digits, from_pattern};
+use crate::text::pretokenizer::{GPT2, Named, PUNCTUATION, Step, digits, from_pattern};
 use crate::text::vocabulary::SPACE_MARK;
 use crate::text::{Alphabet, BertRules, Normalization, PreTokenizer, SpacePrefix, Token};
 use serde_json::Value;
@@ -35,15 +35,17 @@ struct Seen {
     space_prefix: Option<SpacePrefix>,
     strip_first_space: bool,
     steps: Vec<Step>,
+    /// What the host wants in place of the steps.
+    instead: Option<&'static Named>,
     prefix: Vec<Token>,
     suffix: Vec<Token>,
 }
 
 impl Pipeline {
     /// # Errors
-    /// `Unsupported`, quoting the part that is not known.
-    pub(super) fn new(document: &Document<'_>) -> Result<Self> {
-        let mut seen = Seen::default();
+    /// `Unsupported`, quoting the part that is not known; `InvalidArgument` if words are asked to be cut otherwise and cannot.
+    pub(super) fn new(document: &Document<'_>, instead: Option<&'static Named>) -> Result<Self> {
+        let mut seen = Seen { instead, ..Seen::default() };
         each_part("normalizers", document.normalizer, &mut |part| seen.normalizer(part)).map_err(|e| e.at("normalizer"))?;
         let pre_tokenizers = &mut |part: &Value| seen.pre_tokenizer(part);
         each_part("pretokenizers", document.pre_tokenizer, pre_tokenizers).map_err(|e| e.at("pre_tokenizer"))?;
@@ -63,12 +65,17 @@ impl Seen {
             (false, false, true, true) if self.normalizations.len() == 1 && self.steps == [Step::BeforeSpace] => Alphabet::Words,
             _ => fail!(Unsupported, "expected either ByteLevel, or U+2581 for spaces, or BertNormalizer with BertPreTokenizer"),
         };
+        let pre_tokenizer = match self.instead {
+            None => PreTokenizer { steps: self.steps },
+            Some(named) if alphabet == Alphabet::Bytes => named.pre_tokenizer(),
+            Some(_) => fail!(InvalidArgument, "option \"pre_tokenizer\": only a vocabulary of bytes has one"),
+        };
         Ok(Pipeline {
             alphabet,
             normalizations: self.normalizations,
             space_prefix: self.space_prefix.unwrap_or(SpacePrefix::Never),
             strip_first_space: self.strip_first_space || self.words,
-            pre_tokenizer: PreTokenizer { steps: self.steps },
+            pre_tokenizer,
             prefix: self.prefix,
             suffix: self.suffix,
         })
@@ -105,6 +112,7 @@ impl Seen {
             // After ByteLevel, numbers are ASCII digits and six bytes that are parts of characters: merges learnt so do not cross those.
             "Digits" => self.steps.push(digits(flag(part, "individual_digits", false), self.bytes)),
             "Punctuation" if text(part, "behavior") == Some("Contiguous") => self.steps.push(PUNCTUATION),
+            "Split" if self.instead.is_some() => {}
             // Gemma's: after its normalizer there are no spaces left to split at.
             "Split" if self.space_marks && part.pointer("/pattern/String").and_then(Value::as_str) == Some(" ") => {}
             "Split" if isolates(part) => match part.pointer("/pattern/Regex").and_then(Value::as_str) {

@@ -59,6 +59,22 @@ fn load(document: &Value) -> Result<Tokenizer> {
     Tokenizer::from_json(document.to_string().as_bytes(), None)
 }
 
+#[test]
+fn another_pre_tokenizer_may_be_asked_for() {
+    let load = |document: &Value, name| Tokenizer::from_json_with(document.to_string().as_bytes(), None, Some(name));
+    let mut unknown = gpt2();
+    let split = json!({ "type": "Split", "pattern": { "Regex": "[ab]" }, "behavior": "Isolated", "invert": false });
+    let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "use_regex": false });
+    unknown["pre_tokenizer"] = json!({ "type": "Sequence", "pretokenizers": [split, bytes] });
+    for document in [gpt2(), unknown] {
+        assert_eq!(load(&document, "gpt-2").unwrap().encode(" ab", EncodeOptions::default()).unwrap(), [4]);
+        let error = load(&document, "nonsense").err().unwrap();
+        assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("\"nonsense\""), "{error}");
+    }
+    let error = load(&llama2(), "gpt-2").err().unwrap();
+    assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("pre_tokenizer"), "{error}");
+}
+
 const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: false };
 const SPECIAL: EncodeOptions = EncodeOptions { add_special: true, parse_special: true };
 

@@ -7,7 +7,7 @@ mod runs;
 mod table;
 mod words;
 
-pub(super) use table::{Named, PUNCTUATION, digits, from_name, from_pattern};
+pub(super) use table::{Named, PUNCTUATION, digits, from_name, from_option, from_pattern};
 pub(super) use words::GPT2;
 
 use crate::error::Result;

@@ -5,7 +5,7 @@ use super::words::{
     DEEPSEEK3, EXAONE_MOE, GPT2, GPT4O, JAIS2, KIMI_K2, LLAMA3, MINICPM5, QWEN2, QWEN35, SEED_CODER, SPARK, TEKKEN, UFAKZEKA, YOUTU,
 };
 use super::{PreTokenizer, Step};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::names::Quoted;
 
@@ -195,6 +195,14 @@ pub(crate) fn from_name(name: &str) -> Result<&'static Named> {
     }
 }
 
+/// The pre-tokenizer `name` that a host asks for in place of the file's own.
+///
+/// # Errors
+/// `InvalidArgument`, naming option and value.
+pub(crate) fn from_option(name: &str) -> Result<&'static Named> {
+    from_name(name).map_err(|e| Error::new(ErrorKind::InvalidArgument, format!("option \"pre_tokenizer\": {}", e.message())))
+}
+
 /// Patterns of `Split` in published `tokenizer.json` files, letter by letter, each with the step that equals it.
 const PATTERNS: &[(&str, Step)] = &[
     (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Step::Words(GPT2)),
@@ -294,7 +302,6 @@ pub(crate) const fn digits(individual: bool, ascii: bool) -> Step {
 mod tests {
     use super::super::tests::pieces;
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn names_are_unique_and_unknown_ones_are_named() {

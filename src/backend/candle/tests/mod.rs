@@ -33,7 +33,7 @@ fn host(data: &[f32], n_cols: usize) -> HostTensor {
 /// `data` (`(data.len() / n_cols, n_cols)`) stored as `dtype`, and its elements as they are then.
 pub(super) fn stored(data: &[f32], n_cols: usize, dtype: DType) -> (HostTensor, Vec<f32>) {
     let n_rows = data.len() / n_cols;
-    let stored = QTensor::quantize(&rows(data, n_cols), weights::ggml_dtype(dtype)).unwrap();
+    let stored = QTensor::quantize(&rows(data, n_cols), weights::ggml_dtype(dtype).unwrap()).unwrap();
     let expanded = values(&stored.dequantize(&Device::Cpu).unwrap());
     let mut bytes = AlignedBytes::zeroed(n_rows * dtype.row_bytes(n_cols).unwrap()).unwrap();
     bytes.as_mut_slice().copy_from_slice(&stored.data().unwrap());

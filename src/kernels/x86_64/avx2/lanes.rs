@@ -54,6 +54,21 @@ impl Words<8> for Avx2 {
         // SAFETY: `self` proves the features.
         unsafe { _mm256_sub_epi8(x, _mm256_set1_epi8(n.cast_signed())) }
     }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], x: __m256i) -> __m256i {
+        // SAFETY: `table` is 16 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())), x) }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, x: &[[u8; 2]; 8]) -> __m256i {
+        // SAFETY: `x` is 16 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe {
+            let x = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            _mm256_or_si256(x, _mm256_slli_epi32::<12>(x))
+        }
+    }
 }
 
 /// Four bytes, or a pair of `i16`, in every word.
@@ -86,9 +101,9 @@ impl Lanes<8> for Avx2 {
     /// The multiplication takes unsigned by signed bytes, so a weight hands its sign to the activation. Two products fit an `i16`:
     /// at most 2 * 128 * 127 = 32512.
     #[inline(always)]
-    fn dot_signed(self, sum: __m256i, w: __m256i, x: [u8; 4]) -> __m256i {
+    fn dot_signed(self, run: __m256i, w: __m256i, x: [u8; 4]) -> __m256i {
         // SAFETY: `self` proves the features.
-        unsafe { self.add_run(sum, _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(splat_word(self, x), w))) }
+        unsafe { _mm256_add_epi16(run, _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(splat_word(self, x), w))) }
     }
 
     #[inline(always)]
@@ -149,6 +164,19 @@ impl Lanes<8> for Avx2 {
     fn f16(self, x: &[[u8; 2]; 8]) -> __m256 {
         // SAFETY: `x` is 16 readable bytes, and the instruction needs no alignment; `self` proves the features.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn half_power(self, x: &[[u8; 1]; 8]) -> __m256 {
+        // SAFETY: `x` is 8 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe {
+            let e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(x.as_ptr().cast()));
+            let one = _mm256_set1_epi32(1);
+            // The bits of the normal numbers, or something below those of the two others.
+            let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(_mm256_max_epi32(e, one), one));
+            let smallest = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), _mm256_min_epi32(e, one));
+            _mm256_castsi256_ps(_mm256_max_epi32(normal, smallest))
+        }
     }
 
     #[inline(always)]

@@ -56,6 +56,21 @@ impl Words<16> for Avx512Vnni {
         // SAFETY: `self` proves the features.
         unsafe { _mm512_sub_epi8(x, _mm512_set1_epi8(n.cast_signed())) }
     }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], x: __m512i) -> __m512i {
+        // SAFETY: `table` is 16 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), x) }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, x: &[[u8; 2]; 16]) -> __m512i {
+        // SAFETY: `x` is 32 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe {
+            let x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
+            _mm512_or_si512(x, _mm512_slli_epi32::<12>(x))
+        }
+    }
 }
 
 /// Four bytes, or a pair of `i16`, in every word.
@@ -87,9 +102,9 @@ impl Lanes<16> for Avx512Vnni {
 
     /// The instruction takes unsigned by signed bytes; flipping the sign bit adds 128.
     #[inline(always)]
-    fn dot_signed(self, sum: __m512i, w: __m512i, x: [u8; 4]) -> __m512i {
+    fn dot_signed(self, run: __m512i, w: __m512i, x: [u8; 4]) -> __m512i {
         // SAFETY: `self` proves the features.
-        unsafe { self.dot(sum, _mm512_xor_si512(w, _mm512_set1_epi8(i8::MIN)), x) }
+        unsafe { self.dot(run, _mm512_xor_si512(w, _mm512_set1_epi8(i8::MIN)), x) }
     }
 
     #[inline(always)]
@@ -150,6 +165,19 @@ impl Lanes<16> for Avx512Vnni {
     fn f16(self, x: &[[u8; 2]; 16]) -> __m512 {
         // SAFETY: `x` is 32 readable bytes, and the instruction needs no alignment; `self` proves the features.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn half_power(self, x: &[[u8; 1]; 16]) -> __m512 {
+        // SAFETY: `x` is 16 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe {
+            let e = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            let one = _mm512_set1_epi32(1);
+            // The bits of the normal numbers, or something below those of the two others.
+            let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(_mm512_max_epi32(e, one), one));
+            let smallest = _mm512_sllv_epi32(_mm512_set1_epi32(0x0020_0000), _mm512_min_epi32(e, one));
+            _mm512_castsi512_ps(_mm512_max_epi32(normal, smallest))
+        }
     }
 
     #[inline(always)]
