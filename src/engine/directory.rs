@@ -11,6 +11,7 @@ use crate::formats::safetensors::{Safetensors, shards};
 use crate::model::HfModel;
 use crate::sys::file::{ReadAt, exists, read_all};
 use crate::text::limits::MAX_JSON_BYTES;
+use crate::text::{HUGGINGFACE_CONFIG, HUGGINGFACE_JSON};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,7 +97,11 @@ impl Directory<'_> {
         let mut model = HfModel::new(&config, self.weights()?)?;
         let tokenizer = self.required(TOKENIZER_JSON, MAX_JSON_BYTES)?;
         let tokenizer_config = self.bytes(TOKENIZER_CONFIG, MAX_JSON_BYTES)?;
-        model.add_metadata(self.chat_templates(tokenizer_config.as_deref())?)?;
+        let mut metadata = self.chat_templates(tokenizer_config.as_deref())?;
+        // The GGUF specification has a key for the one; the other is ours.
+        metadata.push((HUGGINGFACE_JSON.to_owned(), Value::String(tokenizer.as_slice().into())));
+        metadata.extend(tokenizer_config.as_deref().map(|config| (HUGGINGFACE_CONFIG.to_owned(), Value::String(config.into()))));
+        model.add_metadata(metadata)?;
         Ok(HfFiles { model, tokenizer, tokenizer_config })
     }
 

@@ -22,6 +22,7 @@ mod plan;
 mod probability;
 mod runtime;
 mod sampler;
+mod save;
 mod sequence;
 mod session;
 

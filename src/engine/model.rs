@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Metadata, TensorInfo};
 use crate::kernels::KvType;
-use crate::model::{self, Forward, ModelFile, ModelSpec, Pass, Placement};
+use crate::model::{self, Checkpoint, Forward, ModelFile, ModelSpec, Pass, Placement, Quantization, Quantized};
 use crate::sys::budget::Charge;
 use crate::sys::file::ReadAt;
 use crate::sys::job;
@@ -62,6 +62,8 @@ pub struct LoadConfig {
     pub vocab_only: bool,
     /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
     pub pre_tokenizer: Option<String>,
+    /// In which storage types weights are held.
+    pub quantization: Quantization,
     /// Which backend computes.
     pub backend: BackendKind,
     /// A chat template instead of those in the file.
@@ -133,7 +135,7 @@ impl Model {
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
         let n_ctx = default_n_ctx(config, n_ctx_max);
-        let info = describe(file.as_ref(), &tokenizer, spec);
+        let info = describe(config, file.as_ref(), &tokenizer, spec);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
@@ -259,6 +261,11 @@ impl Model {
         }
     }
 
+    /// The computing half, if there is one.
+    pub(super) fn forward(&self) -> Option<&Arc<dyn Forward>> {
+        self.weights.as_ref().map(|weights| &weights.forward)
+    }
+
     fn weights(&self) -> Result<&Weights> {
         self.weights.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the model was loaded without weights"))
     }
@@ -317,7 +324,8 @@ async fn load_weights(
     progress: &Progress,
 ) -> Result<Option<Weights>> {
     let Some(file) = file.filter(|file| !config.vocab_only && !file.checkpoint().tensors().is_empty()) else { return Ok(None) };
-    let (spec, checkpoint) = (file.spec()?, file.checkpoint());
+    let spec = file.spec()?;
+    let checkpoint = &quantized(file, &spec, config);
     let n_ctx = default_n_ctx(config, spec.n_ctx_max);
     let spec = spec.for_context(n_ctx);
     if spec.n_vocab != tokenizer.n_vocab() {
@@ -336,8 +344,9 @@ async fn load_weights(
     Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default(), _memory: memory }))
 }
 
-fn describe(file: Option<&ModelFile>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
+fn describe(config: &LoadConfig, file: Option<&ModelFile>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
     let tensors = file.map_or(&[][..], |file| file.checkpoint().tensors());
+    let held = file.zip(spec).map(|(file, spec)| main_dtype(&quantized(file, spec, config)));
     ModelInfo {
         n_vocab: tokenizer.n_vocab() as u32,
         n_ctx_max: spec.map_or(0, |s| s.n_ctx_max) as u32,
@@ -348,14 +357,20 @@ fn describe(file: Option<&ModelFile>, tokenizer: &Tokenizer, spec: Option<&Model
         eos: tokenizer.eos(),
         n_params: tensors.iter().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64)),
         architecture: file.and_then(|file| file.metadata().str("general.architecture").ok()).unwrap_or("").to_owned(),
-        quantization: main_dtype(tensors),
+        quantization: held.or_else(|| file.map(|file| main_dtype(file.checkpoint()))).unwrap_or_default(),
         device: "cpu".into(),
     }
 }
 
-/// The storage type that holds most of the bytes.
-fn main_dtype(tensors: &[TensorInfo]) -> String {
-    let bytes_of = |dtype| -> usize { tensors.iter().filter(|t| t.dtype() == Ok(dtype)).map(|t| t.n_bytes().unwrap_or(0)).sum() };
-    let most = DType::ALL.into_iter().max_by_key(|&dtype| bytes_of(dtype)).filter(|&dtype| bytes_of(dtype) > 0);
+/// The tensors of `file` as `config` wants them held.
+pub(super) fn quantized<'a>(file: &'a ModelFile, spec: &ModelSpec, config: &'a LoadConfig) -> Quantized<'a> {
+    Quantized { file: file.checkpoint(), quantization: &config.quantization, tied: spec.tied }
+}
+
+/// The storage type that holds most of the weights.
+fn main_dtype(checkpoint: &dyn Checkpoint) -> String {
+    let held_as = |t: &&TensorInfo, dtype: DType| checkpoint.storage(t) == Ok(dtype);
+    let weights_of = |dtype| -> usize { checkpoint.tensors().iter().filter(|t| held_as(t, dtype)).map(TensorInfo::n_elements).sum() };
+    let most = DType::ALL.into_iter().max_by_key(|&dtype| weights_of(dtype)).filter(|&dtype| weights_of(dtype) > 0);
     most.map_or_else(String::new, |dtype| dtype.name().to_owned())
 }

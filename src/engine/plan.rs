@@ -1,7 +1,7 @@
 //! What a model will need, told before it is loaded: from the header of its file alone.
 
 use super::files;
-use super::model::{LoadConfig, Model, default_n_ctx, kv_type, placement};
+use super::model::{LoadConfig, Model, default_n_ctx, kv_type, placement, quantized};
 use super::runtime::Runtime;
 use super::session::DEFAULT_CHUNK;
 use crate::backend::BLOCK_TOKENS;
@@ -42,7 +42,7 @@ impl Model {
         let opened = files::open(config, &Arc::new(Progress::default())).map_err(|e| files::named(e, config))?;
         let Some(file) = opened.into_model() else { fail!(Unsupported, "there are no weights to estimate") };
         let spec = file.spec().map_err(|e| files::named(e, config))?;
-        let needs = needs(file.checkpoint(), &spec, &placement(runtime, config)?, kv_type(config), DEFAULT_CHUNK)
+        let needs = needs(&quantized(&file, &spec, config), &spec, &placement(runtime, config)?, kv_type(config), DEFAULT_CHUNK)
             .map_err(|e| files::named(e, config))?;
         let n_ctx = default_n_ctx(config, spec.n_ctx_max);
         let kv_bytes = needs.kv_block.saturating_mul(n_ctx.div_ceil(BLOCK_TOKENS) as u64);

@@ -1,5 +1,6 @@
 //! The tensors of a model as the loader asks for them: under GGUF's names and in its row order, whatever files they come from.
 
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::formats::gguf::{Gguf, TensorInfo};
 
@@ -16,6 +17,14 @@ pub trait Checkpoint: Send + Sync {
     /// # Errors
     /// `Io`, `Format` if a file became shorter, `OutOfMemory`; `InvalidArgument` if the range is not inside the tensor.
     fn read_range(&self, tensor: &TensorInfo, start: usize, dst: &mut [u8]) -> Result<()>;
+
+    /// How `tensor` is to be held: as it is stored, unless somebody asked for another type.
+    ///
+    /// # Errors
+    /// As [`TensorInfo::dtype`].
+    fn storage(&self, tensor: &TensorInfo) -> Result<DType> {
+        tensor.dtype()
+    }
 
     /// What its files call the tensor that GGUF calls `name`: for messages.
     fn label(&self, name: &str) -> String {

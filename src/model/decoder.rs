@@ -3,6 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::family::NormPlaces;
 use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
+use super::saved::StoredTensor;
 use super::spec::ModelSpec;
 use super::weights::{Layer, Weights};
 use crate::backend::{Backend, Batch, BlockId, Norm, Slot};
@@ -10,6 +11,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
 use parking_lot::Mutex;
+use std::io::Write;
 use std::sync::Arc;
 
 /// Weights that one slice of the vocabulary head multiplies: about a quarter of a millisecond of memory traffic, so that a deadline can fall between.
@@ -128,6 +130,14 @@ impl<B: Backend> Forward for Decoder<B> {
 
     fn weight_bytes(&self) -> u64 {
         self.weights.n_bytes
+    }
+
+    fn stored(&self) -> &[StoredTensor] {
+        &self.weights.inventory.tensors
+    }
+
+    fn write_stored(&self, i: usize, out: &mut dyn Write) -> Result<()> {
+        self.weights.inventory.write(i, &self.weights, &self.backend, out)
     }
 
     fn grow_kv(&self, n_blocks: usize) -> Result<()> {

@@ -73,7 +73,7 @@ fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv
         let bytes = match tensor.shape() {
             // Vectors are held in f32.
             [n] => (*n as u64).saturating_mul(size_of::<f32>() as u64),
-            [n_cols, rest @ ..] => backend.planned_bytes(tensor.dtype()?, rest.iter().product(), *n_cols),
+            [n_cols, rest @ ..] => backend.planned_bytes(file.storage(tensor)?, rest.iter().product(), *n_cols),
             [] => 0,
         };
         weights = weights.saturating_add(bytes);

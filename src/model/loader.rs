@@ -4,6 +4,7 @@ use super::checkpoint::Checkpoint;
 use super::family::Presence;
 use super::fingerprint::Fingerprint;
 use super::names::{Part, Role};
+use super::saved::Inventory;
 use super::spec::ModelSpec;
 use crate::backend::{Backend, FeedForwardFn, HostTensor, Linear, Norm, NormKind, Rope};
 use crate::dtype::DType;
@@ -19,6 +20,9 @@ use std::ops::Range;
 /// Most bytes read in a slice of a load: a fraction of a millisecond, if the file is in memory.
 const SLICE_BYTES: usize = 1 << 18;
 
+/// Most weights encoded in a slice of a load: a few milliseconds of one thread, and enough for all threads.
+const SLICE_WEIGHTS: usize = 1 << 17;
+
 /// The tensors of a file on their way to a backend.
 pub(super) struct Loader<'a, B: Backend> {
     file: &'a dyn Checkpoint,
@@ -26,6 +30,7 @@ pub(super) struct Loader<'a, B: Backend> {
     backend: &'a B,
     /// Names of the tensors that were read.
     used: HashSet<String>,
+    pub(super) inventory: Inventory,
     /// Bytes that they occupy on the backend.
     pub(super) n_bytes: u64,
     pub(super) fingerprint: Fingerprint,
@@ -42,7 +47,7 @@ struct Place {
 
 impl<'a, B: Backend> Loader<'a, B> {
     pub(super) fn new(file: &'a dyn Checkpoint, spec: &'a ModelSpec, backend: &'a B) -> Self {
-        Self { file, spec, backend, used: HashSet::new(), n_bytes: 0, fingerprint: Fingerprint::new() }
+        Self { file, spec, backend, used: HashSet::new(), inventory: Inventory::default(), n_bytes: 0, fingerprint: Fingerprint::new() }
     }
 
     /// The projection of `role`, `(n_rows, n_cols)`.
@@ -55,14 +60,18 @@ impl<'a, B: Backend> Loader<'a, B> {
             Presence::Optional => self.file.tensor(&name).is_some(),
             Presence::Absent => false,
         };
-        let bias = if wanted { Some(self.vector(&name, place.rows, place.n_rows).await?) } else { None };
-        Ok(Linear { weight, bias })
+        if !wanted {
+            return Ok(Linear { weight, bias: None });
+        }
+        self.inventory.note(&name, DType::F32, &[place.rows.len()], (role, layer, Part::Bias));
+        Ok(Linear { weight, bias: Some(self.vector(&name, place.rows, place.n_rows).await?) })
     }
 
     pub(super) async fn matrix(&mut self, role: Role, layer: usize, n_rows: usize, n_cols: usize) -> Result<B::Matrix> {
         let place = self.place(role, layer, n_rows);
         let tensor = self.rows(&place.role.gguf_name(layer, Part::Weight), n_cols, place.rows, place.n_rows).await?;
         let name = tensor.name.clone();
+        self.inventory.note(&name, tensor.dtype, &[n_cols, n_rows], (role, layer, Part::Weight));
         let matrix = self.backend.matrix(tensor).map_err(|e| e.at(name))?;
         self.n_bytes += self.backend.matrix_bytes(&matrix) as u64;
         Ok(matrix)
@@ -72,18 +81,33 @@ impl<'a, B: Backend> Loader<'a, B> {
     pub(super) async fn norm(&mut self, role: Role, layer: usize, n: usize) -> Result<Norm<B>> {
         // Queries and keys have been normalised without a mean in every family so far.
         let kind = if matches!(role, Role::QueryNorm | Role::KeyNorm) { NormKind::Rms } else { self.spec.family.norm };
-        let weight = self.vector(&role.gguf_name(layer, Part::Weight), 0..n, n).await?;
+        let weight = self.norm_part(role, layer, Part::Weight, n).await?;
         let bias = match kind {
             NormKind::Rms => None,
-            NormKind::Layer => Some(self.vector(&role.gguf_name(layer, Part::Bias), 0..n, n).await?),
+            NormKind::Layer => Some(self.norm_part(role, layer, Part::Bias, n).await?),
         };
         Ok(Norm { weight, bias, eps: self.spec.norm_eps, kind })
     }
 
+    async fn norm_part(&mut self, role: Role, layer: usize, part: Part, n: usize) -> Result<B::Vector> {
+        let name = role.gguf_name(layer, part);
+        self.inventory.note(&name, DType::F32, &[n], (role, layer, part));
+        self.vector(&name, 0..n, n).await
+    }
+
     /// `(n_vocab,)`: what Phi-2 adds to its logits.
     pub(super) async fn output_bias(&mut self) -> Result<Option<Vec<f32>>> {
-        let name = Role::Output.gguf_name(0, Part::Bias);
-        if self.file.tensor(&name).is_none() { Ok(None) } else { self.floats(&name, self.spec.n_vocab).await.map(Some) }
+        self.values(&Role::Output.gguf_name(0, Part::Bias), self.spec.n_vocab).await
+    }
+
+    /// The vector called `name`, if the file has it; what it is used for keeps it in another form.
+    async fn values(&mut self, name: &str, n: usize) -> Result<Option<Vec<f32>>> {
+        if self.file.tensor(name).is_none() {
+            return Ok(None);
+        }
+        let values = self.floats(name, n).await?;
+        self.inventory.note_values(name, &values);
+        Ok(Some(values))
     }
 
     /// The ropes of the blueprint, with the factors that the file has for the first of them.
@@ -93,16 +117,19 @@ impl<'a, B: Backend> Loader<'a, B> {
             true => (Role::RopeFactorsLong, Role::RopeFactorsShort),
             false => (Role::RopeFactorsShort, Role::RopeFactorsLong),
         };
-        self.used.insert(other.gguf_name(0, Part::Weight));
-        let names = [chosen, Role::RopeFactors].map(|role| role.gguf_name(0, Part::Weight));
+        let n_factors = spec.ropes.first().map_or(0, |rope| rope.n_rot / 2);
+        let mut factors = None;
+        // The last one counts; what does not is read to be saved.
+        for role in [other, Role::RopeFactors, chosen] {
+            let name = role.gguf_name(0, Part::Weight);
+            if let Some(values) = self.values(&name, n_factors).await? {
+                factors = Some((name, values)).filter(|_| role != other);
+            }
+        }
         let mut ropes = Vec::new();
         for (i, rope) in spec.ropes.iter().enumerate() {
-            let name = names.iter().find(|name| i == 0 && self.file.tensor(name).is_some());
-            let factors = match name {
-                Some(name) => Some((name.as_str(), self.floats(name, rope.n_rot / 2).await?)),
-                None => None,
-            };
-            ropes.push(rope.rope(style, factors.as_ref().map(|(name, factors)| (*name, &factors[..])))?);
+            let factors = factors.as_ref().filter(|_| i == 0);
+            ropes.push(rope.rope(style, factors.map(|(name, factors)| (name.as_str(), &factors[..])))?);
         }
         Ok(ropes)
     }
@@ -154,14 +181,18 @@ impl<'a, B: Backend> Loader<'a, B> {
         check_shape(&self.file.label(name), info.shape(), &[n_cols, n_rows])?;
         let dtype = info.dtype()?;
         self.used.insert(name.to_owned());
+        let storage = self.file.storage(info)?;
         let Some(row_bytes) = dtype.row_bytes(n_cols) else {
             fail!(Format, "{name}: rows of {n_cols} elements are not whole {} blocks of {}", dtype.name(), dtype.block_len());
         };
         let too_large = || Error::new(ErrorKind::Format, format!("{name}: more bytes than memory can have"));
         let start = row_bytes.checked_mul(rows.start).ok_or_else(too_large)?;
         let n_bytes = row_bytes.checked_mul(rows.len()).ok_or_else(too_large)?;
-        let data = self.bytes(info, start, n_bytes).await?;
-        let tensor = HostTensor { name: name.to_owned(), dtype, n_rows: rows.len(), n_cols, data };
+        let data = match storage == dtype {
+            true => self.bytes(info, start, n_bytes).await?,
+            false => self.encoded(info, start, n_cols, rows.len(), storage).await?,
+        };
+        let tensor = HostTensor { name: name.to_owned(), dtype: storage, n_rows: rows.len(), n_cols, data };
         self.fingerprint.add_tensor(&tensor);
         Ok(tensor)
     }
@@ -171,6 +202,25 @@ impl<'a, B: Backend> Loader<'a, B> {
         let mut data = AlignedBytes::zeroed(n_bytes).map_err(|e| e.at(format_args!("tensor {:?}", info.name())))?;
         for (i, piece) in data.as_mut_slice().chunks_mut(SLICE_BYTES).enumerate() {
             self.file.read_range(info, start.saturating_add(i * SLICE_BYTES), piece)?;
+            job::pause().await;
+        }
+        Ok(data)
+    }
+
+    /// `n_rows` rows of a float tensor from byte `start` on, in another `storage` type: read, encoded and dropped a slice at a time, so that no more
+    /// than a slice is in memory as it was.
+    async fn encoded(&self, info: &TensorInfo, start: usize, n_cols: usize, n_rows: usize, storage: DType) -> Result<AlignedBytes> {
+        let place = |e: Error| e.at(format_args!("tensor {:?}", info.name()));
+        let dtype = info.dtype()?;
+        let sizes = dtype.row_bytes(n_cols).zip(storage.row_bytes(n_cols)).and_then(|(from, to)| Some((from, to, to.checked_mul(n_rows)?)));
+        let Some((row_bytes, out_bytes, n_bytes)) = sizes else { fail!(Format, "{}: more bytes than memory can have", info.name()) };
+        let mut data = AlignedBytes::zeroed(n_bytes).map_err(place)?;
+        let rows_per_slice = (SLICE_WEIGHTS / n_cols).clamp(1, n_rows);
+        let mut slice = try_vec(rows_per_slice.saturating_mul(row_bytes)).map_err(place)?;
+        for (i, out) in data.as_mut_slice().chunks_mut(rows_per_slice * out_bytes).enumerate() {
+            let rows = &mut slice[..out.len() / out_bytes * row_bytes];
+            self.file.read_range(info, start.saturating_add(i * rows_per_slice * row_bytes), rows)?;
+            self.backend.encode(dtype, storage, n_cols, rows, out).map_err(place)?;
             job::pause().await;
         }
         Ok(data)

@@ -15,7 +15,9 @@ mod hf;
 mod load;
 mod loader;
 pub mod names;
+mod quantize;
 mod rope;
+mod saved;
 mod spec;
 mod weights;
 
@@ -26,5 +28,7 @@ pub use file::ModelFile;
 pub use forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 pub use hf::HfModel;
 pub use load::{Needs, Placement, load, load_in_slices, needs};
+pub use quantize::{Quantization, Quantized};
 pub use rope::{RopeScaling, RopeSpec, Yarn};
+pub use saved::StoredTensor;
 pub use spec::{LayerSpec, ModelSpec};

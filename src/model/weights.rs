@@ -5,6 +5,7 @@ use super::family::{HeadNorms, NormPlaces, Presence};
 use super::fingerprint::Fingerprint;
 use super::loader::Loader;
 use super::names::Role;
+use super::saved::Inventory;
 use super::spec::ModelSpec;
 use crate::backend::{Backend, FeedForwardFn, Join, Linear, Norm, Rope};
 use crate::error::Result;
@@ -45,6 +46,8 @@ pub(super) struct Weights<B: Backend> {
     pub(super) n_bytes: u64,
     /// Of the tensors.
     pub(super) fingerprint: Fingerprint,
+    /// What they are called, to save them.
+    pub(super) inventory: Inventory,
 }
 
 impl<B: Backend> Weights<B> {
@@ -65,8 +68,8 @@ impl<B: Backend> Weights<B> {
         let output_bias = loader.output_bias().await?;
         let ropes = loader.ropes().await?;
         loader.refuse_unused()?;
-        let Loader { n_bytes, fingerprint, .. } = loader;
-        Ok(Self { embedding, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint })
+        let Loader { n_bytes, fingerprint, inventory, .. } = loader;
+        Ok(Self { embedding, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint, inventory })
     }
 
     /// The matrix of the head.

@@ -3,9 +3,11 @@
 //!
 //! Each block is fitted by least squares: integers by rounding, scales that minimise the squared error for those integers, from several starts.
 
-mod blocks_32;
 mod blocks_256;
+mod blocks_32;
 mod fit;
+#[cfg(test)]
+mod tests;
 
 use super::block::{Block, BlockQ4_0, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8_0, F16Bytes, blocks_mut};
 use crate::dtype::DType;

@@ -50,7 +50,12 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As [`Self::from_json_with`].
-    pub fn from_json_for(tokenizer_json: &[u8], config: Option<&[u8]>, pre_tokenizer: Option<&str>, n_vocab: Option<usize>) -> Result<Self> {
+    pub fn from_json_for(
+        tokenizer_json: &[u8],
+        config: Option<&[u8]>,
+        pre_tokenizer: Option<&str>,
+        n_vocab: Option<usize>,
+    ) -> Result<Self> {
         let instead = pre_tokenizer.map(from_option).transpose()?;
         let mut document: Document<'_> = parse("tokenizer.json", tokenizer_json)?;
         let config: Config = config.map_or(Ok(Config::default()), |config| parse("tokenizer_config.json", config))?;

@@ -1,16 +1,16 @@
 //! Hugging Face directories: every family against `transformers` and against its GGUF file, hostile configurations, whole loads.
 
-#[path = "hf/config.rs"]
-mod config;
-#[path = "hf/loads.rs"]
-mod loads;
-
 mod common {
     pub mod golden_data;
     pub mod hf_directory;
     pub mod lanes;
     pub mod placements;
 }
+
+#[path = "hf/config.rs"]
+mod config;
+#[path = "hf/loads.rs"]
+mod loads;
 
 use common::golden_data::Golden;
 use common::hf_directory::HfDirectory;
@@ -32,8 +32,23 @@ const BETWEEN_FORMATS: f32 = 1e-5;
 
 /// The golden models.
 const MODELS: [&str; 17] = [
-    "llama-tied", "llama-3.1", "qwen2", "qwen3", "qwen3-yarn", "mistral", "gemma", "gemma2", "gemma3", "phi3", "phi3-long", "smollm3", "olmo2",
-    "granite", "starcoder2", "phi2", "glm4",
+    "llama-tied",
+    "llama-3.1",
+    "qwen2",
+    "qwen3",
+    "qwen3-yarn",
+    "mistral",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "phi3-long",
+    "smollm3",
+    "olmo2",
+    "granite",
+    "starcoder2",
+    "phi2",
+    "glm4",
 ];
 
 /// The logits at every position of the prompt.
@@ -95,7 +110,8 @@ fn half_precision_weights_are_read_as_they_are() {
             let golden = Golden::read(name);
             let mut directory = HfDirectory::golden(&golden.path);
             let ours = logits(&directory.open(dtype).unwrap(), &golden.prompt);
-            let round = |x: &mut f32| *x = if dtype == DType::F16 { half::f16::from_f32(*x).to_f32() } else { half::bf16::from_f32(*x).to_f32() };
+            let round =
+                |x: &mut f32| *x = if dtype == DType::F16 { half::f16::from_f32(*x).to_f32() } else { half::bf16::from_f32(*x).to_f32() };
             directory.tensors.iter_mut().flat_map(|(.., values)| values).for_each(round);
             // The same numbers in another storage type: kernels widen them exactly.
             assert!(worst(&ours, &logits(&directory.open(DType::F32).unwrap(), &golden.prompt)) <= BETWEEN_FORMATS, "{name} {dtype:?}");
