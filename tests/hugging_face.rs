@@ -31,7 +31,7 @@ const TOLERANCE: f32 = 1e-4;
 const BETWEEN_FORMATS: f32 = 1e-5;
 
 /// The golden models.
-const MODELS: [&str; 17] = [
+const MODELS: [&str; 18] = [
     "llama-tied",
     "llama-3.1",
     "qwen2",
@@ -45,6 +45,7 @@ const MODELS: [&str; 17] = [
     "phi3-long",
     "smollm3",
     "olmo2",
+    "olmo3",
     "granite",
     "starcoder2",
     "phi2",

@@ -9,6 +9,9 @@ mod check;
 pub mod cpu;
 #[cfg(test)]
 mod naive;
+mod routing;
+
+pub use routing::{Experts, Groups, Mlp, MoeShape, Pick, Routing, Scores};
 
 use crate::dtype::DType;
 use crate::error::Result;
@@ -104,6 +107,15 @@ pub enum FeedForwardFn {
     Gated(GateFn),
     /// `f(Up)`
     Plain(GateFn),
+    /// gpt-oss's: `(up + 1) * gate * sigmoid(ALPHA * gate)`, after `Gate` was kept below [`Self::LIMIT`] and `Up` within it.
+    Clamped,
+}
+
+impl FeedForwardFn {
+    /// Sharpness of the gate of [`Self::Clamped`]: SiLU with it comes near GELU (Hendrycks and Gimpel 2016).
+    pub const ALPHA: f32 = 1.702;
+    /// Where [`Self::Clamped`] cuts.
+    pub const LIMIT: f32 = 7.0;
 }
 
 /// The rotary embedding of a model: angles are `position * inv_freq[i]`.
@@ -130,8 +142,10 @@ pub struct Shape {
     pub n_kv_heads: usize,
     /// Elements per head.
     pub head_dim: usize,
-    /// Width of the feed-forward.
+    /// Width of the widest feed-forward that every row takes.
     pub n_ff: usize,
+    /// For a model with experts.
+    pub moe: Option<MoeShape>,
     /// Tokens in the vocabulary.
     pub n_vocab: usize,
 }
@@ -341,14 +355,30 @@ pub trait Backend: Send + Sync + Sized + 'static {
         kv: &mut Self::Kv,
     ) -> Result<()>;
 
-    /// `Query = softmax(Query K^T) V` over all positions the row may see.
-    fn attend(&self, ws: &mut Self::Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Self::Kv) -> Result<()>;
+    /// `Query = softmax(Query K^T) V` over all positions the row may see. `sinks` (`(n_heads,)`) are scores of a position without a value (Xiao et al.
+    /// 2023, arXiv 2309.17453).
+    fn attend(
+        &self,
+        ws: &mut Self::Workspace,
+        batch: &Batch,
+        layer: usize,
+        attention: &Attention,
+        sinks: Option<&Self::Vector>,
+        kv: &Self::Kv,
+    ) -> Result<()>;
 
     /// Joins `W Query + b` to the residual.
     fn project_add(&self, ws: &mut Self::Workspace, linear: &Linear<Self>, join: &Join<Self>) -> Result<()>;
 
     /// Joins `W f + b` to the residual, where `f` is what `f` makes of Gate and Up.
     fn glu(&self, ws: &mut Self::Workspace, f: FeedForwardFn, down: &Linear<Self>, join: &Join<Self>) -> Result<()>;
+
+    /// Normalises the residual, if there is a norm, chooses the experts of each row, and multiplies it with their gate and up, and with those of the
+    /// shared expert.
+    fn moe_up(&self, ws: &mut Self::Workspace, norm: Option<&Norm<Self>>, experts: &Experts<Self>) -> Result<()>;
+
+    /// Adds the sum of what each row's experts give, weighed, times `scale`, to the residual. Follows `moe_up`.
+    fn moe_down(&self, ws: &mut Self::Workspace, f: FeedForwardFn, experts: &Experts<Self>, scale: f32) -> Result<()>;
 
     /// Logits of the vocabulary rows `vocab` for the batch's outputs: `W norm(residual)`. Called for consecutive ranges.
     fn head(&self, ws: &mut Self::Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Self::Matrix, vocab: Range<usize>) -> Result<()>;

@@ -64,14 +64,39 @@ impl<'a, B: Backend> Loader<'a, B> {
             return Ok(Linear { weight, bias: None });
         }
         self.inventory.note(&name, DType::F32, &[place.rows.len()], (role, layer, Part::Bias));
-        Ok(Linear { weight, bias: Some(self.vector(&name, place.rows, place.n_rows).await?) })
+        Ok(Linear { weight, bias: Some(self.vector(&name, place.rows, &[place.n_rows]).await?) })
     }
 
     pub(super) async fn matrix(&mut self, role: Role, layer: usize, n_rows: usize, n_cols: usize) -> Result<B::Matrix> {
         let place = self.place(role, layer, n_rows);
-        let tensor = self.rows(&place.role.gguf_name(layer, Part::Weight), n_cols, place.rows, place.n_rows).await?;
+        let tensor = self.rows(&place.role.gguf_name(layer, Part::Weight), &[n_cols, place.n_rows], place.rows).await?;
+        self.inventory.note(&tensor.name, tensor.dtype, &[n_cols, n_rows], (role, layer, Part::Weight));
+        self.take(tensor)
+    }
+
+    /// The projections of `role` of all experts, one below the other: `(n_experts * n_rows, n_cols)`.
+    pub(super) async fn expert_linear(
+        &mut self,
+        role: Role,
+        layer: usize,
+        [n_experts, n_rows, n_cols]: [usize; 3],
+        bias: Presence,
+    ) -> Result<Linear<B>> {
+        let n_all = n_experts * n_rows; // bounded by the blueprint
+        let tensor = self.rows(&role.gguf_name(layer, Part::Weight), &[n_cols, n_rows, n_experts], 0..n_all).await?;
+        self.inventory.note(&tensor.name, tensor.dtype, &[n_cols, n_rows, n_experts], (role, layer, Part::Weight));
+        let weight = self.take(tensor)?;
+        if bias != Presence::Required {
+            return Ok(Linear { weight, bias: None });
+        }
+        let (name, shape) = (role.gguf_name(layer, Part::Bias), [n_rows, n_experts]);
+        self.inventory.note(&name, DType::F32, &shape, (role, layer, Part::Bias));
+        Ok(Linear { weight, bias: Some(self.vector(&name, 0..n_all, &shape).await?) })
+    }
+
+    /// Gives a matrix to the backend.
+    fn take(&mut self, tensor: HostTensor) -> Result<B::Matrix> {
         let name = tensor.name.clone();
-        self.inventory.note(&name, tensor.dtype, &[n_cols, n_rows], (role, layer, Part::Weight));
         let matrix = self.backend.matrix(tensor).map_err(|e| e.at(name))?;
         self.n_bytes += self.backend.matrix_bytes(&matrix) as u64;
         Ok(matrix)
@@ -92,22 +117,29 @@ impl<'a, B: Backend> Loader<'a, B> {
     async fn norm_part(&mut self, role: Role, layer: usize, part: Part, n: usize) -> Result<B::Vector> {
         let name = role.gguf_name(layer, part);
         self.inventory.note(&name, DType::F32, &[n], (role, layer, part));
-        self.vector(&name, 0..n, n).await
+        self.vector(&name, 0..n, &[n]).await
     }
 
     /// `(n_vocab,)`: what Phi-2 adds to its logits.
     pub(super) async fn output_bias(&mut self) -> Result<Option<Vec<f32>>> {
-        self.values(&Role::Output.gguf_name(0, Part::Bias), self.spec.n_vocab).await
+        self.values_if_there(&Role::Output.gguf_name(0, Part::Bias), self.spec.n_vocab).await
     }
 
-    /// The vector called `name`, if the file has it; what it is used for keeps it in another form.
-    async fn values(&mut self, name: &str, n: usize) -> Result<Option<Vec<f32>>> {
-        if self.file.tensor(name).is_none() {
-            return Ok(None);
-        }
-        let values = self.floats(name, n).await?;
+    /// The vector called `name`, if the file has it.
+    pub(super) async fn values_if_there(&mut self, name: &str, n: usize) -> Result<Option<Vec<f32>>> {
+        if self.has(name) { self.values(name, n).await.map(Some) } else { Ok(None) }
+    }
+
+    /// The vector called `name`, `(n,)`, for those that keep it as it is, or in another form.
+    pub(super) async fn values(&mut self, name: &str, n: usize) -> Result<Vec<f32>> {
+        let values = self.floats(name, &[n]).await?;
         self.inventory.note_values(name, &values);
-        Ok(Some(values))
+        Ok(values)
+    }
+
+    /// True if the file has a tensor called `name`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.file.tensor(name).is_some()
     }
 
     /// The ropes of the blueprint, with the factors that the file has for the first of them.
@@ -122,7 +154,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         // The last one counts; what does not is read to be saved.
         for role in [other, Role::RopeFactors, chosen] {
             let name = role.gguf_name(0, Part::Weight);
-            if let Some(values) = self.values(&name, n_factors).await? {
+            if let Some(values) = self.values_if_there(&name, n_factors).await? {
                 factors = Some((name, values)).filter(|_| role != other);
             }
         }
@@ -155,8 +187,9 @@ impl<'a, B: Backend> Loader<'a, B> {
         Place { role: fused, rows: start..start + n_rows, n_rows: all }
     }
 
-    async fn vector(&mut self, name: &str, part: Range<usize>, n: usize) -> Result<B::Vector> {
-        let values = self.floats(name, n).await?;
+    /// Elements `part` of the tensor called `name`, of this shape.
+    pub(super) async fn vector(&mut self, name: &str, part: Range<usize>, shape: &[usize]) -> Result<B::Vector> {
+        let values = self.floats(name, shape).await?;
         let values = &values[part];
         let mut data = AlignedBytes::zeroed(size_of_val(values)).map_err(|e| e.at(name))?;
         data.as_mut_slice().chunks_exact_mut(4).zip(values).for_each(|(to, x)| to.copy_from_slice(&x.to_le_bytes()));
@@ -165,20 +198,25 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.backend.vector(tensor).map_err(|e| e.at(name))
     }
 
-    /// The vector called `name`, `(n,)`.
-    async fn floats(&mut self, name: &str, n: usize) -> Result<Vec<f32>> {
-        let tensor = self.rows(name, n, 0..1, 1).await?;
-        let mut values = try_vec(n).map_err(|e| e.at(name))?;
-        kernels::Reference.dequantize(WeightRows::stored(tensor.dtype, n, tensor.data.as_slice()), &mut values);
+    /// All elements of the tensor called `name`, of this shape.
+    pub(super) async fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let n_rows = shape.iter().skip(1).product();
+        let tensor = self.rows(name, shape, 0..n_rows).await?;
+        let mut values = try_vec(n_rows.saturating_mul(tensor.n_cols)).map_err(|e| e.at(name))?;
+        let rows = tensor.data.as_slice().chunks(tensor.data.as_slice().len() / n_rows);
+        for (row, values) in rows.zip(values.chunks_mut(tensor.n_cols)) {
+            kernels::Reference.dequantize(WeightRows::stored(tensor.dtype, tensor.n_cols, row), values);
+        }
         Ok(values)
     }
 
-    /// Reads `rows` of a tensor that must be `(n_rows, n_cols)`.
-    async fn rows(&mut self, name: &str, n_cols: usize, rows: Range<usize>, n_rows: usize) -> Result<HostTensor> {
+    /// Reads `rows` of a tensor that must have this shape, columns first.
+    async fn rows(&mut self, name: &str, shape: &[usize], rows: Range<usize>) -> Result<HostTensor> {
+        let n_cols = shape.first().copied().unwrap_or(1);
         let Some(info) = self.file.tensor(name) else {
             fail!(Format, "{} is missing: {} needs it", self.file.label(name), self.spec.family.name);
         };
-        check_shape(&self.file.label(name), info.shape(), &[n_cols, n_rows])?;
+        check_shape(&self.file.label(name), info.shape(), shape)?;
         let dtype = info.dtype()?;
         self.used.insert(name.to_owned());
         let storage = self.file.storage(info)?;

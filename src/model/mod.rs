@@ -19,11 +19,12 @@ mod quantize;
 mod rope;
 mod saved;
 mod spec;
+mod spec_moe;
 mod weights;
 
 pub use checkpoint::Checkpoint;
 pub use decoder::Decoder;
-pub use family::{Family, HeadNorms, NormPlaces, Presence, Windows};
+pub use family::{ExpertTraits, Family, HeadNorms, LocalRope, NormPlaces, Presence, Windows};
 pub use file::ModelFile;
 pub use forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 pub use hf::HfModel;
@@ -32,3 +33,4 @@ pub use quantize::{Quantization, Quantized};
 pub use rope::{RopeScaling, RopeSpec, Yarn};
 pub use saved::StoredTensor;
 pub use spec::{LayerSpec, ModelSpec};
+pub use spec_moe::MoeSpec;

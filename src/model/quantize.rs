@@ -171,7 +171,7 @@ impl Checkpoint for Quantized<'_> {
         let (stored, name) = (tensor.dtype()?, tensor.name());
         // Vectors are held in f32; routers choose between experts, and are small.
         let [n_cols, n_rows, ..] = *tensor.shape() else { return Ok(stored) };
-        if n_rows < 2 || name.contains("ffn_gate_inp") {
+        if n_rows < 2 || !name.ends_with(".weight") || name.contains("ffn_gate_inp") {
             return Ok(stored);
         }
         let head = if self.tied { Role::TokenEmbedding } else { Role::Output };

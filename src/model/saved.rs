@@ -1,8 +1,8 @@
 //! What a model holds, tensor by tensor, as a file would store it: noted while it loads, given back when it is saved.
 
 use super::names::{Part, Role};
-use super::weights::{Layer, Weights};
-use crate::backend::{Backend, Linear, Norm};
+use super::weights::{FeedForward, Layer, Weights};
+use crate::backend::{Backend, Experts, Linear, Mlp, Norm};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -102,17 +102,38 @@ impl<B: Backend> Layer<B> {
             Role::Key => of_linear(&self.key, part),
             Role::Value => of_linear(&self.value, part),
             Role::AttentionOutput => of_linear(&self.attention_output, part),
-            Role::Gate => of_linear(self.gate.as_ref()?, part),
-            Role::Up => of_linear(&self.up, part),
-            Role::Down => of_linear(&self.down, part),
+            Role::Sinks => self.sinks.as_ref().map(Held::Vector),
             Role::AttentionNorm => of_norm(self.attention_norm.as_ref()?, part),
             Role::FeedForwardNorm => of_norm(self.feed_forward_norm.as_ref()?, part),
             Role::QueryNorm => of_norm(&self.head_norms.as_ref()?.0, part),
             Role::KeyNorm => of_norm(&self.head_norms.as_ref()?.1, part),
-            Role::PostAttentionNorm => of_norm(self.attention_join.norm.as_ref()?, part),
+            // Some files call the norm in front of the feed-forward by what is in front of it.
+            Role::PostAttentionNorm => of_norm(self.attention_join.norm.as_ref().or(self.feed_forward_norm.as_ref())?, part),
             Role::PostFeedForwardNorm => of_norm(self.feed_forward_join.norm.as_ref()?, part),
-            _ => None,
+            _ => match &self.feed_forward {
+                FeedForward::Every(mlp) => of_mlp(mlp, [Role::Gate, Role::Up, Role::Down], role, part),
+                FeedForward::Experts(experts) => of_experts(experts, role, part),
+            },
         }
+    }
+}
+
+fn of_mlp<B: Backend>(mlp: &Mlp<B>, [gate, up, down]: [Role; 3], role: Role, part: Part) -> Option<Held<'_, B>> {
+    match role {
+        _ if role == gate => of_linear(mlp.gate.as_ref()?, part),
+        _ if role == up => of_linear(&mlp.up, part),
+        _ if role == down => of_linear(&mlp.down, part),
+        _ => None,
+    }
+}
+
+fn of_experts<B: Backend>(experts: &Experts<B>, role: Role, part: Part) -> Option<Held<'_, B>> {
+    match role {
+        Role::Router => of_linear(&experts.router, part),
+        Role::ExpertGate => of_linear(&experts.gate, part),
+        Role::ExpertUp => of_linear(&experts.up, part),
+        Role::ExpertDown => of_linear(&experts.down, part),
+        _ => of_mlp(experts.shared.as_ref()?, [Role::SharedGate, Role::SharedUp, Role::SharedDown], role, part),
     }
 }
 

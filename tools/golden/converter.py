@@ -7,12 +7,16 @@ import gguf
 import numpy as np
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from experts import add_experts, expert_tensors
 from families import Family
 from tokenizers_tiny import add_tokenizer
 
-ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "phi": "phi2"}
+ARCHITECTURES = {
+    "mistral": "llama", "mixtral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+    "granitemoeshared": "granitemoe", "gpt_oss": "gpt-oss", "olmo3": "olmo2",
+}  # fmt: skip
 # Their converters make neighbours of the rotated pairs.
-PERMUTED = ("llama", "mistral", "smollm3", "granite")
+PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite", "granitemoe", "granitemoeshared")
 TOP_NAMES = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "model.final_layernorm": "output_norm", "lm_head": "output",
 }  # fmt: skip
@@ -25,6 +29,7 @@ LAYER_NAMES = {
     "self_attn.o_proj": "attn_output",
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
+    "self_attn.sinks": "attn_sinks",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
@@ -46,7 +51,7 @@ SANDWICHED = LAYER_NAMES | {"post_attention_layernorm": "post_attention_norm"}
 
 def layer_names(config: PreTrainedConfig) -> dict[str, str]:
     """What the family's tensors are called."""
-    return SANDWICHED if config.model_type in ("gemma2", "gemma3_text", "olmo2") else LAYER_NAMES
+    return SANDWICHED if config.model_type in ("gemma2", "gemma3_text", "olmo2", "olmo3", "gpt_oss") else LAYER_NAMES
 
 
 def write_gguf(family: Family, model: PreTrainedModel, path: Path) -> None:
@@ -80,6 +85,7 @@ def add_config(writer: gguf.GGUFWriter, config: PreTrainedConfig, minimal: bool)
     writer.add_head_count_kv(config.num_key_value_heads)
     add_rope(writer, config)
     add_traits(writer, config)
+    add_experts(writer, config)
     writer.add_key_length(head_dim(config))
     writer.add_value_length(head_dim(config))
     writer.add_vocab_size(config.vocab_size)
@@ -89,7 +95,8 @@ def add_rope(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
     """How positions rotate."""
     rope = config.rope_parameters
     if "full_attention" in rope:
-        writer.add_float32(f"{writer.arch}.rope.freq_base_swa", rope["sliding_attention"]["rope_theta"])
+        if config.model_type != "olmo3":
+            writer.add_float32(f"{writer.arch}.rope.freq_base_swa", rope["sliding_attention"]["rope_theta"])
         rope = rope["full_attention"]
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_rope_dimension_count(n_rot(config))
@@ -114,7 +121,7 @@ def add_traits(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
     if getattr(config, "attn_logit_softcapping", None):
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
-    if config.model_type == "granite":
+    if config.model_type.startswith("granite"):
         writer.add_attention_scale(config.attention_multiplier)
         writer.add_embedding_scale(config.embedding_multiplier)
         writer.add_residual_scale(config.residual_multiplier)
@@ -135,12 +142,17 @@ def tensors(config: PreTrainedConfig, model: PreTrainedModel):
         yield "rope_factors_short.weight", np.array(config.rope_parameters["short_factor"], np.float32)
     for name, parameter in model.named_parameters():
         array = parameter.detach().numpy() + np.float32("gemma" in config.model_type and "norm" in name)
+        if ".layers." in name:
+            _, _, layer, role = name.split(".", 3)
+            if experts := list(expert_tensors(config, role, array)):
+                yield from ((f"blk.{layer}.{part}", array) for part, array in experts)
+                continue
         yield gguf_name(config, name), reordered(config, name, array)
 
 
 def gguf_name(config: PreTrainedConfig, name: str) -> str:
     """What llama.cpp's converter calls the parameter `name`."""
-    stem, kind = name.rsplit(".", 1)
+    stem, kind = (name, "weight") if name.endswith("sinks") else name.rsplit(".", 1)
     if stem in TOP_NAMES:
         return f"{TOP_NAMES[stem]}.{kind}"
     _, _, layer, role = stem.split(".", 3)

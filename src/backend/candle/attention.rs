@@ -20,8 +20,16 @@ pub(super) fn mask(positions: &[u32], n_positions: usize, window: Option<u32>, d
 }
 
 /// `softmax(cap(q k^T scale) + mask) v`: `query` `(rows, n_heads, head_dim)`, `keys` and `values` `(n_kv_heads, n_positions, head_dim)`,
-/// `mask` `(rows, n_positions)` -> `(rows, n_heads * head_dim)`. Source: arXiv 1706.03762, eq. 1; grouped heads: arXiv 2305.13245.
-pub(super) fn attend(query: &Tensor, keys: &Tensor, values: &Tensor, mask: &Tensor, attention: &Attention) -> candle_core::Result<Tensor> {
+/// `mask` `(rows, n_positions)`, `sinks` `(n_heads,)` -> `(rows, n_heads * head_dim)`. Source: arXiv 1706.03762, eq. 1; grouped heads: arXiv 2305.13245;
+/// sinks: arXiv 2309.17453.
+pub(super) fn attend(
+    query: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    mask: &Tensor,
+    attention: &Attention,
+    sinks: Option<&Tensor>,
+) -> candle_core::Result<Tensor> {
     let (rows, n_heads, head_dim) = query.dims3()?;
     let (n_kv_heads, n_positions, _) = keys.dims3()?;
     let group = n_heads / n_kv_heads; // query heads that share a KV head; they become rows of one product
@@ -36,7 +44,19 @@ pub(super) fn attend(query: &Tensor, keys: &Tensor, values: &Tensor, mask: &Tens
         None => scores,
     };
     let scores = scores.reshape((n_kv_heads, group, rows, n_positions))?.broadcast_add(mask)?;
-    let weights = candle_nn::ops::softmax_last_dim(&scores)?.reshape((n_kv_heads, group * rows, n_positions))?;
+    let scores = match sinks {
+        // One more position, whose weight is then dropped.
+        Some(sinks) => {
+            let sinks = sinks.reshape((n_kv_heads, group, 1, 1))?.broadcast_as((n_kv_heads, group, rows, 1))?;
+            Tensor::cat(&[scores, sinks.contiguous()?], 3)?.contiguous()?
+        }
+        None => scores,
+    };
+    let weights = candle_nn::ops::softmax_last_dim(&scores)?.narrow(3, 0, n_positions)?.contiguous()?.reshape((
+        n_kv_heads,
+        group * rows,
+        n_positions,
+    ))?;
     weights
         .matmul(values)? // (n_kv_heads, group * rows, head_dim)
         .reshape((n_kv_heads, group, rows, head_dim))?

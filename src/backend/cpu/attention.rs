@@ -7,6 +7,7 @@
 use super::Cpu;
 use super::kv::Kv;
 use super::softmax::{self, Running};
+use super::weights::Vector;
 use super::workspace::{Scratch, Workspace};
 use crate::backend::{Attention, BLOCK_TOKENS, Batch, Shape, Slot};
 use crate::error::{Error, ErrorKind, Result};
@@ -139,8 +140,17 @@ struct Job<'a> {
 }
 
 /// See [`crate::backend::Backend::attend`].
-pub(super) fn attend(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Kv) -> Result<()> {
+pub(super) fn attend(
+    cpu: &Cpu,
+    ws: &mut Workspace,
+    batch: &Batch,
+    layer: usize,
+    attention: &Attention,
+    sinks: Option<&Vector>,
+    kv: &Kv,
+) -> Result<()> {
     ws.check(batch, "attend")?;
+    sinks.map_or(Ok(()), |sinks| sinks.check(ws.shape.n_heads, "attend, sinks"))?;
     kv.check(layer, &batch.blocks, "attend")?;
     let Workspace { shape, n_rows, plan, partials, slots: [query, ..], scratch, .. } = ws;
     let Attention { scale, softcap, window } = *attention;
@@ -158,7 +168,7 @@ pub(super) fn attend(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, layer: usize,
             job.partial(i / shape.n_kv_heads, i % shape.n_kv_heads, query, state, own);
         }
     })?;
-    job.combine(partials, query)
+    job.combine(partials, sinks.map(|sinks| &sinks.values[..]), query)
 }
 
 impl Job<'_> {
@@ -207,8 +217,8 @@ impl Job<'_> {
         }
     }
 
-    /// Merges the parts of every query into `query`, `(rows, n_kv_heads, group, head_dim)`.
-    fn combine(&self, partials: &[f32], query: &mut [f32]) -> Result<()> {
+    /// Merges the parts of every query, and its head's sink, into `query`, `(rows, n_kv_heads, group, head_dim)`.
+    fn combine(&self, partials: &[f32], sinks: Option<&[f32]>, query: &mut [f32]) -> Result<()> {
         let Shape { n_kv_heads, head_dim, .. } = *self.shape;
         let (group, plan) = (self.shape.group(), self.plan);
         let unit = group * head_dim; // what one state holds of one row
@@ -223,6 +233,9 @@ impl Job<'_> {
                     for part in tile.parts.clone() {
                         let state = &partials[(part * n_kv_heads + head) * plan.stride..];
                         running.merge(state, tile.rows.len() * group, first + g);
+                    }
+                    if let Some(sinks) = sinks {
+                        running.add_sink(sinks[head * group + g]);
                     }
                     running.finish();
                 }

@@ -71,7 +71,7 @@ impl<'a> HfConfig<'a> {
 
     fn check_activation(&self) -> Result<()> {
         let key = self.kind.activation;
-        let (FeedForwardFn::Gated(f) | FeedForwardFn::Plain(f)) = self.family.feed_forward;
+        let (FeedForwardFn::Gated(f) | FeedForwardFn::Plain(f)) = self.family.feed_forward else { return Ok(()) };
         let names: &[&str] = match f {
             GateFn::Silu => &["silu", "swish"],
             // The first files of Gemma say "gelu" and mean the other one.
@@ -189,6 +189,10 @@ impl Config for HfConfig<'_> {
             },
         };
         Ok(value.map(|value| value as f32))
+    }
+
+    fn flag(&self, _key: Key) -> Result<Option<bool>> {
+        Ok(None)
     }
 
     fn rope_scaling(&self) -> Result<RopeScaling> {

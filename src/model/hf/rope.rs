@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::formats::config_json::Object;
 use crate::model::config::{Config, Key, bounds, in_bounds};
+use crate::model::family::LocalRope;
 use crate::model::names::{Part, Role};
 use crate::model::rope::{RopeScaling, Yarn};
 use crate::model::spec::ModelSpec;
@@ -33,9 +34,11 @@ impl<'a> HfConfig<'a> {
         if let Some(scaling) = self.text.object("rope_scaling", "rope_scaling.")? {
             return Ok(Some(scaling));
         }
-        match (self.text.object("rope_parameters", "rope_parameters.")?, self.family.local_theta) {
-            (Some(both), Some(_)) => both.object("full_attention", "rope_parameters.full_attention."),
-            (one, _) => Ok(one),
+        match self.text.object("rope_parameters", "rope_parameters.")? {
+            Some(both) if both.has("full_attention") || matches!(self.family.local_rope, LocalRope::Own(_)) => {
+                both.object("full_attention", "rope_parameters.full_attention.")
+            }
+            one => Ok(one),
         }
     }
 
@@ -168,16 +171,13 @@ impl<'a> HfConfig<'a> {
             Kind::Plain | Kind::Llama3 | Kind::Long => RopeScaling::None,
             Kind::Linear => RopeScaling::Linear(self.required("factor")? as f32),
             Kind::Yarn => {
-                if let Some(rope) = self.rope()?
-                    && rope.flag("truncate")? == Some(false)
-                {
-                    return Err(rope.unsupported("truncate", "false", "true"));
-                }
+                let rounds = self.rope()?.map(|rope| rope.flag("truncate")).transpose()?.flatten();
                 RopeScaling::Yarn(Yarn {
                     factor: self.stretch()? as f32,
                     n_ctx_original: self.n_ctx_original()?,
                     beta_fast: self.rope_number("beta_fast", &FACTOR)?.unwrap_or(32.0) as f32,
                     beta_slow: self.rope_number("beta_slow", &FACTOR)?.unwrap_or(1.0) as f32,
+                    rounds: rounds.unwrap_or(true),
                 })
             }
         })

@@ -62,7 +62,7 @@ impl AttentionCase {
         let norms = Self::head_scales().map(|scale| norm(&scale, 1e-3));
         let norms = self.head_norms.then_some((&norms[0], &norms[1]));
         backend().rope_append(&mut ws, &batch, 1, norms, Some(0), kv).unwrap();
-        backend().attend(&mut ws, &batch, 1, &self.attention, kv).unwrap();
+        backend().attend(&mut ws, &batch, 1, &self.attention, None, kv).unwrap();
         let out = values(&ws.take(Slot::Query, "test").unwrap()); // (2 * n, Q_WIDTH)
         results.iter_mut().zip(out.chunks(n * Q_WIDTH)).for_each(|(result, out)| result.extend_from_slice(out));
     }

@@ -83,7 +83,7 @@ impl Case {
         let norms = Self::head_scales().map(|scale| norm(cpu, &scale, 1e-3));
         let norms = self.head_norms.then_some((&norms[0], &norms[1]));
         cpu.rope_append(ws, &batch, 1, norms, Some(0), kv).unwrap();
-        cpu.attend(ws, &batch, 1, &self.attention, kv).unwrap();
+        cpu.attend(ws, &batch, 1, &self.attention, None, kv).unwrap();
         let query = ws.slots[0].chunks(tokens.len() * Q_WIDTH);
         results.iter_mut().zip(query).for_each(|(result, out)| result.extend_from_slice(out));
     }
@@ -235,7 +235,7 @@ fn more_pieces_than_one_wave() {
         }
         cpu.rope_append(&mut ws, &batch, 0, None, Some(0), kv).unwrap();
         let attention = Attention { scale: 0.2, softcap: None, window: Some(1) };
-        cpu.attend(&mut ws, &batch, 0, &attention, kv).unwrap();
+        cpu.attend(&mut ws, &batch, 0, &attention, None, kv).unwrap();
         ws.slots[0][..sequences.len() * Q_WIDTH].to_vec()
     };
     let together = run(&mut kv, 0..200);
@@ -254,9 +254,9 @@ fn blocks_that_are_missing_or_shared_are_refused() {
     let e = cpu.rope_append(&mut ws, &batch, 0, None, Some(0), &mut kv).unwrap_err();
     assert_eq!((e.kind(), e.message()), (ErrorKind::Internal, "cpu, rope_append: block 2 of 2"));
     let attention = Attention { scale: 1.0, softcap: None, window: None };
-    assert!(cpu.attend(&mut ws, &batch, 0, &attention, &kv).is_err());
+    assert!(cpu.attend(&mut ws, &batch, 0, &attention, None, &kv).is_err());
     batch.blocks = vec![1];
-    assert!(cpu.attend(&mut ws, &batch, 2, &attention, &kv).is_err());
+    assert!(cpu.attend(&mut ws, &batch, 2, &attention, None, &kv).is_err());
     batch.push(&[1], 0, &[1], false);
     cpu.begin(&mut ws, &batch, std::slice::from_ref(&rope)).unwrap();
     let e = cpu.rope_append(&mut ws, &batch, 0, None, Some(0), &mut kv).unwrap_err();
