@@ -45,10 +45,9 @@ pub(super) struct HfFiles {
     pub(super) tokenizer_config: Option<Vec<u8>>,
 }
 
-/// True if the file called `name` may be one of a Hugging Face model.
-pub(super) fn is_part(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.ends_with(".safetensors") || name.ends_with(CONFIG)
+/// True if the file called `name` is the one that describes a Hugging Face model.
+pub(super) fn is_config(name: &str) -> bool {
+    last_part(name) == CONFIG
 }
 
 /// True if there is a model in the directory at `path`, or something that looks like one.
@@ -149,5 +148,9 @@ impl Directory<'_> {
 
 /// The last part of what `source` is called.
 fn file_name(source: &dyn ReadAt) -> &str {
-    source.name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default()
+    last_part(source.name().unwrap_or_default())
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit(['/', '\\']).next().unwrap_or_default()
 }

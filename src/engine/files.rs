@@ -110,7 +110,7 @@ fn hf_directory<'a>(
     {
         return Ok(directory::is_model(path).then(|| Directory::Path(path.clone(), file)));
     }
-    if config.paths.len() + config.sources.len() < 2 || !source_names(config).any(|name| directory::is_part(&name)) {
+    if config.paths.len() + config.sources.len() < 2 || !source_names(config).any(|name| directory::is_config(&name)) {
         return Ok(None);
     }
     let paths = config.paths.iter().map(|path| file(path));

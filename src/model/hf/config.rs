@@ -66,6 +66,7 @@ impl<'a> HfConfig<'a> {
             return Err(self.text.unsupported(key, "true", "false"));
         }
         self.check_activation()?;
+        self.window()?;
         self.check_unrotated()
     }
 

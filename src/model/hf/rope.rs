@@ -27,6 +27,18 @@ enum Kind {
 /// Factors and divisors of rotations.
 const FACTOR: RangeInclusive<f64> = 1e-3..=1e6;
 
+/// Bases of frequencies.
+const THETA: RangeInclusive<f64> = 1.0..=1e12;
+
+/// A number of `object`, if there is one, within `bounds`.
+fn within(object: Option<Object<'_>>, key: &str, bounds: &RangeInclusive<f64>) -> Result<Option<f64>> {
+    let Some(object) = object else { return Ok(None) };
+    match object.number(key)? {
+        Some(value) if !bounds.contains(&value) => Err(object.wrong(key, &format!("{} to {}", bounds.start(), bounds.end()))),
+        value => Ok(value),
+    }
+}
+
 impl<'a> HfConfig<'a> {
     /// The object that stretching is described in: `rope_scaling` where it is, else `rope_parameters`, of a model with two ropes those of the layers
     /// without a window.
@@ -74,11 +86,7 @@ impl<'a> HfConfig<'a> {
 
     /// A number of the rope, within `bounds`.
     fn rope_number(&self, key: &str, bounds: &RangeInclusive<f64>) -> Result<Option<f64>> {
-        let Some(rope) = self.rope()? else { return Ok(None) };
-        match rope.number(key)? {
-            Some(value) if !bounds.contains(&value) => Err(rope.wrong(key, &format!("{} to {}", bounds.start(), bounds.end()))),
-            value => Ok(value),
-        }
+        within(self.rope()?, key, bounds)
     }
 
     fn required(&self, key: &str) -> Result<f64> {
@@ -91,18 +99,14 @@ impl<'a> HfConfig<'a> {
 
     /// The base of the frequencies.
     pub(super) fn theta(&self) -> Result<Option<f64>> {
-        match self.rope()?.map(|rope| rope.number("rope_theta")).transpose()?.flatten() {
-            None => Ok(self.text.number("rope_theta")?.or(self.kind.default(Key::RopeTheta))),
-            theta => Ok(theta),
-        }
+        let theta = within(self.rope()?, "rope_theta", &THETA)?;
+        Ok(theta.or(within(Some(self.text), "rope_theta", &THETA)?).or(self.kind.default(Key::RopeTheta)))
     }
 
     /// That of the layers with a window.
     pub(super) fn local_theta(&self) -> Result<Option<f64>> {
-        match self.local_rope()?.map(|rope| rope.number("rope_theta")).transpose()?.flatten() {
-            None => Ok(self.text.number("rope_local_base_freq")?.or(self.kind.default(Key::LocalTheta))),
-            theta => Ok(theta),
-        }
+        let theta = within(self.local_rope()?, "rope_theta", &THETA)?;
+        Ok(theta.or(within(Some(self.text), "rope_local_base_freq", &THETA)?).or(self.kind.default(Key::LocalTheta)))
     }
 
     /// The share of a head that rotates.
