@@ -91,7 +91,7 @@ pub struct ModelInfo {
     pub n_params: u64,
     /// `"llama"`, `"qwen2"`, ...
     pub architecture: String,
-    /// The storage type that most weight bytes have: `"Q4_K"`.
+    /// The storage type that most of the weights have: `"Q4_K"`.
     pub quantization: String,
     /// `"cpu"`
     pub device: String,

@@ -20,8 +20,8 @@ use std::ops::Range;
 /// Most bytes read in a slice of a load: a fraction of a millisecond, if the file is in memory.
 const SLICE_BYTES: usize = 1 << 18;
 
-/// Most weights encoded in a slice of a load: a few milliseconds of one thread, and enough for all threads.
-const SLICE_WEIGHTS: usize = 1 << 17;
+/// Most weights encoded in a slice of a load: about a millisecond of one thread, and worth the others' while.
+const SLICE_WEIGHTS: usize = 1 << 15;
 
 /// The tensors of a file on their way to a backend.
 pub(super) struct Loader<'a, B: Backend> {
