@@ -4,9 +4,10 @@ use super::*;
 use crate::backend::{BLOCK_TOKENS, BlockId};
 use crate::error::{ErrorKind, Result};
 use crate::fail;
-use crate::model::{Forward, ModelSpec, Pass};
+use crate::model::{Forward, ModelSpec, Pass, StoredTensor};
 use crate::sys::budget::Budget;
 use parking_lot::Mutex;
+use std::io::Write;
 use std::sync::Arc;
 
 const BLOCK_BYTES: u64 = 100;
@@ -24,6 +25,14 @@ impl Forward for Fake {
 
     fn weight_bytes(&self) -> u64 {
         0
+    }
+
+    fn stored(&self) -> &[StoredTensor] {
+        &[]
+    }
+
+    fn write_stored(&self, i: usize, _: &mut dyn Write) -> Result<()> {
+        fail!(Internal, "there is no tensor {i}")
     }
 
     fn grow_kv(&self, n_blocks: usize) -> Result<()> {
