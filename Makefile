@@ -62,7 +62,7 @@ CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
 .PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-hello test-install test-docs \
-        test-cross reference abi-check abi-freeze header lint valgrind torture bench bench-quick bench-wrappers clean
+        test-cross reference abi-check abi-freeze header lint valgrind schedules torture bench bench-quick bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -231,10 +231,15 @@ $(BUILD)/tests/library-static$(EXE): tests/c/library.c tests/c/check.h include/i
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DINF_STATIC $< -o $@ $(BUILD)/libinference.a $(SYSTEM_LIBS)
 
-torture: ## hostile hosts, files and API misuse, a scene in Godot: nothing left out (an hour)
+torture: $(TESTS) ## hostile hosts, files and API misuse, thousands of rounds, a scene in Godot: nothing left out (an hour)
 	$(MAKE) --no-print-directory test-host FULL=1
 	$(MAKE) --no-print-directory test-godot SCENE_SECONDS=20 STRICT=1
 	INF_TORTURE=1 $(CARGO) test --locked --test malformed_gguf --test hostile_models --test c_api_fuzz -- --nocapture
+	INF_TORTURE=1 $(BUILD)/tests/endurance $(MODEL) $(KERNELS)
+
+# The sources of what threads share, with a scheduler of their own that tries orders of events.
+schedules: ## pool, KV blocks and queues under 100,000 random schedules each (minutes)
+	cd tests/schedules && $(CARGO) test --locked --target-dir ../../target/schedules schedules::
 
 header: ## write include/inference.h from src/ffi
 	BLESS=1 $(CARGO) test --locked --test header the_committed_header_is_fresh
@@ -258,8 +263,8 @@ $(BUILD)/bench-env/bin/python: tools/bench/requirements.txt
 	$@ -m pip install --quiet -r $<
 	@touch $@
 
-bench: $(LIBRARY) $(PYTHON) ## ours and llama.cpp, interleaved, all files (an hour); writes benches/record/
-	$(RUN_BENCH) --record
+bench: $(LIBRARY) $(PYTHON) ## ours, llama.cpp and candle, interleaved, all files (an hour); writes benches/record/
+	$(RUN_BENCH) --candle --record
 
 bench-quick: $(LIBRARY) $(PYTHON) ## two files, few rounds: five minutes once built
 	$(RUN_BENCH) --quick
