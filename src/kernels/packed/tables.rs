@@ -31,7 +31,7 @@ impl Table for Iq4 {
     const NARROW_RUN: usize = 1;
 }
 
-/// Those of MXFP4: up to 28 with their bias, so eight products fit an `i16`.
+/// Those of MXFP4: up to 28 with their bias, so four pairs of products fit.
 #[derive(Clone, Copy)]
 pub(super) struct Fp4;
 
