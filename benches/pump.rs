@@ -60,9 +60,8 @@ fn pump(runtime: &Runtime, model: &Arc<Model>, n: u32, budget: Duration) -> Resu
             max_tokens: ANSWER,
             stop: vec![],
             sampler: None,
-            n_draft: 0,
             queue_capacity: 2 * ANSWER,
-            wake: None,
+            ..GenerateParams::default()
         };
         Generation::start(&Session::new(model, SessionConfig::default())?, params)
     };

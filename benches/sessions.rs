@@ -15,8 +15,15 @@ const N_SESSIONS: u32 = 16;
 
 fn start(session: &Arc<Session>, prompt: Vec<u32>, max_tokens: u32, n_draft: u32) -> Result<Arc<Generation>> {
     let sampler = Some(Sampler::new(session.model().info().n_vocab as usize));
-    let params =
-        GenerateParams { prompt: Prompt::Tokens(prompt), max_tokens, stop: vec![], sampler, n_draft, queue_capacity: 4096, wake: None };
+    let params = GenerateParams {
+        prompt: Prompt::Tokens(prompt),
+        max_tokens,
+        stop: vec![],
+        sampler,
+        n_draft,
+        queue_capacity: 4096,
+        ..GenerateParams::default()
+    };
     Generation::start(session, params)
 }
 

@@ -22,7 +22,7 @@ fn params(model: &Model, text: &str, n_draft: u32, temperature: Option<f32>, max
     }
     sampler.set_seed(3);
     let (stop, prompt) = (vec!["zzz".into()], Prompt::Text(text.into()));
-    GenerateParams { prompt, max_tokens, stop, sampler: Some(sampler), n_draft, queue_capacity: 0, wake: None }
+    GenerateParams { prompt, max_tokens, stop, sampler: Some(sampler), n_draft, ..GenerateParams::default() }
 }
 
 /// What a generation says, and what its session holds then, with the logits that follow.

@@ -120,11 +120,11 @@ fn layouts() -> Vec<Layout> {
         session::inf_step { struct_size, state, token, prefill_done, prefill_total, logprob }
         generation::inf_generate_params {
             struct_size, max_tokens, text, text_len, messages_json, messages_len, tools_json, tools_len, options_json, options_len, stop_json, stop_len,
-            sampler, reserved_pointer, n_draft, queue_capacity, wake, wake_user, wake_tag
+            sampler, reserved_pointer, n_draft, queue_capacity, wake, wake_user, wake_tag, top_logprobs, reserved
         }
         generation::inf_event {
             struct_size, r#type, finish, status, text, text_len, tokens, n_tokens, error_text, error_len, n_done, n_total, prompt_tokens, cached_tokens,
-            output_tokens, reserved, prefill_ms, decode_ms
+            output_tokens, reserved, prefill_ms, decode_ms, logprobs_json, logprobs_len
         }
     }
 }

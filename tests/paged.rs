@@ -43,15 +43,7 @@ fn alone(model: &Arc<Model>, prompt: &[u32], n: usize) -> (Vec<u32>, Vec<f32>) {
 }
 
 fn ask(prompt: &[u32], max_tokens: u32) -> GenerateParams {
-    GenerateParams {
-        prompt: Prompt::Tokens(prompt.to_vec()),
-        max_tokens,
-        stop: vec![],
-        sampler: None,
-        n_draft: 0,
-        queue_capacity: 0,
-        wake: None,
-    }
+    GenerateParams { prompt: Prompt::Tokens(prompt.to_vec()), max_tokens, stop: vec![], sampler: None, ..GenerateParams::default() }
 }
 
 fn greedy(model: &Model, prompt: &[u32], max_tokens: u32) -> GenerateParams {

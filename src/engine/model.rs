@@ -19,6 +19,7 @@ use crate::sys::file::ReadAt;
 use crate::sys::job;
 use crate::sys::progress::Progress;
 use crate::text::chat::{ChatRequest, ChatTemplates, OutputParser, Rendered};
+use crate::text::constraint::{Constraint, ConstraintSource, Grammars};
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -109,7 +110,9 @@ struct Weights {
 pub struct Model {
     runtime: Arc<Runtime>,
     metadata: Metadata,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
+    /// Made for the first constraint: a trie of the vocabulary.
+    grammars: OnceCell<Grammars>,
     weights: Option<Weights>,
     info: ModelInfo,
     n_ctx: usize,
@@ -126,7 +129,7 @@ impl Model {
         let in_file = |e: Error| files::named(e, config);
         let opened = files::open(config, progress).map_err(in_file)?;
         job::pause().await;
-        let tokenizer = opened.tokenizer(config, progress).map_err(in_file)?;
+        let tokenizer = Arc::new(opened.tokenizer(config, progress).map_err(in_file)?);
         let gguf = opened.into_gguf();
         job::pause().await;
         let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
@@ -143,7 +146,8 @@ impl Model {
             Some(source) => ChatTemplates::new(&tokenizer, Some(source.clone()), None),
             None => ChatTemplates::from_gguf(&metadata, &tokenizer).map_err(in_file)?,
         };
-        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, chat, recommended: OnceCell::new() }))
+        let (grammars, recommended) = (OnceCell::new(), OnceCell::new());
+        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, grammars, weights, info, n_ctx, chat, recommended }))
     }
 
     /// Facts about it.
@@ -172,6 +176,22 @@ impl Model {
     /// What tells thinking and tool calls apart in answers to `rendered`, the prompt of `request`.
     pub(super) fn chat_parser(&self, request: &ChatRequest, rendered: &Rendered) -> Result<OutputParser> {
         Ok(OutputParser::new(self.chat.source(request)?, &rendered.text(), request.tools()))
+    }
+
+    /// What an answer to `rendered`, the prompt of `request`, must match; `None` if it is free.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if a tool is to be called that the chat does not have, `Unsupported` if the template's notation of calls is not known.
+    pub(super) fn chat_constraint(&self, request: &ChatRequest, rendered: &Rendered) -> Result<Option<ConstraintSource>> {
+        request.constraint(&self.tokenizer, self.chat.source(request)?, &rendered.text())
+    }
+
+    /// Compiles a constraint for its vocabulary. The first one takes longer: it builds what all share.
+    ///
+    /// # Errors
+    /// `Constraint` with `detail[0]` = byte offset; `Unsupported` for a vocabulary that no grammar can be matched against.
+    pub fn compile(&self, source: &ConstraintSource) -> Result<Constraint> {
+        self.grammars.get_or_try_init(|| Grammars::new(&self.tokenizer))?.compile(source)
     }
 
     /// The tokens whose text holds one of `texts`.

@@ -78,6 +78,9 @@ impl ModelBatch {
     /// Runs one stage of the pass, or begins one whose stages take at most `most`; false if no task can go on now. A failure or a panic ends the
     /// tasks it concerns, nothing else.
     pub(super) fn advance(&mut self, most: Option<Duration>) -> bool {
+        if self.prepare_choice() {
+            return true;
+        }
         let result = guarded(|| match self.running.take() {
             Some(pass) => self.advance_pass(pass).map(|()| true),
             None => self.begin_pass(most),
@@ -90,6 +93,13 @@ impl ModelBatch {
         }
         self.clean_up();
         result.unwrap_or(true)
+    }
+
+    /// Beside a pass: computes what the constraint of one of its tasks allows next. True if there was one to compute.
+    fn prepare_choice(&mut self) -> bool {
+        let running = self.is_running();
+        let (tasks, scheduled) = (&mut self.tasks, &self.scheduled);
+        running && scheduled.iter().any(|s| tasks[s.task].prepare_choice())
     }
 
     /// Forgets tasks that have ended. Not during a pass: it changes the order of the tasks.

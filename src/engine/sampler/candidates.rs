@@ -72,7 +72,7 @@ const FIRST_SORTED: usize = 64;
 
 /// Tokens with their logits.
 #[derive(Clone, Default)]
-pub(super) struct Candidates {
+pub(in crate::engine) struct Candidates {
     /// `(n_vocab,)` while `is_dense`: the logit of each token, `-inf` for those that are out.
     dense: Vec<f32>,
     is_dense: bool,
@@ -88,7 +88,7 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// The `n` most likely of `logits`, most likely first.
-    pub(super) fn most_likely_of(&mut self, logits: &[f32], n: usize) -> &[(f32, Token)] {
+    pub(in crate::engine) fn most_likely_of(&mut self, logits: &[f32], n: usize) -> &[(f32, Token)] {
         self.fill(logits, None);
         self.keep_most_likely(n);
         &self.items
@@ -103,7 +103,8 @@ impl Candidates {
         if self.is_dense {
             self.fill_dense(logits, mask);
         } else {
-            let allowed = mask.into_iter().flatten().zip((0..).step_by(CHUNK)).flat_map(|(&word, first)| set_bits(word).map(move |bit| first + bit));
+            let allowed =
+                mask.into_iter().flatten().zip((0..).step_by(CHUNK)).flat_map(|(&word, first)| set_bits(word).map(move |bit| first + bit));
             let found = allowed.filter_map(|id| Some((*logits.get(id as usize)?, id)));
             self.items.extend(found.filter(|(logit, _)| logit.is_finite()));
         }

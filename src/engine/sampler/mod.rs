@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::text::Token;
 use crate::text::constraint::{Allowed, Constraint};
-use candidates::Candidates;
+pub(super) use candidates::Candidates;
 use random::SplitMix64;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;

@@ -67,6 +67,18 @@ fn schema(text: &str) -> Result<TopLevelGrammar> {
     Ok(TopLevelGrammar::from_json_schema(schema))
 }
 
+/// A JSON value that `schema` describes, as a part of a Lark grammar.
+pub(in crate::text) fn json_value(schema: &str) -> String {
+    let spaced =
+        schema.trim_end().strip_prefix('{').and_then(|fields| fields.strip_suffix('}')).filter(|_| !schema.contains("\"x-guidance\""));
+    let options = json!({ "whitespace_pattern": JSON_SPACE });
+    match spaced {
+        Some(fields) if fields.trim().is_empty() => format!("%json {{\"x-guidance\":{options}}}"),
+        Some(fields) => format!("%json {{\"x-guidance\":{options},{fields}}}"),
+        None => format!("%json {schema}"),
+    }
+}
+
 fn regex(text: &str) -> Result<TopLevelGrammar> {
     // The same parser as llguidance's, which does not tell where.
     let parsed = regex_syntax::ast::parse::ParserBuilder::new().nest_limit(place::MAX_NESTING).build().parse(text);

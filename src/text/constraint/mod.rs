@@ -9,6 +9,9 @@ mod request;
 mod state;
 mod vocabulary;
 
+pub(super) use compile::json_value;
+pub(super) use gbnf::quoted;
+pub(super) use place::any_text_but;
 pub use request::response_format;
 pub use state::{Allowed, Constraint};
 pub use vocabulary::Grammars;

@@ -48,6 +48,13 @@ fn key(schema: &str, message: &str) -> usize {
     found.min_by_key(|&(n, _)| n).map_or(0, |(_, at)| at)
 }
 
+/// A terminal of Lark: any text in which none of `marks` occurs, and which does not begin with `first`.
+pub(in crate::text) fn any_text_but(marks: &[&str], first: Option<char>) -> String {
+    let begins = first.map_or_else(|| "/(?s:.*)/".to_owned(), |c| format!("/([^\\x{{{:X}}}](?s:.*))?/", u32::from(c)));
+    let escaped: Vec<String> = marks.iter().map(|mark| regex_syntax::escape(mark).replace('/', "\\/")).collect();
+    if escaped.is_empty() { begins } else { format!("{begins} & ~/(?s:.*)({})(?s:.*)/", escaped.join("|")) }
+}
+
 /// Refuses a grammar whose groups or rules would be too deep a recursion.
 pub(super) fn check_shape(lark: &str) -> Result<()> {
     let (mut depth, mut n_rules, mut chars) = (0u32, 0usize, lark.char_indices());

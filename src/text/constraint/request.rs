@@ -23,10 +23,9 @@ pub fn response_format(format: &Json) -> Result<Option<ConstraintSource>> {
         "regex" => (&["regex"], Some(ConstraintKind::Regex)),
         "lark" => (&["grammar"], Some(ConstraintKind::Lark)),
         "gbnf" => (&["grammar"], Some(ConstraintKind::Gbnf)),
-        other => fail!(
-            InvalidArgument,
-            "response_format: type {other:?}: expected text, json, json_object, json_schema, regex, lark or gbnf"
-        ),
+        other => {
+            fail!(InvalidArgument, "response_format: type {other:?}: expected text, json, json_object, json_schema, regex, lark or gbnf")
+        }
     };
     if let Some((key, _)) = fields.iter().find(|(key, _)| key != "type" && !known.contains(&key.as_str())) {
         fail!(InvalidArgument, "response_format: unknown key {key:?}");

@@ -88,7 +88,8 @@ fn gbnf_matches_what_it_says() {
 
 #[test]
 fn forced_tokens_are_told_and_taken() {
-    let mut constraint = compile(ConstraintKind::JsonSchema, r#"{"type":"object","properties":{"name":{"type":"boolean"}},"required":["name"]}"#).unwrap();
+    let mut constraint =
+        compile(ConstraintKind::JsonSchema, r#"{"type":"object","properties":{"name":{"type":"boolean"}},"required":["name"]}"#).unwrap();
     assert!(is_allowed(&mut constraint, u32::from(b'{')));
     for token in [u32::from(b'{'), u32::from(b'"')] {
         constraint.accept(token).unwrap();
@@ -101,7 +102,9 @@ fn forced_tokens_are_told_and_taken() {
     assert_eq!(forced, b"name", "as our tokenizer cuts it; the quote behind it may be one token with its colon");
     assert!(is_allowed(&mut constraint, u32::from(b'"')) && is_allowed(&mut constraint, 259) && !is_allowed(&mut constraint, 260));
     constraint.accept(259).unwrap();
-    assert!(is_allowed(&mut constraint, 260) && is_allowed(&mut constraint, u32::from(b'f')) && !is_allowed(&mut constraint, u32::from(b'"')));
+    assert!(
+        is_allowed(&mut constraint, 260) && is_allowed(&mut constraint, u32::from(b'f')) && !is_allowed(&mut constraint, u32::from(b'"'))
+    );
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn times(min: u32, max: Option<u32>) -> String {
 }
 
 /// A string as Lark takes it: JSON, without characters that would have to be escaped there.
-fn quoted(text: &str) -> String {
+pub(in crate::text) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
