@@ -5,6 +5,7 @@
 //! children keep their parents alive, so a host may free in any order.
 
 mod blocks;
+mod companions;
 mod device;
 mod draft;
 mod driver;
@@ -19,6 +20,7 @@ mod model;
 mod pace;
 mod plan;
 mod probability;
+mod recommended;
 mod runtime;
 mod sampler;
 mod sequence;
