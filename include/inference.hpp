@@ -310,6 +310,8 @@ class Event {
   EventType type() const noexcept { return static_cast<EventType>(raw_.type); }
   std::string_view text() const noexcept { return { raw_.text, raw_.text_len }; }
   View<Token> tokens() const noexcept { return { raw_.tokens, raw_.n_tokens }; }
+  // One object per token, in the shape of OpenAI's API; "" if it was not asked for.
+  std::string_view logprobs_json() const noexcept { return { raw_.logprobs_json, raw_.logprobs_len }; }
   Finish finish() const noexcept { return static_cast<Finish>(raw_.finish); }
   Status status() const noexcept { return static_cast<Status>(raw_.status); }
   std::string_view error_text() const noexcept { return { raw_.error_text, raw_.error_len }; }

@@ -559,7 +559,9 @@ class Generation(Handle):
             if raw.status:
                 raise Error(raw.status, raw.error_text.decode())
             raw._text = raw.error_text = None  # Borrowed: gone with the generation.
-        return Event(raw)
+        event = Event(raw)
+        raw._logprobs = None
+        return event
 
     def __iter__(self):
         while True:

@@ -86,9 +86,9 @@ static void dead_ends(inf_model *m) {
     size_t n = 0;
     float never = -1.0f / 0.0f;
     OK(inf_token_bytes(m, t, bytes, sizeof bytes, &n, &err));
-    if (n && bytes[0] == 'q') OK(inf_sampler_add_logit_bias(s, &t, &never, 1, &err));
+    if (n && (bytes[0] == 'q' || bytes[0] == 'z')) OK(inf_sampler_add_logit_bias(s, &t, &never, 1, &err));
   }
-  OK(inf_sampler_set_constraint(s, INF_CONSTRAINT_REGEX, "q[a-z]*", INF_NUL, &err));
+  OK(inf_sampler_set_constraint(s, INF_CONSTRAINT_REGEX, "[qz][a-z]*", INF_NUL, &err));
   OK(inf_session_create(m, NULL, &session, &err));
   OK(inf_session_append(session, &token, 1, &err));
   STATUS(INF_ERR_DEAD_END, inf_session_step(session, s, 0, 0, &step, &err));

@@ -167,8 +167,8 @@ impl Sampler {
     }
 
     /// The only token that the constraint allows next, if there is just one: no logits are needed for it. It is not accepted yet.
-    pub(super) fn next_forced(&mut self) -> Option<Token> {
-        self.constraint.as_mut()?.next_forced()
+    pub(super) fn next_forced(&self) -> Option<Token> {
+        self.constraint.as_ref()?.next_forced()
     }
 
     /// Restarts the random sequence from `seed`.

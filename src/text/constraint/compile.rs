@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 
 /// Bytes of a grammar or a schema. The largest that are used as tool schemas have some tens of KiB.
-const MAX_SOURCE_BYTES: usize = 1 << 18;
+const MAX_SOURCE_BYTES: usize = 1 << 17;
+
+/// Bytes of a regular expression, of which each may take a hundred bytes of memory.
+const MAX_REGEX_BYTES: usize = 1 << 15;
 
 /// What stands between the values of generated JSON: at most a space, or a line break with an indentation, so that a model cannot go on with
 /// white space for ever.
@@ -33,8 +36,9 @@ pub(super) fn limits() -> ParserLimits {
 /// Compiles `source` for the vocabulary of `factory`.
 pub(super) fn compile(factory: &ParserFactory, source: &ConstraintSource) -> Result<Constraint> {
     let text = source.text.as_str();
-    if text.len() > MAX_SOURCE_BYTES {
-        return Err(refused(0, format!("{} bytes, expected {MAX_SOURCE_BYTES} at most", text.len())));
+    let most = if source.kind == ConstraintKind::Regex { MAX_REGEX_BYTES } else { MAX_SOURCE_BYTES };
+    if text.len() > most {
+        return Err(refused(0, format!("{} bytes, expected {most} at most", text.len())));
     }
     let grammar = match source.kind {
         ConstraintKind::AnyJson => schema("{}")?,
@@ -81,6 +85,7 @@ pub(in crate::text) fn json_value(schema: &str) -> String {
 
 fn regex(text: &str) -> Result<TopLevelGrammar> {
     // The same parser as llguidance's, which does not tell where.
+    place::check_groups(text)?;
     let parsed = regex_syntax::ast::parse::ParserBuilder::new().nest_limit(place::MAX_NESTING).build().parse(text);
     parsed.map_err(|e| refused(e.span().start.offset, e.kind()))?;
     Ok(TopLevelGrammar::from_regex(text))

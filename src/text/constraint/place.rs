@@ -78,6 +78,23 @@ pub(super) fn check_shape(lark: &str) -> Result<()> {
     Ok(())
 }
 
+/// Refuses an expression whose groups are inside each other too deep: its parser takes memory for each before it counts them.
+pub(super) fn check_groups(regex: &str) -> Result<()> {
+    let (mut depth, mut chars) = (0u32, regex.char_indices());
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_NESTING {
+            return Err(refused(at, format!("groups inside each other, deeper than {MAX_NESTING}")));
+        }
+    }
+    Ok(())
+}
+
 /// Goes behind the next `end` that no backslash stands before.
 fn skip_to(end: char, chars: &mut std::str::CharIndices<'_>) {
     while let Some((_, c)) = chars.next() {

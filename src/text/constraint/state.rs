@@ -23,37 +23,47 @@ pub enum Allowed<'a> {
 
 /// A constraint, and how far a text has gone through it. A copy has a state of its own: what one does, no other sees.
 pub struct Constraint {
-    /// As it was compiled.
-    start: Arc<TokenParser>,
+    start: Arc<Start>,
     parser: TokenParser,
+    /// Tokens that must come next, one after the other.
+    forced: VecDeque<Token>,
     /// What may come next, once it was computed.
     mask: Option<Result<SimpleVob>>,
-    /// Tokens that must come next, if that was computed.
-    forced: Option<VecDeque<Token>>,
     /// Nothing may follow but the end.
     complete: bool,
 }
 
+/// A constraint as it was compiled.
+struct Start {
+    parser: TokenParser,
+    forced: Vec<Token>,
+}
+
 impl Constraint {
+    /// To be called on a stack of our own.
     pub(super) fn new(mut parser: TokenParser) -> Self {
         parser.start_without_prompt();
-        let start = Arc::new(parser);
-        Self { parser: start.deep_clone(), start, mask: None, forced: None, complete: false }
+        let forced = parser.compute_ff_tokens();
+        Self::at(Arc::new(Start { parser, forced }))
+    }
+
+    fn at(start: Arc<Start>) -> Self {
+        Self { parser: start.parser.deep_clone(), forced: start.forced.clone().into(), start, mask: None, complete: false }
     }
 
     /// Back to the beginning.
     pub fn reset(&mut self) {
-        *self = Self { parser: self.start.deep_clone(), start: self.start.clone(), mask: None, forced: None, complete: false };
+        *self = Self::at(self.start.clone());
     }
 
     /// True if [`Self::allowed`] has nothing left to compute.
     pub fn is_ready(&self) -> bool {
-        self.mask.is_some() || self.forced.as_ref().is_some_and(|forced| !forced.is_empty())
+        self.mask.is_some() || !self.forced.is_empty()
     }
 
     /// Computes what may come next, so that [`Self::allowed`] does not have to; it also keeps the error for that.
     pub fn prepare(&mut self) {
-        if self.next_forced().is_none() && self.mask.is_none() {
+        if !self.is_ready() {
             self.mask = Some(self.compute());
         }
     }
@@ -64,73 +74,68 @@ impl Constraint {
     /// `DeadEnd` if there is none: the grammar needs what the vocabulary cannot say. `Constraint` if the grammar takes more work per token than any useful one.
     pub fn allowed(&mut self) -> Result<Allowed<'_>> {
         self.prepare();
-        match (&self.mask, self.forced.as_ref().and_then(VecDeque::front)) {
+        match (&self.mask, self.forced.front()) {
+            (Some(Err(e)), _) => Err(e.clone()),
             (_, Some(&token)) => Ok(Allowed::One(token)),
             (Some(Ok(mask)), None) => Ok(Allowed::Bits(mask.as_slice())),
-            (Some(Err(e)), None) => Err(e.clone()),
             (None, None) => fail!(Internal, "a constraint without a mask"),
         }
     }
 
     fn compute(&mut self) -> Result<SimpleVob> {
-        let Self { parser, complete, .. } = self;
-        let ends = || {
-            let set = parser.token_env.tok_trie().eos_token_set();
-            if parser.token_env.tok_trie().eos_token() == INVALID_TOKEN { Err(dead_end(StopReason::NoExtension)) } else { Ok(set) }
-        };
-        if *complete {
-            return ends();
+        let parser = &mut self.parser;
+        if self.complete {
+            let trie = parser.token_env.tok_trie();
+            return if trie.eos_token() == INVALID_TOKEN { Err(dead_end(StopReason::NoExtension)) } else { Ok(trie.eos_token_set()) };
         }
         on_stack_of(STACK_BYTES, || parser.compute_mask().map_err(|_| dead_end(parser.stop_reason())))
     }
 
     /// The token that must come next, if there is only one way to go on. To be accepted like any other.
-    pub fn next_forced(&mut self) -> Option<Token> {
-        if self.forced.is_none() {
-            let parser = &mut self.parser;
-            let known = self.complete || self.mask.is_some();
-            let forced = if known { Ok(Vec::new()) } else { on_stack_of(STACK_BYTES, || Ok(parser.compute_ff_tokens())) };
-            match forced {
-                Ok(tokens) => self.forced = Some(tokens.into()),
-                Err(e) => (self.mask, self.forced) = (Some(Err(e)), Some(VecDeque::new())),
-            }
-        }
-        self.forced.as_ref().and_then(|forced| forced.front().copied())
+    pub fn next_forced(&self) -> Option<Token> {
+        self.forced.front().copied()
     }
 
     /// Takes the token that came.
     ///
     /// # Errors
-    /// `InvalidArgument` if the constraint does not allow it: nothing has changed. `Constraint` if the grammar takes too much work.
+    /// `InvalidArgument` if the constraint does not allow it, or the error that [`Self::allowed`] has: nothing has changed.
     pub fn accept(&mut self, token: Token) -> Result<()> {
-        let is_end = self.parser.token_env.tok_trie().eos_tokens().contains(&token);
         if !self.allows(token)? {
             fail!(InvalidArgument, "token {token}: the constraint does not allow it here");
         }
+        let is_end = self.is_end(token);
         if self.complete && is_end {
             return Ok(());
         }
+        let is_forced = self.forced.pop_front() == Some(token);
+        let keeps = is_forced && !self.forced.is_empty();
         let parser = &mut self.parser;
-        let stopped = on_stack_of(STACK_BYTES, || {
-            let consumed = parser.consume_token(token).and_then(|_| parser.check_stop());
-            consumed.map_err(|_| dead_end(parser.stop_reason()))
+        let advanced = on_stack_of(STACK_BYTES, || {
+            let complete = parser.consume_token(token).and_then(|_| parser.check_stop());
+            let complete = complete.map_err(|_| dead_end(parser.stop_reason()))? || is_end;
+            Ok((complete, if complete || keeps { Vec::new() } else { parser.compute_ff_tokens() }))
         });
-        self.mask = None;
-        let is_forced = self.forced.as_mut().is_some_and(|forced| forced.pop_front() == Some(token));
-        self.forced = self.forced.take().filter(|forced| is_forced && !forced.is_empty());
-        match stopped {
-            Ok(stopped) => self.complete = stopped || is_end,
-            Err(e) => (self.mask, self.forced) = (Some(Err(e)), Some(VecDeque::new())),
-        }
+        (self.mask, self.complete) = match advanced {
+            Ok((complete, forced)) => {
+                self.forced = if keeps { std::mem::take(&mut self.forced) } else { forced.into() };
+                (None, complete)
+            }
+            Err(e) => (Some(Err(e)), false),
+        };
         Ok(())
+    }
+
+    fn is_end(&self, token: Token) -> bool {
+        self.parser.token_env.tok_trie().eos_tokens().contains(&token)
     }
 
     fn allows(&mut self, token: Token) -> Result<bool> {
         match &self.mask {
-            _ if self.forced.as_ref().and_then(VecDeque::front) == Some(&token) => Ok(true),
-            Some(Ok(mask)) => Ok((token as usize) < mask.len() && mask.is_allowed(token)),
             Some(Err(e)) => Err(e.clone()),
-            None if self.complete => Ok(self.parser.token_env.tok_trie().eos_tokens().contains(&token)),
+            Some(Ok(mask)) => Ok((token as usize) < mask.len() && mask.is_allowed(token)),
+            None if self.forced.front() == Some(&token) => Ok(true),
+            None if self.complete => Ok(self.is_end(token)),
             None => {
                 let parser = &mut self.parser;
                 on_stack_of(STACK_BYTES, || Ok(parser.validate_tokens_raw(&[token]).is_ok_and(|n| n == 1)))
