@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sections in reading order: a file of `src/ffi`, and what the header calls it.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("status", "Status codes and errors"),
     ("library", "The library"),
     ("runtime", "Runtimes: threads, devices, log"),
@@ -20,6 +20,7 @@ const SECTIONS: [(&str, &str); 12] = [
     ("tokenizer", "Tokenizer"),
     ("chat", "Chats: messages become a prompt"),
     ("sampler", "Samplers"),
+    ("constraint", "Constraints: what a sampler may choose at all"),
     ("session", "Sessions: append, then step; for hosts that own the loop"),
     ("state", "Saved sessions: as bytes and in files"),
     ("generation", "Generations: in the background; pull their events"),

@@ -41,7 +41,7 @@ BY_HAND = [
     {"oneOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": 9}]},
     {"oneOf": [{"type": "object", "properties": {"k": {"const": "a"}}, "required": ["k"], "additionalProperties": False},
                {"type": "object", "properties": {"k": {"const": "b"}, "n": {"type": "boolean"}}, "required": ["k", "n"], "additionalProperties": False}]},
-    {"allOf": [{"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}, {"properties": {"b": {"type": "null"}}, "required": ["b"], "additionalProperties": False, "type": "object"}]},
+    {"allOf": [{"type": "object", "properties": {"a": {"type": "boolean"}, "b": {}}, "required": ["a"], "additionalProperties": False}, {"properties": {"b": {"type": "null"}}, "required": ["b"]}]},
     {"allOf": [{"type": "integer", "minimum": 3}, {"maximum": 5}]},
     {"$defs": {"leaf": {"enum": ["l", "r"]}}, "type": "array", "items": {"$ref": "#/$defs/leaf"}, "maxItems": 3},
     {"$ref": "#/$defs/tree", "$defs": {"tree": {"type": "object", "properties": {"v": {"type": "boolean"}, "kids": {"type": "array", "maxItems": 1, "items": {"$ref": "#/$defs/tree"}}},

@@ -1,6 +1,7 @@
 //! Each stage against its formula, and the draw against its distribution.
 
 use super::*;
+use crate::error::ErrorKind;
 
 const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 0.0];
 

@@ -1,10 +1,9 @@
 //! The text of a constraint becomes a parser, or an error that says where and why. To be called on a stack of our own.
 
-use super::{Constraint, ConstraintKind, ConstraintSource, gbnf, place};
+use super::{Constraint, ConstraintKind, ConstraintSource, gbnf, place, schema};
 use crate::error::{Error, ErrorKind, Result};
 use llguidance::ParserFactory;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
-use serde_json::{Value, json};
 use std::borrow::Cow;
 
 /// Bytes of a grammar or a schema. The largest that are used as tool schemas have some tens of KiB.
@@ -12,10 +11,6 @@ const MAX_SOURCE_BYTES: usize = 1 << 17;
 
 /// Bytes of a regular expression, of which each may take a hundred bytes of memory.
 const MAX_REGEX_BYTES: usize = 1 << 15;
-
-/// What stands between the values of generated JSON: at most a space, or a line break with an indentation, so that a model cannot go on with
-/// white space for ever.
-const JSON_SPACE: &str = r"\x20|\x0A[\x20\x09]{0,32}";
 
 /// Work and memory of one constraint: a hostile one is an error within a tenth of a second.
 pub(super) fn limits() -> ParserLimits {
@@ -41,8 +36,8 @@ pub(super) fn compile(factory: &ParserFactory, source: &ConstraintSource) -> Res
         return Err(refused(0, format!("{} bytes, expected {most} at most", text.len())));
     }
     let grammar = match source.kind {
-        ConstraintKind::AnyJson => schema("{}")?,
-        ConstraintKind::JsonSchema => schema(text)?,
+        ConstraintKind::AnyJson => TopLevelGrammar::from_json_schema(schema::prepared("{}")?),
+        ConstraintKind::JsonSchema => TopLevelGrammar::from_json_schema(schema::prepared(text)?),
         ConstraintKind::Regex => regex(text)?,
         ConstraintKind::Lark => lark(text.into())?,
         ConstraintKind::Gbnf => lark(gbnf::to_lark(text)?.into())?,
@@ -57,30 +52,6 @@ pub(super) fn compile(factory: &ParserFactory, source: &ConstraintSource) -> Res
 /// An error about the byte `offset`.
 pub(super) fn refused(offset: usize, message: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Constraint, format!("constraint, byte {offset}: {message}")).with_detail([offset as i64, 0])
-}
-
-fn schema(text: &str) -> Result<TopLevelGrammar> {
-    let parsed: serde_json::Result<Value> = serde_json::from_str(text);
-    let mut schema = parsed.map_err(|e| refused(place::offset(text, e.line(), e.column()), e))?;
-    if schema == Value::Bool(true) {
-        schema = json!({});
-    }
-    if let Some(fields) = schema.as_object_mut() {
-        fields.entry("x-guidance").or_insert_with(|| json!({ "whitespace_pattern": JSON_SPACE }));
-    }
-    Ok(TopLevelGrammar::from_json_schema(schema))
-}
-
-/// A JSON value that `schema` describes, as a part of a Lark grammar.
-pub(in crate::text) fn json_value(schema: &str) -> String {
-    let spaced =
-        schema.trim_end().strip_prefix('{').and_then(|fields| fields.strip_suffix('}')).filter(|_| !schema.contains("\"x-guidance\""));
-    let options = json!({ "whitespace_pattern": JSON_SPACE });
-    match spaced {
-        Some(fields) if fields.trim().is_empty() => format!("%json {{\"x-guidance\":{options}}}"),
-        Some(fields) => format!("%json {{\"x-guidance\":{options},{fields}}}"),
-        None => format!("%json {schema}"),
-    }
 }
 
 fn regex(text: &str) -> Result<TopLevelGrammar> {

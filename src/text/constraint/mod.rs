@@ -6,13 +6,14 @@ mod compile;
 mod gbnf;
 mod place;
 mod request;
+mod schema;
 mod state;
 mod vocabulary;
 
-pub(super) use compile::json_value;
 pub(super) use gbnf::quoted;
 pub(super) use place::any_text_but;
 pub use request::response_format;
+pub(super) use schema::json_value;
 pub use state::{Allowed, Constraint};
 pub use vocabulary::Grammars;
 
