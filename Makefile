@@ -182,7 +182,7 @@ endif
 
 # A real engine. SCENE_SECONDS of each of three scenes; STRICT=1 fails on late frames.
 SCENE_SECONDS ?= 2
-GODOT         ?= $(shell command -v godot3-server || command -v godot3-runner || command -v godot-server)
+GODOT         ?= $(shell command -v godot3-server || command -v godot-server)
 
 $(BUILD)/godot/libinference_godot.so: examples-c/godot/inference_godot.c $(wildcard examples-c/godot/*) include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)

@@ -495,6 +495,8 @@ class Model : public detail::Handle<inf_model> {
   Returned<std::string> metadata(const char *key) const {
     return detail::buffered<std::string>(64, [&](auto... a) { return inf_model_metadata(get(), key, a...); });
   }
+  // As a GGUF file, as it is held: quantised or not.
+  Returned<void> save_gguf(const char *path) const { return detail::check([&](auto e) { return inf_model_save_gguf(get(), path, e); }); }
   bool is_eog(Token t) const noexcept { return inf_model_is_eog(get(), t) != 0; }
 
   // flags: INF_TOK_*.

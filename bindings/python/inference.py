@@ -145,6 +145,7 @@ FALLIBLE = {
     "load_wait": (HANDLE, c_int32, POINTER(c_float), OUT),
     "model_get_info": (HANDLE, POINTER(inf_model_info)),
     "model_estimate": (HANDLE, POINTER(inf_model_params), POINTER(inf_plan)),
+    "model_save_gguf": (HANDLE, c_char_p),
     "model_metadata": (HANDLE, c_char_p, *BUFFER),
     "tokenize": (HANDLE, *BYTES, c_uint32, *BUFFER),
     "detokenize": (HANDLE, c_void_p, c_size_t, c_uint32, *BUFFER),
@@ -386,6 +387,10 @@ class Model(Handle):
         out = inf_model_info()
         call("model_get_info", self.raw, byref(out))
         return out
+
+    def save_gguf(self, path) -> None:
+        """Writes the model as it is held, quantised or not."""
+        call("model_save_gguf", self.raw, os.fspath(path).encode())
 
     def metadata(self, key: str) -> str:
         return _buffered("model_metadata", c_char, 128, self.raw, key.encode()).decode()

@@ -164,6 +164,9 @@ class WithTheModel(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             session.save_file(Path(folder) / "köln.state")
             copy.restore_file(Path(folder) / "köln.state")
+            self.model.save_gguf(Path(folder) / "köln.gguf")
+            again = inference.load(Path(folder) / "köln.gguf", quantize="q8_0", topology=[{"layers": "0-1", "quantize": "none"}])
+            self.assertEqual(again.info().n_params, self.model.info().n_params)
         request = {"text": " and", "max_tokens": 4, "sampling": {"temperature": 0}}
         self.assertEqual(copy.generate_json(request).text(), session.generate_json(request).text())
 

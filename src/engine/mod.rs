@@ -6,6 +6,7 @@
 
 mod blocks;
 mod device;
+mod directory;
 mod draft;
 mod driver;
 mod events;
@@ -21,6 +22,7 @@ mod plan;
 mod probability;
 mod runtime;
 mod sampler;
+mod save;
 mod sequence;
 mod session;
 

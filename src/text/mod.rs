@@ -26,6 +26,7 @@ mod vocabulary_data;
 pub use decode::DecodeOptions;
 pub use detokenizer::Detokenizer;
 pub use encode::EncodeOptions;
+pub use gguf::{HUGGINGFACE_CONFIG, HUGGINGFACE_JSON};
 pub use pretokenizer::PreTokenizer;
 pub use special::MatchRules;
 pub use stop::{StopMatcher, StopStrings};

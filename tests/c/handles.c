@@ -46,6 +46,7 @@ static void model_functions(inf_model *m) {
   inf_session *session = NULL;
   CHECK(inf_model_ref(m) == NULL);
   BAD(inf_model_get_info(m, &info, &err));
+  BAD(inf_model_save_gguf(m, "/nonexistent/model.gguf", &err));
   BAD(inf_model_metadata(m, "general.architecture", buf, sizeof buf, &len, &err));
   CHECK(inf_model_is_eog(m, 2) == 0);
   BAD(inf_tokenize(m, "x", 1, 0, &token, 1, &len, &err));

@@ -58,6 +58,7 @@ table! {
     inf_model_free: |w| if w.once_in(4) { inf_model_free(w.handle(Kind::Model)) },
     inf_model_get_info: model_get_info,
     inf_model_metadata: model_metadata,
+    inf_model_save_gguf: |w| { let m = w.handle(Kind::Model); call!(w, inf_model_save_gguf(m, c"/nonexistent/model.gguf".as_ptr())); },
     inf_model_is_eog: |w| assert!(inf_model_is_eog(w.handle(Kind::Model), w.token()) < 2),
     inf_tokenize: tokenize,
     inf_detokenize: detokenize,
