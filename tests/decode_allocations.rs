@@ -73,7 +73,7 @@ impl Tiny {
 
     fn forward(&self, ws: &mut Workspace, batch: &Batch, kv: &mut Kv, logits: &mut [f32]) {
         let cpu = &self.cpu;
-        let attention = Attention { scale: 0.125, softcap: None, window: None };
+        let attention = Attention::plain(0.125);
         cpu.begin(ws, batch, std::slice::from_ref(&self.rope)).unwrap();
         cpu.embed(ws, batch, &self.table, 1.0).unwrap();
         for layer in 0..SHAPE.n_layers {

@@ -140,6 +140,11 @@ fn gpt_oss_with_sinks_and_clamped_gates() {
 }
 
 #[test]
+fn llama4_with_chunks_and_layers_that_do_not_rotate() {
+    check("llama4");
+}
+
+#[test]
 fn olmo3_with_windows() {
     check("olmo3");
 }

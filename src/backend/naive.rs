@@ -53,10 +53,11 @@ pub fn rotate(head: &mut [f64], position: u32, rope: &Rope) {
 /// One query head at `position` over the keys and values (`(n_positions, head_dim)`) of its KV head.
 pub fn attend(query: &[f64], keys: &[f64], values: &[f64], position: usize, attention: &Attention) -> Vec<f64> {
     let head_dim = query.len();
-    let oldest = attention.window.map_or(0, |w| (position + 1).saturating_sub(w as usize));
+    let oldest = attention.sight.oldest(position);
+    let warmth = attention.temperature.map_or(1.0, |temperature| f64::from(temperature.at(position)));
     let score = |p: usize| {
         let dot: f64 = query.iter().zip(&keys[p * head_dim..]).map(|(q, k)| q * k).sum();
-        let score = dot * f64::from(attention.scale);
+        let score = warmth * dot * f64::from(attention.scale);
         attention.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
     };
     let weights: Vec<f64> = (oldest..=position).map(|p| score(p).exp()).collect();

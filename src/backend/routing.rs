@@ -120,20 +120,20 @@ impl Routing {
         if self.scores == Scores::SparseMixer {
             return sparse_mixer(logits, picks);
         }
-        match self.scores {
-            Scores::Softmax => softmax(logits),
-            Scores::Sigmoid => logits.iter_mut().for_each(|x| *x = sigmoid(*x)),
-            Scores::SoftmaxOfChosen | Scores::SparseMixer => {}
+        if self.scores == Scores::Softmax {
+            softmax(logits);
         }
         let scores = &*logits;
-        let merit = |expert: usize| scores[expert] + bias.map_or(0.0, |bias| bias[expert]);
+        let weight = |expert: usize| if self.scores == Scores::Sigmoid { sigmoid(scores[expert]) } else { scores[expert] };
+        // Without a bias, logits say who is best also where sigmoids are all one.
+        let merit = |expert: usize| bias.map_or(scores[expert], |bias| weight(expert) + bias[expert]);
         let open = self.groups.map_or(u64::MAX, |groups| groups.open(scores.len(), &merit));
         let group_len = self.groups.map_or(scores.len(), |groups| groups.len(scores.len()));
         for i in 0..picks.len() {
             let (before, rest) = picks.split_at_mut(i);
             let free = |expert: &usize| open >> (expert / group_len) & 1 == 1 && before.iter().all(|pick| pick.expert != *expert);
             let expert = best((0..scores.len()).filter(free), &merit);
-            rest[0] = Pick { expert, weight: scores[expert] };
+            rest[0] = Pick { expert, weight: weight(expert) };
         }
         self.weigh(picks);
     }
@@ -250,8 +250,9 @@ mod tests {
     fn only_the_best_groups_are_looked_at() {
         let of = |sums_two| Routing { groups: Some(Groups { n_groups: 2, n_used: 1, sums_two }), scores: Scores::Sigmoid, ..PLAIN };
         let logits = [9.0, -9.0, 2.0, 2.0];
-        assert_eq!(picks(of(false), &logits, None).iter().map(|p| p.0).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(picks(of(true), &logits, None).iter().map(|p| p.0).collect::<Vec<_>>(), [2, 3]);
+        let none = Some(&[0.0; 4][..]);
+        assert_eq!(picks(of(false), &logits, none).iter().map(|p| p.0).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(picks(of(true), &logits, none).iter().map(|p| p.0).collect::<Vec<_>>(), [2, 3]);
     }
 
     #[test]

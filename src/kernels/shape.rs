@@ -34,6 +34,11 @@ impl MatmulShape {
         Self { n_out, tile_bytes: tile_bytes.unwrap_or(0), activation_bytes }
     }
 
+    /// Bytes of a row of weights, or of a row of tiles.
+    pub(crate) fn tile_bytes(&self) -> usize {
+        self.tile_bytes
+    }
+
     /// Tile `i` of the weights; of rows as in a file, row `i`.
     #[inline]
     pub(crate) fn tile_row<'a>(&self, weights: &WeightRows<'a>, i: usize) -> &'a [u8] {

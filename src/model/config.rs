@@ -70,6 +70,8 @@ pub(super) enum Key {
     SharedExperts,
     SharedFeedForward,
     LeadingDense,
+    TemperatureLength,
+    TemperatureScale,
 }
 
 impl Key {
@@ -109,6 +111,8 @@ impl Key {
             Self::ExpertGroupsUsed => "expert_group_used_count",
             Self::SharedExperts => "expert_shared_count",
             Self::SharedFeedForward => "expert_shared_feed_forward_length",
+            Self::TemperatureLength => "attention.temperature_length",
+            Self::TemperatureScale => "attention.temperature_scale",
             Self::LeadingDense => "leading_dense_block_count",
         }
     }

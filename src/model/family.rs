@@ -1,6 +1,6 @@
 //! What makes one architecture different from the next: data over the one decoder. `docs/adding-a-model.md` adds one, step by step.
 
-use crate::backend::{FeedForwardFn, NormKind, Scores};
+use crate::backend::{FeedForwardFn, NormKind, Scores, Temperature};
 use crate::kernels::{GateFn, RopeStyle};
 
 /// Whether the files of a family have a tensor.
@@ -34,6 +34,8 @@ pub enum HeadNorms {
     None,
     /// Each head by itself: Qwen 3, Gemma 3.
     Each,
+    /// Each head by itself, without weights, in layers that rotate: Llama 4.
+    Unweighted,
     /// All heads of a token together: OLMo 2.
     Together,
 }
@@ -47,6 +49,8 @@ pub enum Windows {
     All,
     /// All but the last of each so many, unless the file says which.
     AllButEvery(usize),
+    /// The same layers; what they see is their own chunk of positions, of this size where the file does not say: Llama 4.
+    ChunksButEvery(usize, u32),
 }
 
 /// How layers with a window rotate.
@@ -69,6 +73,8 @@ pub struct ExpertTraits {
     pub normalises: bool,
     /// True if an expert's input is multiplied by its weight, not its output.
     pub weighs_input: bool,
+    /// Experts that every row takes, where the file does not say.
+    pub n_shared: usize,
     /// True if the shared expert is weighed by a gate of its own.
     pub gates_shared: bool,
     /// Biases of the router and of the experts.
@@ -104,6 +110,8 @@ pub struct Family {
     pub experts: Option<ExpertTraits>,
     /// True if a head's softmax has a sink: gpt-oss.
     pub has_sinks: bool,
+    /// How queries grow in layers that do not rotate, where the file does not say.
+    pub temperature: Option<Temperature>,
     /// Which layers see a window.
     pub windows: Windows,
     /// True if embeddings are multiplied by the square root of their width.
@@ -118,8 +126,14 @@ pub struct Family {
 }
 
 /// The experts of Mixtral, whose files say that they are llamas.
-const MIXTRAL: ExpertTraits =
-    ExpertTraits { scores: Scores::Softmax, normalises: true, weighs_input: false, gates_shared: false, bias: Presence::Absent };
+const MIXTRAL: ExpertTraits = ExpertTraits {
+    scores: Scores::Softmax,
+    normalises: true,
+    weighs_input: false,
+    n_shared: 0,
+    gates_shared: false,
+    bias: Presence::Absent,
+};
 
 /// Llama 1 to 3.x, Mistral, Mixtral, TinyLlama, SmolLM2: converters permute query and key rows so that neighbours rotate.
 const LLAMA: Family = Family {
@@ -136,6 +150,7 @@ const LLAMA: Family = Family {
     feed_forward: FeedForwardFn::Gated(GateFn::Silu),
     experts: Some(MIXTRAL),
     has_sinks: false,
+    temperature: None,
     windows: Windows::All,
     scales_embedding: false,
     has_scales: false,
@@ -231,6 +246,19 @@ const GPT_OSS: Family = Family {
 /// SmolLM3: a llama with layers that do not rotate.
 const SMOLLM3: Family = Family { name: "smollm3", unrotated_every: Some(4), experts: None, windows: Windows::None, ..LLAMA };
 
+/// Llama 4, text.
+const LLAMA4: Family = Family {
+    name: "llama4",
+    unrotated_every: Some(4),
+    head_norms: HeadNorms::Unweighted,
+    qkv_bias: Presence::Absent,
+    output_bias: Presence::Absent,
+    experts: Some(ExpertTraits { scores: Scores::Sigmoid, normalises: false, weighs_input: true, n_shared: 1, ..MIXTRAL }),
+    temperature: Some(Temperature { length: 8192.0, scale: 0.1 }),
+    windows: Windows::ChunksButEvery(4, 8192),
+    ..LLAMA
+};
+
 /// OLMo 2, and OLMo 3, which has windows.
 const OLMO2: Family = Family {
     name: "olmo2",
@@ -268,9 +296,9 @@ const GLM4: Family = Family { name: "glm4", norms: NormPlaces::Around, experts: 
 
 impl Family {
     /// Every architecture that this build runs.
-    pub const ALL: [Self; 19] = [
-        LLAMA, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2, GRANITE, GRANITEMOE,
-        STARCODER2, PHI2, GLM4,
+    pub const ALL: [Self; 20] = [
+        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2, GRANITE,
+        GRANITEMOE, STARCODER2, PHI2, GLM4,
     ];
 
     /// The architecture called `name` in files.

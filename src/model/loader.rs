@@ -17,7 +17,7 @@ use crate::sys::memory::{AlignedBytes, try_vec};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Most bytes read in a slice of a load: a fraction of a millisecond, if the file is in memory.
+/// Most bytes read in a slice of a load: a tenth of a millisecond, if the file is in memory.
 const SLICE_BYTES: usize = 1 << 18;
 
 /// Most weights encoded in a slice of a load: about a millisecond of one thread, and worth the others' while.
@@ -71,7 +71,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let place = self.place(role, layer, n_rows);
         let tensor = self.rows(&place.role.gguf_name(layer, Part::Weight), &[n_cols, place.n_rows], place.rows).await?;
         self.inventory.note(&tensor.name, tensor.dtype, &[n_cols, n_rows], (role, layer, Part::Weight));
-        self.take(tensor)
+        self.take(tensor).await
     }
 
     /// The projections of `role` of all experts, one below the other: `(n_experts * n_rows, n_cols)`.
@@ -85,7 +85,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let n_all = n_experts * n_rows; // bounded by the blueprint
         let tensor = self.rows(&role.gguf_name(layer, Part::Weight), &[n_cols, n_rows, n_experts], 0..n_all).await?;
         self.inventory.note(&tensor.name, tensor.dtype, &[n_cols, n_rows, n_experts], (role, layer, Part::Weight));
-        let weight = self.take(tensor)?;
+        let weight = self.take(tensor).await?;
         if bias != Presence::Required {
             return Ok(Linear { weight, bias: None });
         }
@@ -95,9 +95,9 @@ impl<'a, B: Backend> Loader<'a, B> {
     }
 
     /// Gives a matrix to the backend.
-    fn take(&mut self, tensor: HostTensor) -> Result<B::Matrix> {
+    async fn take(&mut self, tensor: HostTensor) -> Result<B::Matrix> {
         let name = tensor.name.clone();
-        let matrix = self.backend.matrix(tensor).map_err(|e| e.at(name))?;
+        let matrix = self.backend.matrix_in_slices(tensor).await.map_err(|e| e.at(name))?;
         self.n_bytes += self.backend.matrix_bytes(&matrix) as u64;
         Ok(matrix)
     }
@@ -118,6 +118,15 @@ impl<'a, B: Backend> Loader<'a, B> {
         let name = role.gguf_name(layer, part);
         self.inventory.note(&name, DType::F32, &[n], (role, layer, part));
         self.vector(&name, 0..n, &[n]).await
+    }
+
+    /// The norm of a head that multiplies by ones.
+    pub(super) fn ones(&self) -> Result<Norm<B>> {
+        let n = self.spec.shape.head_dim;
+        let mut data = AlignedBytes::zeroed(n * size_of::<f32>())?;
+        data.as_mut_slice().chunks_exact_mut(4).for_each(|to| to.copy_from_slice(&1_f32.to_le_bytes()));
+        let weight = self.backend.vector(HostTensor { name: "ones".to_owned(), dtype: DType::F32, n_rows: 1, n_cols: n, data })?;
+        Ok(Norm { weight, bias: None, eps: self.spec.norm_eps, kind: NormKind::Rms })
     }
 
     /// `(n_vocab,)`: what Phi-2 adds to its logits.

@@ -6,7 +6,7 @@ use super::family::{Family, LocalRope, Windows};
 use super::names::{Part, Role};
 use super::rope::{RopeScaling, RopeSpec, Yarn};
 use super::spec_moe::MoeSpec;
-use crate::backend::{Attention, NormKind, Shape};
+use crate::backend::{Attention, NormKind, Shape, Sight, Temperature};
 use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::Gguf;
@@ -226,7 +226,12 @@ impl Reader<'_> {
 
     fn layers(&self, shape: &Shape, n_ff: usize, moe: Option<&MoeSpec>) -> Result<Vec<LayerSpec>> {
         let Self { config, family } = *self;
-        let window = config.size_or(Key::Window, 0, 0..=usize::MAX)?;
+        let chunk = match family.windows {
+            Windows::ChunksButEvery(_, size) => size,
+            _ => 0,
+        };
+        let window = config.size_or(Key::Window, chunk as usize, 0..=usize::MAX)?;
+        let temperature = self.temperature()?;
         let slides = self.sliding(shape.n_layers)?;
         let scale = self.attention_scale(shape)?;
         let softcap = self.softcap(Key::AttentionSoftcap, family.softcaps.map(|(scores, _)| scores))?;
@@ -240,7 +245,8 @@ impl Reader<'_> {
                 LocalRope::Own(_) => slides,
             });
             let has_experts = moe.is_some_and(|moe| moe.is_in_layer(i));
-            let attention = Attention { scale, softcap, window };
+            let sight = if chunk > 0 { window.map_or(Sight::All, Sight::Chunk) } else { window.into() };
+            let attention = Attention { scale, softcap, sight, temperature: temperature.filter(|_| !rotates) };
             LayerSpec { attention, rope: rotates.then_some(rope), n_ff: width(i, n_ff, moe), has_experts }
         };
         Ok(slides.into_iter().enumerate().map(layer).collect())
@@ -251,10 +257,18 @@ impl Reader<'_> {
         Ok(match self.family.windows {
             Windows::None => vec![false; n_layers],
             Windows::All => self.config.windows(n_layers)?.unwrap_or_else(|| vec![true; n_layers]),
-            Windows::AllButEvery(n) => {
+            Windows::AllButEvery(n) | Windows::ChunksButEvery(n, _) => {
                 self.config.windows(n_layers)?.unwrap_or_else(|| (1..=n_layers).map(|i| !i.is_multiple_of(n)).collect())
             }
         })
+    }
+
+    /// How queries grow in layers that do not rotate.
+    fn temperature(&self) -> Result<Option<Temperature>> {
+        let Some(default) = self.family.temperature else { return Ok(None) };
+        let length = self.config.number(Key::TemperatureLength, 1.0..=1e9)?.unwrap_or(default.length);
+        let scale = self.config.number(Key::TemperatureScale, 0.0..=*bounds::SCALE.end())?.unwrap_or(default.scale);
+        Ok(Some(Temperature { length, scale }))
     }
 
     fn attention_scale(&self, shape: &Shape) -> Result<f32> {

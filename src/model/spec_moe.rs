@@ -40,7 +40,7 @@ impl Reader<'_> {
         Ok(Some(MoeSpec {
             shape,
             routing: self.routing(&traits, &shape)?,
-            n_shared_ff: self.n_shared_ff(&shape)?,
+            n_shared_ff: self.n_shared_ff(&traits, &shape)?,
             n_leading_dense: config.size_or(Key::LeadingDense, 0, 0..=*bounds::LAYERS.end())?,
             every: config.size_or(Key::ExpertsEvery, 1, bounds::LAYERS)?,
         }))
@@ -84,8 +84,8 @@ impl Reader<'_> {
     }
 
     /// Width of the shared expert: as the file says, or that of so many experts side by side.
-    fn n_shared_ff(&self, shape: &MoeShape) -> Result<Option<usize>> {
-        let n_side_by_side = self.config.size_or(Key::SharedExperts, 0, 0..=*bounds::EXPERTS.end())?;
+    fn n_shared_ff(&self, traits: &ExpertTraits, shape: &MoeShape) -> Result<Option<usize>> {
+        let n_side_by_side = self.config.size_or(Key::SharedExperts, traits.n_shared, 0..=*bounds::EXPERTS.end())?;
         let n_ff = self.config.size_or(Key::SharedFeedForward, n_side_by_side * shape.n_ff, 0..=*bounds::FEED_FORWARD.end())?;
         Ok(Some(n_ff).filter(|&n_ff| n_ff > 0))
     }

@@ -164,10 +164,20 @@ impl<B: Backend> Loader<'_, B> {
         let s = self.spec.shape;
         let (query, key) = match self.spec.family.head_norms {
             HeadNorms::None => return Ok(None),
+            HeadNorms::Unweighted => return self.unweighted_head_norms(i),
             HeadNorms::Each => (s.head_dim, s.head_dim),
             HeadNorms::Together => (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim),
         };
         Ok(Some((self.norm(Role::QueryNorm, i, query).await?, self.norm(Role::KeyNorm, i, key).await?)))
+    }
+
+    /// Norms of ones. The published model of 128 experts has none; no GGUF key says so, and llama.cpp knows it by its experts, too.
+    fn unweighted_head_norms(&self, i: usize) -> Result<Option<(Norm<B>, Norm<B>)>> {
+        let is_largest = self.spec.moe.is_some_and(|moe| moe.shape.n_experts == 128);
+        if is_largest || self.spec.layers[i].rope.is_none() {
+            return Ok(None);
+        }
+        Ok(Some((self.ones()?, self.ones()?)))
     }
 
     async fn norm_if(&mut self, wanted: bool, role: Role, i: usize) -> Result<Option<Norm<B>>> {

@@ -13,7 +13,7 @@ from tokenizers_tiny import add_tokenizer
 
 ARCHITECTURES = {
     "mistral": "llama", "mixtral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
-    "granitemoeshared": "granitemoe", "gpt_oss": "gpt-oss", "olmo3": "olmo2",
+    "granitemoeshared": "granitemoe", "gpt_oss": "gpt-oss", "olmo3": "olmo2", "llama4_text": "llama4",
 }  # fmt: skip
 # Their converters make neighbours of the rotated pairs.
 PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite", "granitemoe", "granitemoeshared")
@@ -31,6 +31,9 @@ LAYER_NAMES = {
     "self_attn.k_norm": "attn_k_norm",
     "self_attn.sinks": "attn_sinks",
     "mlp.gate_proj": "ffn_gate",
+    "feed_forward.gate_proj": "ffn_gate",
+    "feed_forward.up_proj": "ffn_up",
+    "feed_forward.down_proj": "ffn_down",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
     "self_attn.qkv_proj": "attn_qkv",
@@ -74,7 +77,7 @@ def add_config(writer: gguf.GGUFWriter, config: PreTrainedConfig, minimal: bool)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_feed_forward_length(getattr(config, "intermediate_size_mlp", config.intermediate_size))
     writer.add_head_count(config.num_attention_heads)
     if hasattr(config, "rms_norm_eps"):
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -121,6 +124,10 @@ def add_traits(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
     if getattr(config, "attn_logit_softcapping", None):
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if config.model_type == "llama4_text":
+        writer.add_sliding_window(config.attention_chunk_size)
+        writer.add_attn_temperature_length(config.floor_scale)
+        writer.add_attn_temperature_scale(config.attn_scale)
     if config.model_type.startswith("granite"):
         writer.add_attention_scale(config.attention_multiplier)
         writer.add_embedding_scale(config.embedding_multiplier)

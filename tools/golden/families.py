@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from transformers import (
     AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, Glm4Config, GptOssConfig, GraniteConfig, GraniteMoeSharedConfig,
-    LlamaConfig, MistralConfig, MixtralConfig, Olmo2Config, Olmo3Config, OlmoeConfig, Phi3Config, PhiConfig, PhimoeConfig, PreTrainedConfig,
+    Llama4TextConfig, LlamaConfig, MistralConfig, MixtralConfig, Olmo2Config, Olmo3Config, OlmoeConfig, Phi3Config, PhiConfig, PhimoeConfig, PreTrainedConfig,
     PreTrainedModel, Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig, SmolLM3Config, Starcoder2Config,
 )  # fmt: skip
 
@@ -67,6 +67,7 @@ def families() -> list[Family]:
         Family("granitemoe", 0, granitemoe(), "llama-bpe"),
         Family("phimoe", 0, phimoe(), "llama-bpe"),
         Family("gpt-oss", 0, gpt_oss(), "llama-bpe"),
+        Family("llama4", 0, llama4(), "llama-bpe"),
         Family("olmo3", 0, olmo3(), "llama-bpe"),
     ]
 
@@ -254,6 +255,17 @@ def gpt_oss() -> PreTrainedConfig:
     return GptOssConfig(
         **SMALL, head_dim=16, rms_norm_eps=2e-4, num_local_experts=5, num_experts_per_tok=2, sliding_window=23, pad_token_id=0,
         rope_parameters=rope, **COMMON,
+    )  # fmt: skip
+
+
+def llama4() -> PreTrainedConfig:
+    """Chunks shorter than a block, a fourth layer that sees all and does not rotate, experts in every other layer."""
+    common = COMMON | dict(num_hidden_layers=4)
+    scaling = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
+    return Llama4TextConfig(
+        **SMALL, head_dim=12, rms_norm_eps=2e-4, intermediate_size_mlp=44, num_local_experts=5, num_experts_per_tok=2, interleave_moe_layer_step=2,
+        attention_chunk_size=27, floor_scale=9, attn_scale=0.3, tie_word_embeddings=True, pad_token_id=0,
+        rope_parameters=scaling | dict(original_max_position_embeddings=64), **common,
     )  # fmt: skip
 
 

@@ -3,13 +3,13 @@
 //! All scores exist at once, `(n_heads, rows, n_positions)` in `f32`, and what a row may not see is masked, not skipped: nothing here
 //! resembles the tiles and the online softmax of our kernels, so the two cannot share a mistake.
 
-use crate::backend::Attention;
+use crate::backend::{Attention, Sight, Temperature};
 use candle_core::{DType, Device, Tensor};
 
 /// What is added to the scores: 0 where a row may look, `-inf` where not. `positions` (`(rows,)`) -> `(rows, n_positions)`.
-pub(super) fn mask(positions: &[u32], n_positions: usize, window: Option<u32>, device: &Device) -> candle_core::Result<Tensor> {
-    // A row at `p` sees the keys `oldest..=p`; the window counts the row itself.
-    let oldest: Vec<u32> = positions.iter().map(|&p| window.map_or(0, |w| p.saturating_add(1).saturating_sub(w))).collect();
+pub(super) fn mask(positions: &[u32], n_positions: usize, sight: Sight, device: &Device) -> candle_core::Result<Tensor> {
+    // A row at `p` sees the keys `oldest..=p`.
+    let oldest: Vec<u32> = positions.iter().map(|&p| sight.oldest(p as usize) as u32).collect();
     let keys = Tensor::arange(0, n_positions as u32, device)?.unsqueeze(0)?; // (1, n_positions)
     let newest = Tensor::new(positions, device)?.unsqueeze(1)?; // (rows, 1)
     let oldest = Tensor::new(oldest, device)?.unsqueeze(1)?; // (rows, 1)
@@ -17,6 +17,13 @@ pub(super) fn mask(positions: &[u32], n_positions: usize, window: Option<u32>, d
     let open = Tensor::zeros(seen.shape(), DType::F32, device)?;
     let closed = Tensor::full(f32::NEG_INFINITY, seen.shape(), device)?;
     seen.where_cond(&open, &closed)
+}
+
+/// `query` (`(rows, n_heads, head_dim)`), each row times what its position says.
+pub(super) fn warm(query: &Tensor, positions: &[u32], temperature: Option<Temperature>) -> candle_core::Result<Tensor> {
+    let Some(temperature) = temperature else { return Ok(query.clone()) };
+    let factors: Vec<f32> = positions.iter().map(|&p| temperature.at(p as usize)).collect();
+    query.broadcast_mul(&Tensor::from_vec(factors, (positions.len(), 1, 1), query.device())?)
 }
 
 /// `softmax(cap(q k^T scale) + mask) v`: `query` `(rows, n_heads, head_dim)`, `keys` and `values` `(n_kv_heads, n_positions, head_dim)`,

@@ -197,9 +197,10 @@ impl Backend for Candle {
         for sequence in &batch.sequences {
             let (keys, values) = kv.gather(batch, sequence, layer)?; // (n_kv_heads, n_positions, head_dim)
             let positions = &batch.positions[sequence.rows.clone()];
-            let part = attention::mask(positions, sequence.start + positions.len(), attention.window, &self.device)
+            let part = attention::mask(positions, sequence.start + positions.len(), attention.sight, &self.device)
                 .and_then(|mask| {
                     let query = query.narrow(0, sequence.rows.start, positions.len())?;
+                    let query = attention::warm(&query, positions, attention.temperature)?;
                     attention::attend(&query, &keys, &values, &mask, attention, sinks)
                 })
                 .stage("attend")?;

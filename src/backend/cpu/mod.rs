@@ -27,6 +27,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{Kernels, KvType};
+use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_with_capacity};
 use crate::sys::pool::Pool;
 use std::io::Write;
@@ -69,6 +70,10 @@ impl Backend for Cpu {
     }
 
     fn matrix(&self, tensor: HostTensor) -> Result<Matrix> {
+        job::run(Matrix::new(self, tensor))
+    }
+
+    fn matrix_in_slices(&self, tensor: HostTensor) -> impl Future<Output = Result<Matrix>> + Send {
         Matrix::new(self, tensor)
     }
 

@@ -3,7 +3,7 @@
 //! Integers stay unsigned, as multiplications want them. What was added to make them so (or is a minimum) meets the activation's sums.
 
 use super::formats::{Format, signed_bytes};
-use super::lanes::{Lanes, Portable};
+use super::lanes::{AHEAD, AHEAD_ROWS, LINE, Lanes, Portable, for_quads};
 use super::matmul::{Dot, Operands};
 use super::quants::Quants;
 use super::scales::Scales;
@@ -107,7 +107,7 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: u
             acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sums[m]), acc[m]);
             acc[m] = v.mul_sub(v.mul(v.f16(&tile.factors[1]), scale), v.to_float(below[m]), acc[m]);
         } else {
-            let bias = if Q::SIGNED { V::SIGNED_BIAS.cast_unsigned() } else { u32::from(bias::<Q, R, N>()) };
+            let bias = if Q::SIGNED { V::SIGNED_BIAS } else { bias::<Q, R, N>() };
             // A power of two, or nothing.
             let sum = if bias == 0 { sums[m] } else { v.sub(sums[m], v.times_power(below[m], bias.trailing_zeros())) };
             acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sum), acc[m]);
@@ -135,21 +135,24 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
     }
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
     for (s, quants) in quants.iter().enumerate() {
-        for j in 0..8 {
-            let w = quants.quad(v, j);
+        for_quads!(J, {
+            let w = quants.quad(v, J);
+            if M >= AHEAD_ROWS && LINE * J < size_of::<Q>() {
+                v.prefetch(quants, AHEAD + LINE * J);
+            }
             for m in 0..M {
-                let x = x[m].quants[b][s].as_chunks().0[j];
+                let x = x[m].quants[b][s].as_chunks().0[J];
                 runs[m] = if Q::SIGNED { v.dot_signed(runs[m], w, x) } else { v.dot(runs[m], w, x) };
             }
-            if (j + 1) % run_len == 0 {
-                let group = (8 * s + j) / group_len;
+            if (J + 1).is_multiple_of(run_len) {
+                let group = (8 * s + J) / group_len;
                 let scale = v.scale(words[group / 4], group % 4);
                 for m in 0..M {
                     sums[m] = v.add_scaled(sums[m], runs[m], scale);
                     runs[m] = v.splat_int(0);
                 }
             }
-        }
+        });
     }
     sums
 }

@@ -2,7 +2,7 @@
 
 use super::element::Element;
 use super::formats::{Format, signed_bytes};
-use super::lanes::{Lanes, Portable};
+use super::lanes::{AHEAD, AHEAD_ROWS, LINE, Lanes, Portable, for_quads};
 use super::matmul::{Dot, Operands};
 use super::quants::Quants;
 use super::source::Source32;
@@ -87,7 +87,7 @@ fn add_block<V: Lanes<R>, B: Source32, Q: Quants<R>, const R: usize, const N: us
     b: usize,
     acc: &mut [V::F; M],
 ) {
-    let sums = integer_sums::<V, Q, R, M>(v, &tile.quants, i32::from(bias::<Q, R, N>()), x, b);
+    let sums = integer_sums::<V, Q, R, M>(v, &tile.quants, bias::<Q, R, N>(), x, b);
     let d = B::Factor::widen_all(v, &tile.factors[0]);
     for m in 0..M {
         let scale = x[m].scales[b];
@@ -104,30 +104,37 @@ fn add_block<V: Lanes<R>, B: Source32, Q: Quants<R>, const R: usize, const N: us
 fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
     v: V,
     quants: &Q,
-    bias: i32,
+    bias: u8,
     x: &[Q8Row32<'_>; M],
     b: usize,
 ) -> [V::I; M] {
     let bias = if Q::SIGNED { V::SIGNED_BIAS } else { bias };
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
-    for m in 0..M {
-        sums[m] = v.splat_int(-bias * i32::from_ne_bytes(x[m].sums[b]));
-    }
-    for j in 0..8 {
-        let w = quants.quad(v, j);
+    for_quads!(J, {
+        let w = quants.quad(v, J);
+        if M >= AHEAD_ROWS && LINE * J < size_of::<Q>() {
+            v.prefetch(quants, AHEAD + LINE * J);
+        }
         for m in 0..M {
-            let x = x[m].quants[b].as_chunks().0[j];
+            let x = x[m].quants[b].as_chunks().0[J];
             // A wide run may begin where the sum stands.
             let run = if V::WIDE { sums[m] } else { runs[m] };
             let run = if Q::SIGNED { v.dot_signed(run, w, x) } else { v.dot(run, w, x) };
             if V::WIDE {
                 sums[m] = run;
-            } else if (j + 1) % Q::NARROW_RUN == 0 {
+            } else if (J + 1).is_multiple_of(Q::NARROW_RUN) {
                 sums[m] = v.add_run(sums[m], run);
                 runs[m] = v.splat_int(0);
             } else {
                 runs[m] = run;
             }
+        }
+    });
+    if bias > 0 {
+        for m in 0..M {
+            // The bias is a power of two.
+            let below = v.times_power(v.splat_int(i32::from_ne_bytes(x[m].sums[b])), bias.trailing_zeros());
+            sums[m] = v.sub(sums[m], below);
         }
     }
     sums

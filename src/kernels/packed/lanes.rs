@@ -1,5 +1,15 @@
 //! What the arithmetic of tiles asks of a set's vectors. A value is the proof that the CPU has the instructions, so the methods are safe.
 
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
+
+/// How far ahead of the products weights are asked for, in bytes: what memory delivers in the time that a line takes to come.
+pub(super) const AHEAD: usize = 4096;
+
+/// From how many activation rows on weights are asked for. With fewer the core itself has enough reads in flight, and hints only take
+/// their places; with more, the instructions that it looks ahead cover less memory than the latency, and speed doubles.
+pub(super) const AHEAD_ROWS: usize = 4;
+
 /// A vector of `R` words of four bytes: all that reading a tile needs.
 pub(in crate::kernels) trait Words<const R: usize>: Copy {
     /// The vector.
@@ -39,8 +49,8 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// Whether a run has `i32` lanes.
     const WIDE: bool;
 
-    /// What [`Self::dot_signed`] adds to each weight: a power of two, or 0.
-    const SIGNED_BIAS: i32;
+    /// What [`Self::dot_signed`] adds to each weight: 0, or a power of two.
+    const SIGNED_BIAS: u8;
 
     /// Activation rows that share one pass over a tile of integers: their sums fit the registers.
     const ROWS: usize;
@@ -111,9 +121,27 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// Stores the floats.
     fn store(self, x: Self::F, out: &mut [f32; R]);
 
+    /// Asks for the cache line that lies `bytes` behind `from`, even past the end of what `from` is part of: a hint without effect.
+    fn prefetch<T>(self, _from: &T, _bytes: usize) {}
+
     /// [`Dot::dot`](super::Dot::dot) with all that this set's instructions allow.
     fn run<D: super::Dot<R>, const T: usize, const M: usize>(self, operands: super::Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);
 }
+
+/// `body` once for each of the eight quads of a sub-block, with `j` a constant. A loop with many rows in its body is not unrolled by the
+/// compiler, and then has variable shifts.
+macro_rules! for_quads {
+    ($j:ident, $body:block) => {
+        for_quads!(@ $j, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@ $j:ident, $body:block, $($n:literal)*) => {
+        $({
+            const $j: usize = $n;
+            $body
+        })*
+    };
+}
+pub(super) use for_quads;
 
 /// Words on any machine, for reading single rows.
 #[derive(Clone, Copy)]

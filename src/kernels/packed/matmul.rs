@@ -7,7 +7,7 @@ use crate::kernels::shape::MatmulShape;
 use crate::sys::columns::ColumnsMut;
 use std::ops::Range;
 
-/// Activation bytes that are kept hot while all tiles pass by: half of the smallest L2 cache of a machine with AVX2 (256 KiB).
+/// Bytes of tiles that are kept hot while all activation rows pass by: half of the smallest L2 cache of a machine with AVX2 (256 KiB).
 const HOT_BYTES: usize = 128 << 10;
 
 /// Columns of floats that meet a batch at a time: those of two tiles and of the activation rows that share a pass fit the L1 cache.
@@ -38,6 +38,15 @@ pub(in crate::kernels) trait Dot<const R: usize> {
     fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);
 }
 
+/// Activation rows that share one pass over `T` tiles.
+const fn most_rows<V: Lanes<R>, F: Dot<R>, const R: usize, const T: usize>() -> usize {
+    match (F::IS_FLOAT, T) {
+        (true, FLOAT_TILES) => 2, // these are for fewer than four rows
+        (true, _) => V::FLOAT_ROWS,
+        (false, _) => V::ROWS,
+    }
+}
+
 /// See [`Kernels::matmul`](crate::kernels::Kernels::matmul); for weights in tiles of `R` rows.
 pub(in crate::kernels) fn matmul<V: Lanes<R>, const R: usize>(
     v: V,
@@ -59,20 +68,25 @@ struct Product<'a, 'o, V> {
 }
 
 impl<V: Lanes<R>, const R: usize> Visitor<R> for Product<'_, '_, V> {
-    /// All outputs: columns that fit the L1 cache, groups of activation rows whose columns fit the L2, some tiles at a time for each group.
+    /// All outputs, by columns that fit the L1 cache and tiles that fit the L2.
+    ///
+    /// Inside, tiles are the inner loop: a group of activation rows stays in the L1 cache while tiles stream past it in the order of their
+    /// addresses, and its outputs grow side by side, in few pages. The other way round, prefetchers have a stream per row to follow and
+    /// every output is a line, often a page, of its own: a quarter slower.
     fn visit<F: Format<R>>(mut self) {
-        let (n_cols, n_rows) = (self.weights.n_cols, self.x.n_rows);
+        let (n_cols, n_rows) = (self.weights.n_cols.max(1), self.x.n_rows);
         let is_small = n_rows < FLOAT_TILES;
-        let block = if F::IS_FLOAT && !is_small { FLOAT_COLUMNS } else { n_cols.max(1) };
-        let hot_bytes = self.shape.activation_bytes * block.min(n_cols) / n_cols.max(1);
-        let hot_rows = (HOT_BYTES / hot_bytes.max(1)).max(1).next_multiple_of(V::ROWS * V::FLOAT_ROWS);
-        for columns in (0..n_cols.max(1)).step_by(block).map(|start| start..n_cols.min(start + block)) {
-            for first in (0..n_rows).step_by(hot_rows) {
-                let rows = first..n_rows.min(first + hot_rows);
+        let block = if F::IS_FLOAT && !is_small { FLOAT_COLUMNS.min(n_cols) } else { n_cols };
+        let n_tiles = (self.weights.skip + self.shape.n_out).div_ceil(R);
+        let hot_bytes = self.shape.tile_bytes() / n_cols.div_ceil(block);
+        let hot_tiles = (HOT_BYTES / hot_bytes.max(1)).max(1).next_multiple_of(FLOAT_TILES);
+        for columns in (0..n_cols).step_by(block).map(|start| start..n_cols.min(start + block)) {
+            for first in (0..n_tiles).step_by(hot_tiles) {
+                let tiles = first..n_tiles.min(first + hot_tiles);
                 match (F::IS_FLOAT, is_small) {
-                    (false, _) => self.tiles::<F, R, 1>(columns.clone(), rows),
-                    (true, false) => self.tiles::<F, R, 2>(columns.clone(), rows),
-                    (true, true) => self.tiles::<F, R, FLOAT_TILES>(columns.clone(), rows),
+                    (false, _) => self.groups::<F, R, 1>(columns.clone(), tiles),
+                    (true, false) => self.groups::<F, R, 2>(columns.clone(), tiles),
+                    (true, true) => self.groups::<F, R, FLOAT_TILES>(columns.clone(), tiles),
                 }
             }
         }
@@ -80,71 +94,83 @@ impl<V: Lanes<R>, const R: usize> Visitor<R> for Product<'_, '_, V> {
 }
 
 impl<V> Product<'_, '_, V> {
-    /// All outputs of `rows`, `T` tiles at a time.
-    fn tiles<F: Dot<R>, const R: usize, const T: usize>(&mut self, columns: Range<usize>, rows: Range<usize>)
+    /// All outputs of `tiles`, `T` at a time, by groups of activation rows whose sums fit the registers.
+    fn groups<F: Dot<R>, const R: usize, const T: usize>(&mut self, columns: Range<usize>, tiles: Range<usize>)
     where
         V: Lanes<R>,
     {
-        let n_tiles = (self.weights.skip + self.shape.n_out).div_ceil(R);
-        let whole = n_tiles - n_tiles % T;
-        for tile in (0..whole).step_by(T) {
-            self.rows::<F, R, T>(tile, columns.clone(), rows.clone());
-        }
-        for tile in whole..n_tiles {
-            self.rows::<F, R, 1>(tile, columns.clone(), rows.clone());
-        }
-    }
-
-    /// Outputs of `T` tiles from `tile` on with the rows `rows`.
-    fn rows<F: Dot<R>, const R: usize, const T: usize>(&mut self, tile: usize, columns: Range<usize>, rows: Range<usize>)
-    where
-        V: Lanes<R>,
-    {
-        // Four tiles are for fewer than four rows.
-        let most = if T == FLOAT_TILES {
-            2
-        } else if F::IS_FLOAT {
-            V::FLOAT_ROWS
-        } else {
-            V::ROWS
-        };
-        let mut m = rows.start;
-        while m < rows.end {
-            let columns = columns.clone();
-            m += match (rows.end - m).min(most) {
-                1 => self.part::<F, R, T, 1>(tile, columns, m),
-                2 | 3 => self.part::<F, R, T, 2>(tile, columns, m),
-                4 | 5 => self.part::<F, R, T, 4>(tile, columns, m),
-                6 | 7 => self.part::<F, R, T, 6>(tile, columns, m),
-                8..12 => self.part::<F, R, T, 8>(tile, columns, m),
-                _ => self.part::<F, R, T, 12>(tile, columns, m),
+        let mut m = 0;
+        while m < self.x.n_rows {
+            let (columns, tiles) = (columns.clone(), tiles.clone());
+            // Constants, so that what no set needs is not compiled.
+            m += match self.x.n_rows - m {
+                12.. if const { most_rows::<V, F, R, T>() >= 12 } => self.group::<F, R, T, 12>(columns, tiles, m),
+                8.. if const { most_rows::<V, F, R, T>() >= 8 } => self.group::<F, R, T, 8>(columns, tiles, m),
+                6.. if const { most_rows::<V, F, R, T>() >= 6 } => self.group::<F, R, T, 6>(columns, tiles, m),
+                4.. if const { most_rows::<V, F, R, T>() >= 4 } => self.group::<F, R, T, 4>(columns, tiles, m),
+                2.. => self.group::<F, R, T, 2>(columns, tiles, m),
+                _ => self.group::<F, R, T, 1>(columns, tiles, m),
             };
         }
     }
 
-    /// Outputs of tiles `tile..tile + T` with the rows `m..m + M`. Returns `M`.
-    fn part<F: Dot<R>, const R: usize, const T: usize, const M: usize>(&mut self, tile: usize, columns: Range<usize>, m: usize) -> usize
+    /// Outputs of `tiles` with the rows `m..m + M`. Returns `M`.
+    fn group<F: Dot<R>, const R: usize, const T: usize, const M: usize>(
+        &mut self,
+        columns: Range<usize>,
+        tiles: Range<usize>,
+        m: usize,
+    ) -> usize
+    where
+        V: Lanes<R>,
+    {
+        let whole = tiles.end - tiles.len() % T;
+        for tile in (tiles.start..whole).step_by(T) {
+            self.part::<F, R, T, M>(tile, columns.clone(), m);
+        }
+        for tile in whole..tiles.end {
+            self.part::<F, R, 1, M>(tile, columns.clone(), m);
+        }
+        M
+    }
+
+    /// Outputs of the tiles `tile..tile + T` with the rows `m..m + M`.
+    fn part<F: Dot<R>, const R: usize, const T: usize, const M: usize>(&mut self, tile: usize, columns: Range<usize>, m: usize)
     where
         V: Lanes<R>,
     {
         let weights = std::array::from_fn(|t| self.shape.tile_row(&self.weights, tile + t));
         let x = std::array::from_fn(|j| self.shape.activation_row(&self.x, m + j));
-        let (skip, n_out, is_first) = (self.weights.skip, self.shape.n_out, columns.start == 0);
-        // Rows of the matrix that a tile has and the output wants: in the tile, and in the output.
-        let wanted = |t: usize| {
-            let rows = ((tile + t) * R).max(skip)..((tile + t + 1) * R).min(skip + n_out);
-            (rows.start - (tile + t) * R..rows.end - (tile + t) * R, rows.start - skip..rows.end - skip)
-        };
+        let is_first = columns.start == 0;
         let mut sums = [[[0.0; R]; M]; T];
         for (t, sums) in sums.iter_mut().enumerate().filter(|_| !is_first) {
-            let (inside, outside) = wanted(t);
-            (0..M).for_each(|j| sums[j][inside.clone()].copy_from_slice(&self.out.row(m + j)[outside.clone()]));
+            self.outputs(tile + t, m, sums, |sums, out| sums.copy_from_slice(out));
         }
         self.v.run::<F, T, M>(Operands { weights, x, columns }, &mut sums);
-        for (t, sums) in sums.iter().enumerate() {
-            let (inside, outside) = wanted(t);
-            (0..M).for_each(|j| self.out.row(m + j)[outside.clone()].copy_from_slice(&sums[j][inside.clone()]));
+        for (t, sums) in sums.iter_mut().enumerate() {
+            self.outputs(tile + t, m, sums, |sums, out| out.copy_from_slice(sums));
         }
-        M
+    }
+
+    /// Calls `each` with what `sums` and the output share of `tile` and the rows from `m` on: the rows of the matrix that the output wants.
+    #[inline(always)]
+    fn outputs<const R: usize, const M: usize>(
+        &mut self,
+        tile: usize,
+        m: usize,
+        sums: &mut [[f32; R]; M],
+        each: impl Fn(&mut [f32], &mut [f32]),
+    ) {
+        let (skip, n_out) = (self.weights.skip, self.shape.n_out);
+        let rows = (tile * R).max(skip)..((tile + 1) * R).min(skip + n_out);
+        let (inside, outside) = (rows.start - tile * R..rows.end - tile * R, rows.start - skip..rows.end - skip);
+        for (j, sums) in sums.iter_mut().enumerate() {
+            let out = &mut self.out.row(m + j)[outside.clone()];
+            match <&mut [f32; R]>::try_from(&mut *out) {
+                // A size that the compiler knows.
+                Ok(out) => each(sums, out),
+                Err(_) => each(&mut sums[inside.clone()], out),
+            }
+        }
     }
 }

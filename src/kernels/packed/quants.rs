@@ -11,7 +11,7 @@ pub(super) type Quads = [u32; 8];
 
 /// How many bits an integer has, and where they are.
 pub(super) trait Quants<const R: usize>: Block {
-    /// What is added to an integer, so that it is not negative; 0 for [`Self::SIGNED`] ones.
+    /// What is added to an integer, so that it is not negative: a power of two; 0 for [`Self::SIGNED`] ones.
     const BIAS: u8;
 
     /// Whether quads are signed bytes.

@@ -31,13 +31,13 @@ impl Table for Iq4 {
     const NARROW_RUN: usize = 1;
 }
 
-/// Those of MXFP4: up to 24 with their bias, so sixteen products fit.
+/// Those of MXFP4: up to 28 with their bias, so four pairs of products fit.
 #[derive(Clone, Copy)]
 pub(super) struct Fp4;
 
 impl Table for Fp4 {
     const ENTRIES: [u8; 16] = biased(FP4_VALUES, Self::BIAS);
-    const BIAS: u8 = 12;
+    const BIAS: u8 = 16;
     const SIGNED: bool = false;
     const NARROW_RUN: usize = 4;
 }

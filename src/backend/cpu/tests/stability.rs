@@ -51,7 +51,7 @@ impl Tiny {
 
     fn forward(&self, ws: &mut Workspace, batch: &Batch, kv: &mut Kv) {
         let (cpu, into) = (&self.cpu, self.into.each_ref().map(|(slot, linear)| (*slot, linear)));
-        let attention = Attention { scale: 0.125, softcap: None, window: None };
+        let attention = Attention::plain(0.125);
         cpu.begin(ws, batch, std::slice::from_ref(&self.rope)).unwrap();
         cpu.embed(ws, batch, &self.table, 1.0).unwrap();
         for layer in 0..SHAPE.n_layers {

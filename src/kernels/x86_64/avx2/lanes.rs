@@ -82,7 +82,7 @@ impl Lanes<8> for Avx2 {
     type F = __m256;
 
     const WIDE: bool = false;
-    const SIGNED_BIAS: i32 = 0;
+    const SIGNED_BIAS: u8 = 0;
     const ROWS: usize = 4;
     const FLOAT_ROWS: usize = 6;
 
@@ -219,6 +219,12 @@ impl Lanes<8> for Avx2 {
     fn store(self, x: __m256, out: &mut [f32; 8]) {
         // SAFETY: `out` is 8 writable floats, and the instruction needs no alignment; `self` proves the features.
         unsafe { _mm256_storeu_ps(out.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, from: &T, bytes: usize) {
+        // SAFETY: a hint of every x86-64: it never faults, whatever the address, and changes nothing that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(from).cast::<i8>().wrapping_add(bytes)) }
     }
 
     #[inline(always)]

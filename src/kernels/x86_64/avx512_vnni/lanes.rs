@@ -84,8 +84,8 @@ impl Lanes<16> for Avx512Vnni {
     type F = __m512;
 
     const WIDE: bool = true;
-    const SIGNED_BIAS: i32 = 128;
-    const ROWS: usize = 8;
+    const SIGNED_BIAS: u8 = 128;
+    const ROWS: usize = 12;
     const FLOAT_ROWS: usize = 12;
 
     #[inline(always)]
@@ -220,6 +220,12 @@ impl Lanes<16> for Avx512Vnni {
     fn store(self, x: __m512, out: &mut [f32; 16]) {
         // SAFETY: `out` is 16 writable floats, and the instruction needs no alignment; `self` proves the features.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, from: &T, bytes: usize) {
+        // SAFETY: a hint of every x86-64: it never faults, whatever the address, and changes nothing that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(from).cast::<i8>().wrapping_add(bytes)) }
     }
 
     #[inline(always)]
