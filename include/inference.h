@@ -273,8 +273,10 @@ INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf
 /**
  * Works for about budget_us microseconds on the calling thread: at loads, prompts and tokens, in slices that pause
  * between the stages of a layer. Chunks are cut so that a stage takes at most half of the budget, by what stages took
- * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included.
- * One-off jobs are one slice: tokenising a prompt, building a model's tokenizer, taking in a tensor.
+ * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included. The
+ * tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too. One-off jobs are one
+ * slice each: rendering and tokenising a prompt, compiling a chat template, comparing a draft model's vocabulary at the
+ * start of a generation.
  *
  * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
  * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
@@ -573,9 +575,9 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  * languages.
  *
  * options_json:
- * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"..."}`,
- * all optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or
- * "q8_0". NULL = none. An unknown key is an error that names it.
+ * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"...",
+ * "quantize":"q4_k","topology":[...]}`, all optional, with the meaning of the fields and options of inf_model_params;
+ * kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
  *
@@ -1039,6 +1041,10 @@ INF_API inf_status inf_session_append(inf_session *s, const inf_token *tokens, s
  * nothing is chosen (`INF_STEP_TOKEN`, token -1): read the logits, pick, append. With nothing queued and valid logits
  * it chooses at once. After an end-of-generation token it answers `INF_STEP_END` and changes nothing, until something
  * is appended, or with the flag `INF_STEP_IGNORE_EOG`.
+ *
+ * What another session of the model is computing already is not computed again: while another thread steps that one,
+ * this call waits for it, within its budget; where one thread steps many in turn, with budgets, it answers
+ * `INF_STEP_PENDING` at once as long as the other one comes on between its calls.
  *
  * out is the caller's, with struct_size set. One thread at a time. Blocks for about budget_us microseconds (0: until
  * done), checked between the stages of a layer.

@@ -74,7 +74,7 @@ fn is_relative(key: &str, e: &Error) -> bool {
         "head_dim",
         "layer_types",
     ];
-    let also = ["model_type", "original_max_position_embeddings", "max_position_embeddings", "attention_factor"];
+    let also = ["model_type", "long_factor", "original_max_position_embeddings", "max_position_embeddings", "attention_factor"];
     !key.is_empty() && others.iter().chain(&also).any(|other| e.message().contains(other))
 }
 

@@ -62,7 +62,8 @@ impl<'a> HfConfig<'a> {
             let method = quantization.text("quant_method")?.unwrap_or("unknown");
             return Err(quantization.unsupported("quant_method", method, "weights in F32, F16 or BF16"));
         }
-        if let Some(key) = self.kind.refused.iter().find(|key| self.text.get(key).is_some_and(|value| value != false)) {
+        let is_set = |key: &&&str| self.text.get(key).is_some_and(|value| value != false);
+        if let Some(key) = self.kind.refused.iter().find(is_set) {
             return Err(self.text.unsupported(key, "true", "false"));
         }
         self.check_activation()?;
