@@ -273,8 +273,11 @@ INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf
 /**
  * Works for about budget_us microseconds on the calling thread: at loads, prompts and tokens, in slices that pause
  * between the stages of a layer. Chunks are cut so that a stage takes at most half of the budget, by what stages took
- * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included.
- * One-off jobs are one slice: tokenising a prompt, building a model's tokenizer, taking in a tensor.
+ * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included. The
+ * tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too; a slice of a load can
+ * last as long as the system takes to clear a huge page of 2 MiB, which a virtual machine may first have to get from
+ * its host. One-off jobs are one slice each: rendering and tokenising a prompt, compiling a chat template, comparing a
+ * draft model's vocabulary at the start of a generation.
  *
  * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
  * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
@@ -401,11 +404,11 @@ typedef struct inf_model_params {
                                           so). `{"backend":"candle"}` computes with candle instead of our own
                                           kernels: slow, for comparison only, as candle has process-wide threads,
                                           reads environment variables and does not survive a fork.
-                                          `{"pre_tokenizer":"default"}` cuts text as that one does, for files that
-                                          name none or an unknown one: a wrong one gives wrong tokens and worse
-                                          answers. `{"chat_template":"..."}` is Jinja source that takes the place of
-                                          the templates in the file. NULL = none. An unknown key is an error that
-                                          names it. */
+                                          `{"pre_tokenizer":"default"}` cuts text as that one does, for vocabularies
+                                          of bytes that name none or an unknown one: a wrong one gives wrong tokens
+                                          and worse answers. `{"chat_template":"..."}` is Jinja source that takes the
+                                          place of the templates in the file. NULL = none. An unknown key is an error
+                                          that names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
@@ -1014,6 +1017,10 @@ INF_API inf_status inf_session_append(inf_session *s, const inf_token *tokens, s
  * nothing is chosen (`INF_STEP_TOKEN`, token -1): read the logits, pick, append. With nothing queued and valid logits
  * it chooses at once. After an end-of-generation token it answers `INF_STEP_END` and changes nothing, until something
  * is appended, or with the flag `INF_STEP_IGNORE_EOG`.
+ *
+ * What another session of the model is computing already is not computed again: while another thread steps that one,
+ * this call waits for it, within its budget; where one thread steps many in turn, with budgets, it answers
+ * `INF_STEP_PENDING` at once as long as the other one comes on between its calls.
  *
  * out is the caller's, with struct_size set. One thread at a time. Blocks for about budget_us microseconds (0: until
  * done), checked between the stages of a layer.
