@@ -211,19 +211,14 @@ impl<'a> Lark<'a> {
         let (required, others): (Vec<_>, Vec<_>) = properties.iter().partition(|(key, _)| is_required(key));
         let (required, others): (Vec<String>, Vec<String>) = (required.iter().map(pair).collect(), others.iter().map(pair).collect());
         let separator = self.pieces(between);
-        let optional = |first: bool| move |(i, pair): (usize, &String)| (first && i == 0, pair.clone());
-        let first = required.is_empty() && !between.is_empty();
+        // Without one that is always there, the first of the others has nothing to be separated from.
+        let is_first = required.is_empty() && !between.is_empty();
         let mut out = required.join(&format!(" {separator} "));
-        let mut open_groups = 0;
-        for (is_first, pair) in others.iter().enumerate().map(optional(first)) {
-            if is_first {
-                out.push_str(&format!("({pair}"));
-                open_groups += 1;
-            } else {
-                out.push_str(&format!(" ({separator} {pair})?"));
-            }
+        for (i, pair) in others.iter().enumerate() {
+            let begins = is_first && i == 0;
+            out.push_str(&if begins { format!("({pair}") } else { format!(" ({separator} {pair})?") });
         }
-        out + &")?".repeat(open_groups)
+        if is_first && !others.is_empty() { out + ")?" } else { out }
     }
 
     /// The value of an argument that is written by itself.
