@@ -274,9 +274,10 @@ INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf
  * Works for about budget_us microseconds on the calling thread: at loads, prompts and tokens, in slices that pause
  * between the stages of a layer. Chunks are cut so that a stage takes at most half of the budget, by what stages took
  * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included. The
- * tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too. One-off jobs are one
- * slice each: rendering and tokenising a prompt, compiling a chat template, comparing a draft model's vocabulary at the
- * start of a generation.
+ * tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too; a slice of a load can
+ * last as long as the system takes to clear a huge page of 2 MiB, which a virtual machine may first have to get from
+ * its host. One-off jobs are one slice each: rendering and tokenising a prompt, compiling a chat template, comparing a
+ * draft model's vocabulary at the start of a generation.
  *
  * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
  * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
@@ -1208,8 +1209,12 @@ typedef struct inf_generate_params {
   size_t messages_len;         /**< Bytes of messages_json, or `INF_NUL`. */
   const char *tools_json;      /**< With messages_json: the tools that the model may call, as there. NULL = none. */
   size_t tools_len;            /**< Bytes of tools_json, or `INF_NUL`. */
-  const char *options_json;    /**< With messages_json: options of the template, as `inf_chat_render` takes them.
-                                    NULL = none. */
+  const char *options_json;    /**< NULL, or a JSON object. With text or messages_json: response_format, what the
+                                    answer must match (see "Constraints"). With messages_json also tool_choice
+                                    (`"none"`, `"auto"`, `"required"`,
+                                    `{"type":"function","function":{"name":".."}}`; without it calls are free, and
+                                    unchecked until they are complete), parallel_tool_calls (true), and options of
+                                    the template as `inf_chat_render` takes them. */
   size_t options_len;          /**< Bytes of options_json, or `INF_NUL`. */
   const char *stop_json;       /**< `["\n\n", ...]`: texts that end the answer and are not part of it. NULL = none. */
   size_t stop_len;             /**< Bytes of stop_json, or `INF_NUL`. */
@@ -1225,32 +1230,40 @@ typedef struct inf_generate_params {
   inf_wake_fn wake;            /**< Optional: called when an empty queue gets an event. */
   void *wake_user;             /**< Handed to wake. */
   uint64_t wake_tag;           /**< Handed to wake. */
+  uint32_t top_logprobs;       /**< Above 0: each event tells the probability of its tokens, and of so many of the
+                                    likeliest ones in their place, 20 at most. 0 = none. */
+  uint32_t reserved;           /**< 0. */
 } inf_generate_params;
 
 /** One message of a generation. */
 typedef struct inf_event {
-  uint32_t struct_size;     /**< `sizeof(inf_event)` */
-  uint32_t type;            /**< `INF_EV_*` */
-  uint32_t finish;          /**< With `INF_EV_DONE`: `INF_FINISH_*`. */
-  inf_status status;        /**< With `INF_FINISH_ERROR`: why. `INF_OK` otherwise. */
-  const char *text;         /**< With `INF_EV_TEXT` and `INF_EV_THINKING` whole UTF-8 characters, with
-                                 `INF_EV_TOOL_CALL` JSON, with a NUL behind them; "" otherwise. Borrowed until the
-                                 next `inf_generation_next` on this handle. */
-  size_t text_len;          /**< Bytes of text. */
-  const inf_token *tokens;  /**< The tokens behind text; may be empty. Borrowed as text is. */
-  size_t n_tokens;          /**< Entries of tokens. */
-  const char *error_text;   /**< With `INF_FINISH_ERROR`: the sentence, with a NUL behind it; "" otherwise. Borrowed
-                                 as text is. */
-  size_t error_len;         /**< Bytes of error_text. */
-  uint32_t n_done;          /**< Prompt tokens computed ... */
-  uint32_t n_total;         /**< ... of these. */
-  uint32_t prompt_tokens;   /**< Tokens of the prompt that this generation computes: what it added, and what was
-                                 queued before it. */
-  uint32_t cached_tokens;   /**< Tokens that the session had computed already. */
-  uint32_t output_tokens;   /**< Tokens generated. */
-  uint32_t reserved;        /**< 0. */
-  float prefill_ms;         /**< Wall time until the first token, in milliseconds. */
-  float decode_ms;          /**< Wall time after the first token, in milliseconds. */
+  uint32_t struct_size;       /**< `sizeof(inf_event)` */
+  uint32_t type;              /**< `INF_EV_*` */
+  uint32_t finish;            /**< With `INF_EV_DONE`: `INF_FINISH_*`. */
+  inf_status status;          /**< With `INF_FINISH_ERROR`: why. `INF_OK` otherwise. */
+  const char *text;           /**< With `INF_EV_TEXT` and `INF_EV_THINKING` whole UTF-8 characters, with
+                                   `INF_EV_TOOL_CALL` JSON, with a NUL behind them; "" otherwise. Borrowed until the
+                                   next `inf_generation_next` on this handle. */
+  size_t text_len;            /**< Bytes of text. */
+  const inf_token *tokens;    /**< The tokens behind text; may be empty. Borrowed as text is. */
+  size_t n_tokens;            /**< Entries of tokens. */
+  const char *error_text;     /**< With `INF_FINISH_ERROR`: the sentence, with a NUL behind it; "" otherwise.
+                                   Borrowed as text is. */
+  size_t error_len;           /**< Bytes of error_text. */
+  uint32_t n_done;            /**< Prompt tokens computed ... */
+  uint32_t n_total;           /**< ... of these. */
+  uint32_t prompt_tokens;     /**< Tokens of the prompt that this generation computes: what it added, and what was
+                                   queued before it. */
+  uint32_t cached_tokens;     /**< Tokens that the session had computed already. */
+  uint32_t output_tokens;     /**< Tokens generated. */
+  uint32_t reserved;          /**< 0. */
+  float prefill_ms;           /**< Wall time until the first token, in milliseconds. */
+  float decode_ms;            /**< Wall time after the first token, in milliseconds. */
+  const char *logprobs_json;  /**< If probabilities were asked for: one object per entry of tokens,
+                                   `[{"token":"He","id":17,"logprob":-0.25,"bytes":[72,101],"top_logprobs":[..]}]`,
+                                   before any stage of the sampler; a token that a constraint left no choice about
+                                   has logprob 0. With a NUL behind it; "" otherwise. Borrowed as text is. */
+  size_t logprobs_len;        /**< Bytes of logprobs_json. */
 } inf_event;
 
 /**
@@ -1279,9 +1292,10 @@ INF_API inf_status inf_generate_start(inf_session *s, const inf_generate_params 
  * Starts a generation from one JSON text: `inf_generate_start` without structs, for callers from other languages.
  *
  * request_json:
- * `{"messages":[..],"tools":[..],"options":{..},"sampling":{..},"stop":["\n\n"],"max_tokens":100,"n_draft":0}`, or
- * `"text":".."` instead of messages; all optional, with the meaning of the fields of inf_generate_params. sampling is
- * what `inf_sampler_from_json` takes. An unknown key is an error that names it.
+ * `{"messages":[..],"tools":[..],"options":{..},"sampling":{..},"stop":["\n\n"],"max_tokens":100,"n_draft":0,"response_format":{..},"tool_choice":"auto",
+ * "parallel_tool_calls":true,"logprobs":false,"top_logprobs":0}`, or `"text":".."` instead of messages; all optional,
+ * with the meaning of the fields of inf_generate_params and its options_json. sampling is what `inf_sampler_from_json`
+ * takes. An unknown key is an error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on
  * computation.
