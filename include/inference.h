@@ -384,7 +384,9 @@ typedef struct inf_model_params {
   uint32_t struct_size;              /**< `sizeof(inf_model_params)` */
   uint32_t n_sources;                /**< Entries of sources. */
   const inf_source *const *sources;  /**< A GGUF file: 1, of a split set one path finds the others; or all files of
-                                          the set, of any kind. Files beside GGUF are refused by name. */
+                                          the set, of any kind. Or a Hugging Face directory: its path, or its files
+                                          one by one (`config.json`, the `.safetensors`, their index if there are
+                                          several, `tokenizer.json`, `tokenizer_config.json`), by name. */
   const char *device;                /**< NULL or "auto", "cpu", or an id from `inf_device_get`. */
   uint32_t n_ctx_hint;               /**< Context that sessions get by default, cut to what the model was made for. 0
                                           = 4096. */
@@ -401,11 +403,18 @@ typedef struct inf_model_params {
                                           so). `{"backend":"candle"}` computes with candle instead of our own
                                           kernels: slow, for comparison only, as candle has process-wide threads,
                                           reads environment variables and does not survive a fork.
-                                          `{"pre_tokenizer":"default"}` cuts text as that one does, for files that
-                                          name none or an unknown one: a wrong one gives wrong tokens and worse
-                                          answers. `{"chat_template":"..."}` is Jinja source that takes the place of
-                                          the templates in the file. NULL = none. An unknown key is an error that
-                                          names it. */
+                                          `{"pre_tokenizer":"default"}` cuts text as that one does, for vocabularies
+                                          of bytes that name none or an unknown one: a wrong one gives wrong tokens
+                                          and worse answers. `{"chat_template":"..."}` is Jinja source that takes the
+                                          place of the templates in the file. `{"quantize":"q4_k"}` (or `q4_0`,
+                                          `q8_0`, `q5_k`, `q6_k`, `f16`) holds the matrices of a float model so,
+                                          encoded while they are read; the head keeps six bits, rows that are no
+                                          whole blocks become `q8_0` or stay.
+                                          `{"topology":[{"layers":"0-8","quantize":"q8_0"},{"tensors":"ffn_down|attn_v","quantize":"q6_k"}]}`
+                                          sets it by layers (the end is not meant) or by regular expressions over
+                                          GGUF's names; expressions win over layers, of ranges the one that ends
+                                          last, then the later. NULL = none. An unknown key is an error that names
+                                          it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
@@ -477,6 +486,22 @@ INF_API inf_status inf_model_estimate(inf_runtime *rt, const inf_model_params *p
  * After any of them nothing is loaded, no memory is held, and the sources are released. Since 0.1.
  */
 INF_API inf_status inf_model_load(inf_runtime *rt, const inf_model_params *p, inf_model **out, inf_error *err);
+
+/**
+ * Writes m to path as a GGUF file: weights as they are held, quantised or not, with tokenizer, chat template and all
+ * other metadata. Loading it again needs no conversion, and gives the same logits to the last bit.
+ *
+ * path is UTF-8; what was there is replaced when all is written, or stays. m stays as it is. Any thread. Blocks until
+ * the file is on the disk.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: path is NULL or no UTF-8.
+ * - `INF_ERR_UNSUPPORTED`: the model has no weights, or candle holds them.
+ * - `INF_ERR_IO`: the file cannot be written; the message names it.
+ * - `INF_ERR_BUSY`: called from inside a hook.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_model_save_gguf(const inf_model *m, const char *path, inf_error *err);
 
 /**
  * Takes one more reference on m and returns it: it then takes one more `inf_model_free`. NULL for a dead handle.

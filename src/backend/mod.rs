@@ -16,8 +16,9 @@ pub use routing::{Experts, Groups, Mlp, MoeShape, Pick, Routing, Scores};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::{GateFn, KvType, RopeStyle, TILE_TOKENS};
-use crate::sys::memory::AlignedBytes;
+use crate::kernels::{self, GateFn, Kernels as _, KvType, RopeStyle, TILE_TOKENS, WeightRows};
+use crate::sys::memory::{AlignedBytes, try_vec};
+use std::io::Write;
 use std::ops::Range;
 
 /// Tokens per KV block. Attention tiles and split borders sit at absolute multiples of it, which keeps results independent of chunking.
@@ -277,6 +278,16 @@ impl Batch {
     }
 }
 
+/// Rows of `values.len()` elements, float as `from` says, in storage type `to`; `values` is scratch.
+fn encode_rows(from: DType, to: DType, rows: &[u8], out: &mut [u8], values: &mut [f32]) {
+    let bytes = |dtype: DType| dtype.row_bytes(values.len()).filter(|&n| n > 0);
+    let (Some(row_bytes), Some(out_bytes)) = (bytes(from), bytes(to)) else { return };
+    for (row, out) in rows.chunks_exact(row_bytes).zip(out.chunks_exact_mut(out_bytes)) {
+        kernels::Reference.dequantize(WeightRows::stored(from, values.len(), row), values);
+        kernels::encode(to, values, out);
+    }
+}
+
 /// A device that can hold weights and run the stages of a decoder.
 ///
 /// Stages are called in the order of the decoder, one pass per workspace; several workspaces may be in flight. A row's result
@@ -307,6 +318,32 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Takes a weight vector.
     fn vector(&self, tensor: HostTensor) -> Result<Self::Vector>;
+
+    /// Writes whole `rows` of `n_cols` elements, float as `from` says, in storage type `to` into `out`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn encode(&self, from: DType, to: DType, n_cols: usize, rows: &[u8], out: &mut [u8]) -> Result<()> {
+        let mut values = try_vec(n_cols)?;
+        encode_rows(from, to, rows, out, &mut values);
+        Ok(())
+    }
+
+    /// Writes the rows of a matrix as they lay in its file.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Io` from `out`, `OutOfMemory`.
+    fn write_matrix(&self, _matrix: &Self::Matrix, _out: &mut dyn Write) -> Result<()> {
+        fail!(Unsupported, "the {} backend cannot give weights back", self.name());
+    }
+
+    /// The elements of a vector.
+    ///
+    /// # Errors
+    /// As [`Self::write_matrix`].
+    fn vector_values(&self, _vector: &Self::Vector) -> Result<Vec<f32>> {
+        fail!(Unsupported, "the {} backend cannot give weights back", self.name());
+    }
 
     /// Bytes that a matrix occupies.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;

@@ -72,7 +72,15 @@ impl ModelSpec {
         let config = GgufConfig { metadata: gguf.metadata(), architecture };
         let tied = gguf.tensor(&Role::Output.gguf_name(0, Part::Weight)).is_none();
         let has_long = gguf.tensor(&Role::RopeFactorsLong.gguf_name(0, Part::Weight)).is_some();
-        Reader { config: &config, family }.spec(n_vocab(gguf)?, tied, has_long)
+        Self::from_config(&config, family, n_vocab(gguf)?, tied, has_long)
+    }
+
+    /// As [`Self::from_gguf`], from the numbers in `config`; `tied` and `has_long_factors` say which tensors there are.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn from_config(config: &dyn Config, family: Family, n_vocab: usize, tied: bool, has_long_factors: bool) -> Result<Self> {
+        Reader { config, family }.spec(n_vocab, tied, has_long_factors)
     }
 
     /// The blueprint for contexts of up to `n_ctx`: with two sets of rotary factors, those for it. Which set rotates a position must not depend
@@ -258,7 +266,7 @@ impl Reader<'_> {
     /// How queries grow in layers that do not rotate.
     fn temperature(&self) -> Result<Option<Temperature>> {
         let Some(default) = self.family.temperature else { return Ok(None) };
-        let length = self.config.number(Key::TemperatureLength, 1.0..=1e9)?.unwrap_or(default.length);
+        let length = self.config.size_or(Key::TemperatureLength, default.length as usize, bounds::CONTEXT)? as f32;
         let scale = self.config.number(Key::TemperatureScale, 0.0..=*bounds::SCALE.end())?.unwrap_or(default.scale);
         Ok(Some(Temperature { length, scale }))
     }
