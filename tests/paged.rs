@@ -159,11 +159,8 @@ fn sixteen_sessions_at_once_compute_and_hold_one_prompt() {
     }
 }
 
-/// Tokens, and the logits that follow.
-type Outcome = (Vec<u32>, Vec<f32>);
-
 /// Sixteen sessions that begin alike: their prompts, what they say, and the most blocks that may exist when they compute the same only once.
-fn sixteen(model: &Arc<Model>) -> (Vec<Arc<Session>>, Vec<Outcome>, usize) {
+fn sixteen(model: &Arc<Model>) -> (Vec<Arc<Session>>, Vec<(Vec<u32>, Vec<f32>)>, usize) {
     let shared = tokens(400, 6);
     let prompts: Vec<_> = (0..16).map(|i| [&shared[..], &[i, 7]].concat()).collect();
     let expected = prompts.iter().map(|prompt| alone(model, prompt, 8)).collect();
