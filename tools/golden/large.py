@@ -26,13 +26,13 @@ SIZES = dict(vocab_size=283, hidden_size=256, intermediate_size=512, num_attenti
 OTHERS = dict(head_dim=64, moe_intermediate_size=256, shared_expert_intermediate_size=512, shared_intermediate_size=512)
 
 
-# llama.cpp has no windows for Mixtral.
-WINDOWS = dict(sliding_window=4096)
+# llama.cpp has no windows for Mixtral, and no tied head for Qwen 2 with experts.
+THEIRS = dict(sliding_window=4096, tie_word_embeddings=False)
 
 
 def enlarged(family: Family) -> Family:
     """The family with sizes that blocks divide."""
-    for key, value in (SIZES | OTHERS | WINDOWS).items():
+    for key, value in (SIZES | OTHERS | THEIRS).items():
         if key in SIZES or getattr(family.config, key, None):
             setattr(family.config, key, value)
     return dataclasses.replace(family, minimal=False)
