@@ -911,6 +911,42 @@ INF_API inf_status inf_sampler_pick(inf_sampler *s, const float *logits, size_t 
  */
 INF_API inf_status inf_sampler_accept(inf_sampler *s, inf_token t, inf_error *err);
 
+/* ---- Constraints: what a sampler may choose at all ----------------------------------------------------------------- */
+
+#define INF_CONSTRAINT_JSON_SCHEMA 1u  /**< A JSON schema. Property order is that of the schema; keywords that no
+                                            grammar can express are an error. */
+#define INF_CONSTRAINT_REGEX 2u        /**< A regular expression in the syntax of Rust's regex; the whole answer
+                                            matches it. */
+#define INF_CONSTRAINT_LARK 3u         /**< A grammar in llguidance's variant of Lark; it begins with the rule start.
+                                            `<name>` and `<[17]>` stand for control tokens. */
+#define INF_CONSTRAINT_GBNF 4u         /**< A grammar as llama.cpp reads them (GBNF); it begins with the rule root. */
+#define INF_CONSTRAINT_JSON 5u         /**< Any JSON value; there is no source. */
+
+/**
+ * Lets a chain choose only tokens that continue a text of a language, and the end only where the text is complete. kind
+ * is one of `INF_CONSTRAINT_*` and src its source, or kind is 0 and src empty: then everything is allowed again. It is
+ * applied before every stage, wherever it was set, and begins with the next token that the chain chooses or accepts;
+ * `inf_sampler_reset` begins it anew, a copy of the chain goes on by itself. Where only one token is allowed,
+ * `inf_session_step` takes it without computing logits. What `inf_session_step` and `inf_sampler_pick` answer if
+ * nothing is allowed is `INF_ERR_DEAD_END`.
+ *
+ * Between the values of JSON it allows a space, or a line break with an indentation, at most:
+ * `"x-guidance":{"whitespace_flexible":false}` in a schema allows none.
+ *
+ * One thread at a time. Blocks for the time of the work: milliseconds, more for the first constraint of a model, which
+ * makes a trie of its vocabulary.
+ *
+ * - `INF_ERR_CONSTRAINT`: src does not compile, says what no grammar can, or is too large; detail[0] is the byte offset
+ *   (0 where it is about all of it), the sentence names the key or the rule; unchanged.
+ * - `INF_ERR_INVALID_ARGUMENT`: an unknown kind, or a source where there is none; unchanged.
+ * - `INF_ERR_INVALID_HANDLE`: the model of the chain was freed.
+ * - `INF_ERR_BUSY`: in use by another thread; unchanged.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_sampler_set_constraint(inf_sampler *s, uint32_t kind, const char *src, size_t len,
+    inf_error *err);
+
 /* ---- Sessions: append, then step; for hosts that own the loop ------------------------------------------------------ */
 
 #define INF_OVERFLOW_ERROR 0u            /**< A full session: calls that need room answer `INF_ERR_CONTEXT_FULL`, a

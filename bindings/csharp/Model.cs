@@ -61,6 +61,8 @@ namespace Inference
         public uint Context, PrefillChunk, Keep;
         public bool NoSharedPrefix;
         public Overflow Overflow;
+        /// <summary>Higher is sooner, beside other sessions of the model.</summary>
+        public int Priority;
     }
 
     /// <summary>Weights and a tokenizer, shared by any number of sessions. Any thread.</summary>
@@ -141,7 +143,7 @@ namespace Inference
             var p = new inf_session_params
             {
                 struct_size = (uint)Marshal.SizeOf(typeof(inf_session_params)), n_ctx = o.Context, prefill_chunk = o.PrefillChunk,
-                flags = o.NoSharedPrefix ? 1u : 0u, overflow = (uint)o.Overflow, n_keep = o.Keep,
+                flags = o.NoSharedPrefix ? 1u : 0u, overflow = (uint)o.Overflow, n_keep = o.Keep, priority = o.Priority,
             };
             Call.Check(Native.inf_session_create(this, ref p, out IntPtr made, Call.Error));
             return new Session(made);

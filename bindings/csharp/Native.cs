@@ -156,6 +156,8 @@ namespace Inference
     internal struct inf_session_params
     {
         internal uint struct_size, n_ctx, prefill_chunk, flags, overflow, n_keep;
+        internal int priority;
+        internal uint reserved;
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -181,7 +183,7 @@ namespace Inference
         internal UIntPtr options_len;
         internal IntPtr stop_json;
         internal UIntPtr stop_len;
-        internal IntPtr sampler, reserved_pointer;
+        internal IntPtr sampler, draft;
         internal uint n_draft, queue_capacity;
         internal IntPtr wake, wake_user;
         internal ulong wake_tag;

@@ -1,5 +1,6 @@
 //! The files that a model is made from: GGUF, a Hugging Face directory, or, for its tokenizer alone, `tokenizer.json` and what lies beside it.
 
+use super::companions::is_companion;
 use super::directory::{self, Directory, HfFiles, TOKENIZER_CONFIG, TOKENIZER_JSON};
 use super::model::LoadConfig;
 use crate::error::{Error, Result};
@@ -79,7 +80,7 @@ fn tokenizer_files(config: &LoadConfig) -> Option<Vec<PathBuf>> {
             let is_json = tokenizer.file_name()? == TOKENIZER_JSON;
             is_json.then(|| if exists(&settings) { vec![tokenizer, settings] } else { vec![tokenizer] })
         }
-        ([], [_, ..]) => source_names(config).all(|name| name.ends_with(".json")).then(Vec::new),
+        ([], [_, ..]) => source_names(config).all(|name| name.ends_with(".json") || is_companion(&name)).then(Vec::new),
         _ => None,
     }
 }
@@ -87,7 +88,8 @@ fn tokenizer_files(config: &LoadConfig) -> Option<Vec<PathBuf>> {
 /// The sources are told apart by their names.
 fn open_json(sources: Vec<Arc<dyn ReadAt>>) -> Result<Opened> {
     let is_settings = |source: &Arc<dyn ReadAt>| source.name().is_some_and(|name| name.ends_with(TOKENIZER_CONFIG));
-    let (settings, tokenizer): (Vec<_>, Vec<_>) = sources.into_iter().partition(is_settings);
+    let of_tokenizer = sources.into_iter().filter(|source| !source.name().is_some_and(is_companion));
+    let (settings, tokenizer): (Vec<_>, Vec<_>) = of_tokenizer.partition(is_settings);
     let ([tokenizer], [] | [_]) = (&tokenizer[..], &settings[..]) else {
         fail!(InvalidArgument, "expected one {TOKENIZER_JSON}, and one {TOKENIZER_CONFIG} at most");
     };

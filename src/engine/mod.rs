@@ -5,6 +5,7 @@
 //! children keep their parents alive, so a host may free in any order.
 
 mod blocks;
+mod companions;
 mod device;
 mod directory;
 mod draft;
@@ -20,6 +21,7 @@ mod model;
 mod pace;
 mod plan;
 mod probability;
+mod recommended;
 mod runtime;
 mod sampler;
 mod save;

@@ -1,12 +1,14 @@
 //! A loaded model: weights, tokenizer, KV blocks, and the passes that sessions borrow. Immutable to its users.
 
 use super::blocks::{BlockPool, KvUsage};
+use super::companions::Companions;
 use super::files;
 use super::log::LogLevel;
 use super::metered::Metered;
 use super::pace::Pace;
+use super::recommended::Recommended;
 use super::runtime::Runtime;
-use super::sampler::{Sampler, Stage};
+use super::sampler::Sampler;
 use crate::backend::BLOCK_TOKENS;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +22,7 @@ use crate::sys::file::ReadAt;
 use crate::sys::job;
 use crate::sys::progress::Progress;
 use crate::text::chat::{ChatRequest, ChatTemplates, OutputParser, Rendered};
+use crate::text::constraint::{Constraint, ConstraintSource, Grammars};
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -112,11 +115,15 @@ struct Weights {
 pub struct Model {
     runtime: Arc<Runtime>,
     metadata: Metadata,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
+    /// Made for the first constraint: a trie of the vocabulary.
+    grammars: OnceCell<Grammars>,
     weights: Option<Weights>,
     info: ModelInfo,
     n_ctx: usize,
     chat: ChatTemplates,
+    /// Of files beside the model's own; `None` = the metadata tell.
+    recommendation: Option<Recommended>,
     /// Read when it is first asked for: a file with bad recommendations still serves a host that brings its own chain.
     recommended: OnceCell<Sampler>,
 }
@@ -129,7 +136,11 @@ impl Model {
         let in_file = |e: Error| files::named(e, config);
         let opened = files::open(config, progress).await.map_err(in_file)?;
         job::pause().await;
-        let tokenizer = opened.tokenizer(config, progress).await.map_err(in_file)?;
+        let mut tokenizer = opened.tokenizer(config, progress).await.map_err(in_file)?;
+        let companions = Companions::find(config).map_err(in_file)?;
+        let ends = companions.recommended.iter().flat_map(|recommended| &recommended.ends);
+        ends.copied().try_for_each(|token| tokenizer.add_end(token)).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()))?;
+        let tokenizer = Arc::new(tokenizer);
         let file = opened.into_model();
         job::pause().await;
         let weights = load_weights(runtime, config, file.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
@@ -145,9 +156,24 @@ impl Model {
         let metadata = file.map_or_else(Metadata::empty, |file| Ok(file.into_metadata()))?;
         let chat = match &config.chat_template {
             Some(source) => ChatTemplates::new(&tokenizer, Some(source.clone()), None),
-            None => ChatTemplates::from_gguf(&metadata, &tokenizer).map_err(in_file)?,
+            None => match companions.templates {
+                Some((default, with_tools)) => ChatTemplates::new(&tokenizer, Some(default), with_tools),
+                None => ChatTemplates::from_gguf(&metadata, &tokenizer).map_err(in_file)?,
+            },
         };
-        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, chat, recommended: OnceCell::new() }))
+        let (grammars, recommended, recommendation) = (OnceCell::new(), OnceCell::new(), companions.recommended);
+        Ok(Arc::new(Self {
+            runtime: runtime.clone(),
+            metadata,
+            tokenizer,
+            grammars,
+            weights,
+            info,
+            n_ctx,
+            chat,
+            recommendation,
+            recommended,
+        }))
     }
 
     /// Facts about it.
@@ -178,6 +204,22 @@ impl Model {
         Ok(OutputParser::new(self.chat.source(request)?, &rendered.text(), request.tools()))
     }
 
+    /// What an answer to `rendered`, the prompt of `request`, must match; `None` if it is free.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if a tool is to be called that the chat does not have, `Unsupported` if the template's notation of calls is not known.
+    pub(super) fn chat_constraint(&self, request: &ChatRequest, rendered: &Rendered) -> Result<Option<ConstraintSource>> {
+        request.constraint(&self.tokenizer, self.chat.source(request)?, &rendered.text())
+    }
+
+    /// Compiles a constraint for its vocabulary. The first one takes longer: it builds what all share.
+    ///
+    /// # Errors
+    /// `Constraint` with `detail[0]` = byte offset; `Unsupported` for a vocabulary that no grammar can be matched against.
+    pub fn compile(&self, source: &ConstraintSource) -> Result<Constraint> {
+        self.grammars.get_or_try_init(|| Grammars::new(&self.tokenizer))?.compile(source)
+    }
+
     /// The tokens whose text holds one of `texts`.
     pub(super) fn tokens_with(&self, texts: &[String]) -> HashSet<Token> {
         let holds = |token: &Token| {
@@ -192,12 +234,16 @@ impl Model {
         self.tokenizer.is_eog(token)
     }
 
-    /// The chain its file recommends (`general.sampling.*`), else temperature 0.8 on the top 40, top-p 0.95 and min-p 0.05.
+    /// The chain its file recommends (`general.sampling.*`, or a `generation_config.json` beside it), else temperature 0.8 on the top 40,
+    /// top-p 0.95 and min-p 0.05.
     ///
     /// # Errors
     /// `Format` if the file recommends a number out of range.
     pub fn recommended_sampler(&self) -> Result<Sampler> {
-        let chain = self.recommended.get_or_try_init(|| recommended_chain(&self.metadata, self.n_vocab()))?;
+        let chain = self.recommended.get_or_try_init(|| {
+            let read = || Recommended::from_gguf(&self.metadata);
+            recommended_chain(&self.recommendation.clone().map_or_else(read, Ok)?, self.n_vocab())
+        })?;
         let mut sampler = chain.clone();
         sampler.reseed();
         Ok(sampler)
@@ -324,18 +370,11 @@ pub(super) fn default_n_ctx(config: &LoadConfig, n_ctx_max: usize) -> usize {
     wanted.min(n_ctx_max)
 }
 
-fn recommended_chain(metadata: &Metadata, n_vocab: usize) -> Result<Sampler> {
-    let number = |key: &str, default: f32| metadata.f32_or(&format!("general.sampling.{key}"), default);
-    let stages = [
-        Stage::TopK(metadata.u32_or("general.sampling.top_k", 40)?),
-        Stage::TopP(number("top_p", 0.95)?),
-        Stage::MinP(number("min_p", 0.05)?),
-        Stage::Temperature(number("temp", 0.8)?),
-    ];
+fn recommended_chain(recommended: &Recommended, n_vocab: usize) -> Result<Sampler> {
     let mut sampler = Sampler::new(n_vocab);
-    for stage in stages {
+    for stage in recommended.stages() {
         // The number is the file's, not the caller's.
-        sampler.add(stage).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()).at("metadata \"general.sampling\""))?;
+        sampler.add(stage).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()).at("recommended sampling"))?;
     }
     Ok(sampler)
 }

@@ -198,6 +198,7 @@ impl Reader<'_> {
         let sizes = [
             (Key::FeedForward, "its activations", n_ff, widest),
             (Key::ExpertFeedForward, "the experts of a row", moe.map_or(0, |moe| moe.n_used * moe.n_ff), widest),
+            (Key::ExpertsUsed, "what the experts of a row give", moe.map_or(0, |moe| moe.n_used * n_embd), widest),
             (Key::Experts, "a row's scores", moe.map_or(0, |moe| moe.n_experts), widest),
             (Key::Heads, "all heads together", n_heads * head_dim, widest),
             (Key::KvHeads, "a token's keys in all layers", n_layers * n_kv_heads * head_dim, keys),
@@ -266,7 +267,7 @@ impl Reader<'_> {
     /// How queries grow in layers that do not rotate.
     fn temperature(&self) -> Result<Option<Temperature>> {
         let Some(default) = self.family.temperature else { return Ok(None) };
-        let length = self.config.number(Key::TemperatureLength, 1.0..=1e9)?.unwrap_or(default.length);
+        let length = self.config.size_or(Key::TemperatureLength, default.length as usize, bounds::CONTEXT)? as f32;
         let scale = self.config.number(Key::TemperatureScale, 0.0..=*bounds::SCALE.end())?.unwrap_or(default.scale);
         Ok(Some(Temperature { length, scale }))
     }
@@ -304,7 +305,7 @@ impl Reader<'_> {
         let global = RopeSpec { theta, n_rot, scaling, magnitude };
         let theta = match family.local_rope {
             LocalRope::Same => return Ok(vec![global]),
-            LocalRope::Unstretched => theta,
+            LocalRope::Unstretched => config.number(Key::LocalTheta, 1.0..=1e12)?.unwrap_or(theta),
             LocalRope::Own(theta) => config.number(Key::LocalTheta, 1.0..=1e12)?.unwrap_or(theta),
         };
         Ok(vec![global, RopeSpec { theta, n_rot, scaling: RopeScaling::None, magnitude: 1.0 }])

@@ -5,6 +5,7 @@
 
 mod byte_alphabet;
 pub mod chat;
+pub mod constraint;
 mod decode;
 mod detokenizer;
 mod encode;

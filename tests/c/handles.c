@@ -79,6 +79,7 @@ static void sampler_functions(inf_sampler *s) {
   BAD(inf_sampler_add_logit_bias(s, &token, logit, 1, &err));
   BAD(inf_sampler_pick(s, logit, 4, &token, &err));
   BAD(inf_sampler_accept(s, 1, &err));
+  BAD(inf_sampler_set_constraint(s, INF_CONSTRAINT_REGEX, "a", 1, &err));
   inf_sampler_free(s);
   CHECK(copy == NULL);
 }
