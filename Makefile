@@ -131,7 +131,8 @@ test-go: $(LIBRARY) ## Go: vet, the race detector, cgocheck2; INF_ROUNDS=50 for 
 
 test-python: $(LIBRARY) ## Python: signatures and structs against the header, then the model
 	@if command -v python3 >/dev/null; then \
-	  INF_LIBRARY=$(abspath $(LIBRARY)) INF_MODEL=$(abspath $(MODEL)) CC="$(CC)" python3 bindings/python/test_inference.py -q; \
+	  INF_LIBRARY=$(abspath $(LIBRARY)) INF_MODEL=$(abspath $(MODEL)) CC="$(CC)" python3 bindings/python/test_inference.py -q && \
+	  INF_LIBRARY=$(abspath $(LIBRARY)) python3 tools/schema_conformance.py --quick $(abspath $(MODEL)); \
 	else echo "  python3 is not installed: skipped its tests"; fi
 
 test-surface: ## every function is called from C, and known to every wrapper

@@ -17,7 +17,7 @@ need() {
 }
 
 functions=$(sed -n 's/^INF_API .*[ *]\(inf_[a-z0-9_]*\)(.*/\1/p' include/inference.h)
-numbers=$(grep -o '^#define INF_\(ERR\|EV\|FINISH\)_[A-Z_]*' include/inference.h | cut -d' ' -f2)
+numbers=$(grep -o '^#define INF_\(ERR\|EV\|FINISH\|CONSTRAINT\)_[A-Z_]*' include/inference.h | cut -d' ' -f2)
 
 # C++: programs compare these themselves.
 skip_cpp="inf_abi_version inf_version inf_build_info_json"

@@ -98,6 +98,9 @@ namespace Inference
                 Native.inf_model_metadata(this, name, buffer, capacity, out length, Call.Error)));
         }
 
+        /// <summary>Writes the model as it is held, quantised or not, as a GGUF file.</summary>
+        public void SaveGguf(string path) => Call.Check(Native.inf_model_save_gguf(this, Call.Terminated(path), Call.Error));
+
         public bool EndsGeneration(int token) => Native.inf_model_is_eog(this, token) != 0;
 
         public int[] Tokenize(string text, TokenFlags flags = TokenFlags.AddSpecial)

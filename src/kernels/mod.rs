@@ -7,19 +7,23 @@
 mod activation;
 mod block;
 mod contract;
+mod encode;
 mod packed;
 mod reference;
 mod select;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod unpack;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 pub use contract::{
     Activation, ActivationRows, AttendParams, GateFn, KV_GROUP, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows,
 };
+pub use encode::{can_encode, encode};
 pub use reference::{Reference, turn_keys};
 pub use select::{available, select};
+pub use unpack::Unpacker;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{Avx2, Avx512Vnni};
