@@ -410,9 +410,9 @@ typedef struct inf_model_params {
                                           of bytes that name none or an unknown one: a wrong one gives wrong tokens
                                           and worse answers. `{"chat_template":"..."}` is Jinja source that takes the
                                           place of the templates in the file. `{"quantize":"q4_k"}` (or `q4_0`,
-                                          `q8_0`, `q5_k`, `q6_k`, `f16`) holds the matrices of a float model so,
-                                          encoded while they are read; the head keeps six bits, rows that are no
-                                          whole blocks become `q8_0` or stay.
+                                          `q5_0`, `q8_0`, `q5_k`, `q6_k`, `f16`) holds the matrices of a float model
+                                          so, encoded while they are read; the head keeps six bits, rows that are no
+                                          whole blocks become `q5_0` (for `q4_k`) or `q8_0`, or stay.
                                           `{"topology":[{"layers":"0-8","quantize":"q8_0"},{"tensors":"ffn_down|attn_v","quantize":"q6_k"}]}`
                                           sets it by layers (the end is not meant) or by regular expressions over
                                           GGUF's names; expressions win over layers, of ranges the one that ends

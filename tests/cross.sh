@@ -2,12 +2,11 @@
 # The library on other platforms, as far as this one can tell: cross.sh [windows] [aarch64] [macos]; all of them without an argument.
 #
 # Windows: built with MinGW, its C tests and hello run under Wine. aarch64: the same under QEMU. macOS: type-checked for both processors.
-# Every target builds all dependencies anew, with debug assertions; dependencies unoptimised, as building them takes longest. What is missing is installed with apt where that is
-# allowed, or skipped.
+# Every target builds all dependencies anew, unoptimised and with debug assertions. What is missing is installed with apt where that is allowed, or skipped.
 set -eu
 cd "$(dirname "$0")/.."
 model=$PWD/models/demo.gguf
-profile="--config 'profile.dev.package.\"*\".opt-level=0'"
+profile="--config 'profile.dev.package.\"*\".opt-level=0' --config profile.dev.opt-level=0 --config profile.dev.debug=0"
 report=""
 
 # True if the tool $1 of Debian's packages $2 is there, or can be.
@@ -38,7 +37,8 @@ windows() {
     # A DLL is looked for on PATH.
     WINEPATH=$(winepath_of build/x86_64-pc-windows-gnu) WINEPREFIX=$PWD/build/wine WINEDEBUG=-all
     export WINEPATH WINEPREFIX WINEDEBUG
-    mkdir -p "$WINEPREFIX"
+    mkdir -p "$WINEPREFIX" build/x86_64-pc-windows-gnu
+    x86_64-w64-mingw32-gcc -shared -o build/x86_64-pc-windows-gnu/bcryptprimitives.dll tests/wine_random.c -ladvapi32
     wine cmd /c exit >/dev/null 2>&1 || { echo "  wine does not start: skipped"; return 0; }
     build_and_run x86_64-pc-windows-gnu x86_64-w64-mingw32-gcc wine
     installs x86_64-pc-windows-gnu x86_64-w64-mingw32-gcc
@@ -55,6 +55,7 @@ installs() {
     prefix="$PWD/build/$1/a prefix"
     make --no-print-directory install "TARGET=$1" PROFILE=debug "CARGO_FLAGS=$profile" "PREFIX=$prefix" >/dev/null
     eval "$2 examples-c/hello.c -o build/$1/installed.exe $(PKG_CONFIG_PATH="$prefix/lib/pkgconfig" pkg-config --cflags --libs inference)"
+    cp "build/$1/bcryptprimitives.dll" "$prefix/bin/"
     WINEPATH=$(winepath_of "$prefix/bin") wine "build/$1/installed.exe" "$model" | grep -q '[a-z]'
     report="$report, installed"
 }

@@ -62,6 +62,7 @@ namespace Inference
         [DllImport(Library)] internal static extern uint inf_sampler_add_dry(SafeHandle s, float multiplier, float @base, uint allowed_len, uint last_n, byte[] breakers_json, UIntPtr breakers_len, byte[] err);
         [DllImport(Library)] internal static extern uint inf_sampler_add_mirostat(SafeHandle s, float tau, float eta, byte[] err);
         [DllImport(Library)] internal static extern uint inf_sampler_add_logit_bias(SafeHandle s, int[] tokens, float[] bias, UIntPtr n, byte[] err);
+        [DllImport(Library)] internal static extern uint inf_sampler_set_constraint(SafeHandle s, uint kind, byte[] src, UIntPtr len, byte[] err);
         [DllImport(Library)] internal static extern uint inf_sampler_pick(SafeHandle s, float[] logits, UIntPtr n, out int made, byte[] err);
         [DllImport(Library)] internal static extern uint inf_sampler_accept(SafeHandle s, int t, byte[] err);
         [DllImport(Library)] internal static extern uint inf_session_create(SafeHandle m, ref inf_session_params p, out IntPtr made, byte[] err);

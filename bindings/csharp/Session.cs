@@ -4,6 +4,9 @@ using System.Runtime.InteropServices;
 
 namespace Inference
 {
+    /// <summary>The language of a constraint.</summary>
+    public enum Constraint : uint { JsonSchema = 1, Regex = 2, Lark = 3, Gbnf = 4, Json = 5 }
+
     /// <summary>A chain of stages that chooses tokens. One thread at a time. Stages work in the order in which they are added.</summary>
     public sealed class Sampler : Handle
     {
@@ -54,6 +57,13 @@ namespace Inference
         {
             if (tokens.Length != bias.Length) throw new ArgumentException("as many numbers as tokens");
             return Then(Native.inf_sampler_add_logit_bias(this, tokens, bias, Call.Length(tokens), Call.Error));
+        }
+
+        /// <summary>Only what continues a text of this language is chosen.</summary>
+        public Sampler Constrain(Constraint kind, string source)
+        {
+            byte[] text = Call.Bytes(source);
+            return Then(Native.inf_sampler_set_constraint(this, (uint)kind, text, Call.Length(text), Call.Error));
         }
 
         /// <summary>Chooses a token and accepts it.</summary>

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Rows of the first pass within a time, when nothing was measured yet.
 const FIRST_ROWS: usize = 8;
 
+/// What a row more of a pass is taken to cost before that was measured, in multiples of a pass of one: less than it does, so that it is tried.
+const UNKNOWN_ROW: f64 = 0.1;
+
 /// Classes of rows: one for each power of two up to the largest pass.
 const CLASSES: usize = 16;
 
@@ -26,6 +29,8 @@ type Kind = [Option<Measured>; CLASSES];
 #[derive(Default)]
 pub(super) struct Pace {
     kinds: Mutex<[Kind; STAGE_KINDS]>,
+    /// Whole passes, in which every row has an output.
+    passes: Mutex<Kind>,
     /// Nanoseconds in which a task takes in what a pass computed for it: its logits are copied, a token is chosen and told.
     collect: AtomicU64,
 }
@@ -53,6 +58,24 @@ impl Pace {
     /// What that will take the next time.
     pub(super) fn expect_collect(&self) -> Duration {
         Duration::from_nanos(self.collect.load(Ordering::Relaxed))
+    }
+
+    /// A pass with one output per row took `time`, all its stages together.
+    pub(super) fn note_pass(&self, rows: usize, time: Duration) {
+        let mut passes = self.passes.lock();
+        let known = &mut passes[class(rows)];
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
+        *known = Some(Measured { rows, ns: smooth(known.map_or(0, |known| known.ns), ns) });
+    }
+
+    /// How much longer such a pass takes with `more` rows than with `rows`; a guess, where that was not measured.
+    pub(super) fn ratio(&self, rows: usize, more: usize) -> f64 {
+        let passes = self.passes.lock();
+        let take = |rows: usize| passes[class(rows)].map(|known| known.ns.max(known.scaled(rows)) as f64);
+        match (take(rows.max(1)), take(rows.max(1) + more)) {
+            (Some(without), Some(with)) => (with / without).max(1.0),
+            _ => 1.0 + UNKNOWN_ROW * more as f64,
+        }
     }
 
     /// What a stage will take; zero if nothing is known.
@@ -145,6 +168,16 @@ mod tests {
         note(8, 280);
         note(16, 500);
         assert_eq!((pace.rows_beside(1, 3), pace.rows_beside(1, 2), pace.rows_beside(20, 2)), (15, 7, 32));
+    }
+
+    #[test]
+    fn what_more_rows_cost_is_measured_and_before_that_guessed() {
+        let pace = Pace::default();
+        assert_eq!(pace.ratio(1, 5), 1.5);
+        pace.note_pass(1, Duration::from_micros(100));
+        assert_eq!(pace.ratio(1, 5), 1.5);
+        pace.note_pass(6, Duration::from_micros(240));
+        assert_eq!((pace.ratio(1, 5), pace.ratio(1, 3), pace.ratio(6, 1)), (2.4, 2.4, 280.0 / 240.0));
     }
 
     #[test]

@@ -96,9 +96,11 @@ fn at_least_six_bits(dtype: DType) -> DType {
     if matches!(dtype, DType::Q4_0 | DType::Q4_K | DType::Q5_K) { DType::Q6_K } else { dtype }
 }
 
-/// `dtype`, or where rows of `n_cols` elements are not whole blocks of it, Q8_0, whose blocks are short; `None` if they are not whole blocks of that.
+/// `dtype`, or where rows of `n_cols` elements are not whole blocks of it, a type of short blocks with a bit more, as llama.cpp does; `None` if they
+/// are not whole blocks of that.
 fn fitting(dtype: DType, n_cols: usize) -> Option<DType> {
-    [dtype, DType::Q8_0].into_iter().find(|dtype| n_cols.is_multiple_of(dtype.block_len()))
+    let short = if dtype == DType::Q4_K { DType::Q5_0 } else { DType::Q8_0 };
+    [dtype, short].into_iter().find(|dtype| n_cols.is_multiple_of(dtype.block_len()))
 }
 
 /// The storage type called `name`.
@@ -109,7 +111,10 @@ fn storage_type(key: &str, name: &str) -> Result<Option<DType>> {
     let found = DType::ALL.into_iter().find(|&dtype| can_encode(dtype) && dtype.name().eq_ignore_ascii_case(name));
     match found {
         Some(dtype) => Ok(Some(dtype)),
-        None => fail!(InvalidArgument, "{key}: {name:?}, expected \"none\", \"q4_0\", \"q8_0\", \"q4_k\", \"q5_k\", \"q6_k\" or \"f16\""),
+        None => fail!(
+            InvalidArgument,
+            "{key}: {name:?}, expected \"none\", \"q4_0\", \"q5_0\", \"q8_0\", \"q4_k\", \"q5_k\", \"q6_k\" or \"f16\""
+        ),
     }
 }
 
@@ -211,7 +216,8 @@ mod tests {
     fn the_head_keeps_six_bits_and_rows_fit_their_blocks() {
         let rules = Quantization::new(Some("q4_k"), None).unwrap();
         assert_eq!(rules.storage("output.weight", DType::BF16, 512, true), DType::Q6_K);
-        assert_eq!(rules.storage("blk.0.ffn_up.weight", DType::BF16, 96, false), DType::Q8_0);
+        assert_eq!(rules.storage("blk.0.ffn_up.weight", DType::BF16, 96, false), DType::Q5_0);
+        assert_eq!(rules.storage("output.weight", DType::BF16, 96, true), DType::Q8_0);
         assert_eq!(rules.storage("blk.0.ffn_up.weight", DType::BF16, 97, false), DType::BF16);
         assert_eq!(rules.storage("blk.0.ffn_up.weight", DType::Q5_1, 512, false), DType::Q5_1, "what is quantised stays");
         assert_eq!(Quantization::new(Some("Q8_0"), None).unwrap().storage("output.weight", DType::F32, 64, true), DType::Q8_0);

@@ -24,6 +24,7 @@ def machine(peer: str, kernels: str, limits: dict[int, dict[str, float]]) -> dic
         "commit": git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else ""),
         "cpu": f"{field('model name') or platform.processor()} (family {field('cpu family')}, model {field('model')})",
         "cpus": os.cpu_count(),
+        "others": f"{os.getloadavg()[0]:.1f} threads wanted to run before",
         "instructions": [flag for flag in FLAGS if flag in flags],
         "system": f"{platform.system()} {platform.release()}",
         "kernels": "best" if kernels == "-" else kernels,

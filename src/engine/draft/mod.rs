@@ -9,7 +9,7 @@ mod repetition;
 pub(super) use model::DraftModel;
 
 use crate::text::Token;
-use policy::Policy;
+use policy::{Cost, Policy};
 use repetition::Match;
 
 /// Guesses for one generation.
@@ -26,10 +26,11 @@ impl Drafter {
         Self { policy: Policy::new(most), model: model.map(Box::new), wanted: None }
     }
 
-    /// Has the draft model guess what follows `tokens`, `room` tokens at most, in passes of its own. Does nothing without one, or when it is at it.
-    pub(super) fn prepare(&mut self, tokens: &[Token], room: usize) {
+    /// Has the draft model guess what follows `tokens`, `room` tokens at most, in passes of its own. Does nothing without one, or when it is at it. `cost` is that
+    /// of a pass with so many guesses, in multiples of one without.
+    pub(super) fn prepare(&mut self, tokens: &[Token], room: usize, cost: Cost<'_>) {
         let Some(model) = self.model.as_mut().filter(|_| self.wanted.is_none()) else { return };
-        let wanted = self.policy.next_len().min(room);
+        let wanted = self.policy.next_len(cost).min(room);
         self.wanted = Some(wanted);
         if wanted > 0 && model.follow(tokens).is_err() {
             self.give_up_model();
@@ -48,21 +49,21 @@ impl Drafter {
         self.policy = Policy::new(0);
     }
 
-    /// What may follow `tokens`, at most `room` tokens; often nothing.
-    pub(super) fn guess(&mut self, tokens: &[Token], room: usize) -> Vec<Token> {
+    /// What may follow `tokens`, at most `room` tokens; often nothing. `cost` as above.
+    pub(super) fn guess(&mut self, tokens: &[Token], room: usize, cost: Cost<'_>) -> Vec<Token> {
         match &self.model {
             Some(model) if self.wanted.is_some_and(|wanted| wanted > 0) => model.guess().iter().copied().take(room).collect(),
             Some(_) => Vec::new(),
-            None => self.repetition(tokens, room).unwrap_or_default(),
+            None => self.repetition(tokens, room, cost).unwrap_or_default(),
         }
     }
 
-    fn repetition(&mut self, tokens: &[Token], room: usize) -> Option<Vec<Token>> {
+    fn repetition(&mut self, tokens: &[Token], room: usize, cost: Cost<'_>) -> Option<Vec<Token>> {
         if !self.policy.guesses() {
             return None;
         }
         let found = Match::of_end(tokens)?;
-        Some(found.continuation(tokens, self.policy.len_after(found.len).min(room)))
+        Some(found.continuation(tokens, self.policy.len_after(found.len, cost).min(room)))
     }
 
     /// Learns that the first `n_right` of `n_guessed` tokens were right.

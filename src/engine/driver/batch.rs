@@ -39,6 +39,8 @@ struct Flight {
     /// The tasks' own model, or one that drafts for them.
     model: Arc<Model>,
     drafts: bool,
+    /// What its stages took so far.
+    spent: Duration,
     /// Once the pass is done: how many of the scheduled tasks have taken in what it computed.
     n_collected: Option<usize>,
 }
@@ -160,7 +162,8 @@ impl ModelBatch {
 
     /// Begins a pass of a draft model for all tasks that it drafts for; false if there is none. A task whose draft fails goes on without.
     fn begin_draft(&mut self, most: Option<Duration>) -> Result<bool> {
-        self.tasks.iter_mut().filter(|task| task.is_ready()).for_each(Task::prepare_draft);
+        let n_streams = self.tasks.iter().filter(|task| task.is_ready() && task.is_decoding()).count();
+        self.tasks.iter_mut().filter(|task| task.is_ready()).for_each(|task| task.prepare_draft(n_streams));
         let Some(model) = self.tasks.iter_mut().find_map(|task| task.drafting().map(|draft| draft.model().clone())) else {
             return Ok(false);
         };
@@ -198,7 +201,7 @@ impl ModelBatch {
                 n_outputs += wanted;
             }
         })?;
-        self.flight = Some(Flight { pass, model, drafts, n_collected: None });
+        self.flight = Some(Flight { pass, model, drafts, spent: Duration::ZERO, n_collected: None });
         Ok(true)
     }
 
@@ -209,11 +212,19 @@ impl ModelBatch {
             return Ok(());
         }
         let (load, started) = (flight.pass.next_stage(), Instant::now());
-        if flight.pass.advance()? == Progress::Done {
+        let progress = flight.pass.advance()?;
+        let (time, pace) = (started.elapsed(), flight.model.pace()?);
+        pace.note(load, time);
+        flight.spent += time;
+        if progress == Progress::Done {
             self.gave_up = false;
             flight.n_collected = Some(0);
+            let n_rows = self.scheduled.iter().map(|s| s.rows.len()).sum();
+            if load.rows == n_rows {
+                // Streams and guesses alone: each row has an output, and the last stage is the head.
+                pace.note_pass(n_rows, flight.spent);
+            }
         }
-        flight.model.pace()?.note(load, started.elapsed());
         self.flight = Some(flight);
         Ok(())
     }

@@ -181,8 +181,9 @@ impl Task {
         }
     }
 
-    /// The positions to compute next, at most `room`; KV room is made for them.
-    pub(super) fn schedule(&mut self, room: usize) -> Result<Range<usize>> {
+    /// The positions to compute next, at most `room`, in a pass with `n_streams` streams; KV room is made for them.
+    pub(super) fn schedule(&mut self, room: usize, n_streams: usize) -> Result<Range<usize>> {
+        let pace = self.session.model().pace()?;
         let state = self.state.as_mut().ok_or_else(lost_state)?;
         let mut rows = state.sequence.next_rows(room.min(state.chunk));
         self.guess.clear();
@@ -191,7 +192,8 @@ impl Task {
             let left = (self.max_tokens as usize).wrapping_sub(self.usage.output_tokens as usize + 1);
             let room = left.min(room - 1).min(state.sequence.n_ctx() - rows.end);
             let known = |token: &Token| (*token as usize) < self.session.model().n_vocab();
-            self.guess.extend(self.drafter.guess(state.sequence.tokens(), room).into_iter().take_while(known));
+            self.guess
+                .extend(self.drafter.guess(state.sequence.tokens(), room, &|len| pace.ratio(n_streams, len)).into_iter().take_while(known));
             rows.end += self.guess.len();
         }
         let reserved = state.sequence.reserve(&rows);
@@ -208,10 +210,13 @@ impl Task {
     }
 
     /// Has the draft model guess what comes next, if there is one and its turn has come.
-    pub(super) fn prepare_draft(&mut self) {
+    /// `n_streams` are in its passes.
+    pub(super) fn prepare_draft(&mut self, n_streams: usize) {
+        let Ok(pace) = self.session.model().pace() else { return };
         let Some(state) = self.state.as_ref().filter(|state| self.first_token.is_some() && state.sequence.n_queued() == 1) else { return };
         let left = (self.max_tokens as usize).wrapping_sub(self.usage.output_tokens as usize + 1);
-        self.drafter.prepare(state.sequence.tokens(), left.min(state.sequence.n_ctx() - state.sequence.len()));
+        self.drafter
+            .prepare(state.sequence.tokens(), left.min(state.sequence.n_ctx() - state.sequence.len()), &|len| pace.ratio(n_streams, len));
     }
 
     /// The draft model, if it has to run before the next pass of this task.

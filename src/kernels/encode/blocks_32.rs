@@ -1,8 +1,8 @@
-//! Q4_0 and Q8_0.
+//! Q4_0, Q5_0 and Q8_0.
 
 use super::fit::{fit_scale, inverse, rounded};
 use super::{Encode, to_f16};
-use crate::kernels::block::{BlockQ4_0, BlockQ8_0};
+use crate::kernels::block::{BlockQ4_0, BlockQ5_0, BlockQ8_0};
 
 /// How far the largest weight is from the end of the integers: a little beyond it, the others gain more than it loses.
 const STARTS: [f32; 9] = [1.0, 0.92, 0.95, 0.975, 1.025, 1.05, 1.08, 1.12, 1.16];
@@ -13,6 +13,16 @@ impl Encode<32> for BlockQ4_0 {
         let by_scale = inverse(scale);
         let q = |i: usize| (rounded(x[i] * by_scale, -8.0, 7.0) + 8.0) as u8;
         Self { d, qs: std::array::from_fn(|i| q(i) | q(i + 16) << 4) }
+    }
+}
+
+impl Encode<32> for BlockQ5_0 {
+    fn encode(x: &[f32; 32]) -> Self {
+        let (d, scale) = to_f16(fit_scale(x, -16.0, &STARTS));
+        let by_scale = inverse(scale);
+        let q = x.map(|x| (rounded(x * by_scale, -16.0, 15.0) + 16.0) as u8);
+        let fifth_bits = q.iter().enumerate().fold(0, |bits, (i, q)| bits | u32::from(q >> 4) << i);
+        Self { d, qh: fifth_bits.to_le_bytes(), qs: std::array::from_fn(|i| (q[i] & 15) | q[i + 16] << 4) }
     }
 }
 

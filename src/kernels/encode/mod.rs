@@ -9,7 +9,7 @@ mod fit;
 #[cfg(test)]
 mod tests;
 
-use super::block::{Block, BlockQ4_0, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8_0, F16Bytes, blocks_mut};
+use super::block::{Block, BlockQ4_0, BlockQ4K, BlockQ5_0, BlockQ5K, BlockQ6K, BlockQ8_0, F16Bytes, blocks_mut};
 use crate::dtype::DType;
 use half::f16;
 
@@ -21,7 +21,7 @@ trait Encode<const N: usize>: Block {
 
 /// True if [`encode`] can make rows of `dtype`.
 pub const fn can_encode(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::Q4_0 | DType::Q8_0 | DType::Q4_K | DType::Q5_K | DType::Q6_K)
+    matches!(dtype, DType::F16 | DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::Q4_K | DType::Q5_K | DType::Q6_K)
 }
 
 /// Writes `x` as `dtype` into `out`. What is not finite stays so, and takes its block along.
@@ -33,6 +33,7 @@ pub fn encode(dtype: DType, x: &[f32], out: &mut [u8]) {
     match dtype {
         DType::F16 => blocks_mut::<[u8; 2]>(out).iter_mut().zip(x).for_each(|(to, x)| *to = f16::from_f32(*x).to_le_bytes()),
         DType::Q4_0 => all::<BlockQ4_0, 32>(x, out),
+        DType::Q5_0 => all::<BlockQ5_0, 32>(x, out),
         DType::Q8_0 => all::<BlockQ8_0, 32>(x, out),
         DType::Q4_K => all::<BlockQ4K, 256>(x, out),
         DType::Q5_K => all::<BlockQ5K, 256>(x, out),

@@ -3,12 +3,13 @@
 use super::compile::refused;
 use super::{ConstraintKind, ConstraintSource};
 use crate::error::Result;
+use hashbrown::HashMap;
 
 /// Groups inside each other: each takes some kilobytes of stack.
 pub(super) const MAX_NESTING: u32 = 200;
 
 /// Rules of a grammar: one that uses the next, and so on, is compiled by recursion.
-const MAX_RULES: usize = 4_000;
+const MAX_RULES: usize = 2_000;
 
 /// Byte offset of a line and a column, which count from 1; columns in bytes.
 pub(super) fn offset(text: &str, line: usize, column: usize) -> usize {
@@ -75,7 +76,7 @@ pub(super) fn check_shape(lark: &str) -> Result<()> {
             return Err(refused(at, format!("more than {MAX_RULES} rules")));
         }
     }
-    Ok(())
+    check_terminals(lark)
 }
 
 /// Refuses an expression whose groups are inside each other too deep: its parser takes memory for each before it counts them.
@@ -90,6 +91,34 @@ pub(super) fn check_groups(regex: &str) -> Result<()> {
         }
         if depth > MAX_NESTING {
             return Err(refused(at, format!("groups inside each other, deeper than {MAX_NESTING}")));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a terminal with all terminals that it is made of written out.
+const MAX_TERMINAL_BYTES: usize = 1 << 17;
+
+/// Refuses a grammar with a terminal that others make too large: doubling it thirty times takes thirty lines.
+fn check_terminals(lark: &str) -> Result<()> {
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let mut sizes: HashMap<&str, usize> = HashMap::new();
+    let definitions: Vec<(&str, &str)> =
+        lark.lines().filter_map(|line| line.split_once(':')).map(|(name, body)| (name.trim(), body)).collect();
+    // Each round knows those that the round before made: as many as terminals are inside each other, or until one is too large.
+    for _ in 0..definitions.len().min(MAX_NESTING as usize) {
+        let mut changed = false;
+        for (name, body) in definitions.iter().filter(|(name, _)| name.chars().all(is_name)) {
+            let used = body.split(|c| !is_name(c)).filter_map(|word| sizes.get(word));
+            let size = used.fold(body.len(), |sum, size| sum.saturating_add(*size));
+            if size > MAX_TERMINAL_BYTES {
+                let at = name.as_ptr().addr().saturating_sub(lark.as_ptr().addr());
+                return Err(refused(at, format!("terminal {name}: larger than {MAX_TERMINAL_BYTES} bytes with those that it is made of")));
+            }
+            changed |= sizes.insert(name, size) != Some(size);
+        }
+        if !changed {
+            break;
         }
     }
     Ok(())

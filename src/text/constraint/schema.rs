@@ -19,6 +19,12 @@ const TIME: &str = r"([01][0-9]|2[0-3])(:[0-5][0-9]){2}(\.[0-9]{1,6})?(Z|[+-]([0
 /// Keywords with values that are data.
 const DATA: [&str; 5] = ["const", "enum", "default", "examples", "x-guidance"];
 
+/// Entries of one object or list of a schema that are no data: compiling takes time with the square of their number, a twentieth of a second for so many.
+const MAX_ENTRIES: usize = 500;
+
+/// The largest divisor, without its decimal point: a number is followed by its remainder, and each remainder is a state.
+const MAX_DIVISOR: u64 = 10_000;
+
 /// The schema `text`, ready to be compiled.
 ///
 /// # Errors
@@ -29,7 +35,7 @@ pub(super) fn prepared(text: &str) -> Result<Value> {
     if schema == Value::Bool(true) {
         schema = json!({});
     }
-    write_formats(&mut schema);
+    prepare(&mut schema).map_err(|wrong| refused(text.find(&format!("\"{}\"", wrong.key)).unwrap_or(0), wrong.message))?;
     if let Some(fields) = schema.as_object_mut() {
         fields.entry("x-guidance").or_insert_with(|| json!({ "whitespace_pattern": SPACE }));
     }
@@ -41,15 +47,39 @@ pub(in crate::text) fn json_value(schema: &str) -> String {
     format!("%json {}", prepared(schema).map_or_else(|_| schema.to_owned(), |schema| schema.to_string()))
 }
 
-/// Puts patterns in place of the formats that have days or seconds which do not exist. The depth is that of a parsed JSON text.
-fn write_formats(schema: &mut Value) {
+/// What is too large in a schema.
+struct TooLarge {
+    key: String,
+    message: String,
+}
+
+/// Puts patterns in place of the formats that have days or seconds which do not exist, and refuses what would take too long. The depth is that of a parsed text.
+fn prepare(schema: &mut Value) -> Result<(), TooLarge> {
+    let n_entries = schema.as_array().map_or_else(|| schema.as_object().map_or(0, Map::len), Vec::len);
     match schema {
-        Value::Array(items) => items.iter_mut().for_each(write_formats),
-        Value::Object(fields) => {
-            write_format(fields);
-            fields.iter_mut().filter(|(key, _)| !DATA.contains(&key.as_str())).for_each(|(_, value)| write_formats(value));
+        _ if n_entries > MAX_ENTRIES => {
+            let key = schema.as_object().and_then(|fields| fields.keys().next()).cloned().unwrap_or_default();
+            Err(TooLarge { key, message: format!("{n_entries} entries in one object or list, expected {MAX_ENTRIES} at most") })
         }
-        _ => {}
+        Value::Array(items) => items.iter_mut().try_for_each(prepare),
+        Value::Object(fields) => {
+            check_divisor(fields)?;
+            write_format(fields);
+            fields.iter_mut().filter(|(key, _)| !DATA.contains(&key.as_str())).try_for_each(|(_, value)| prepare(value))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_divisor(fields: &Map<String, Value>) -> Result<(), TooLarge> {
+    let Some(Value::Number(divisor)) = fields.get("multipleOf") else { return Ok(()) };
+    let digits: String = divisor.to_string().chars().filter(char::is_ascii_digit).collect();
+    match digits.parse::<u64>() {
+        Ok(number) if number > MAX_DIVISOR => Err(TooLarge {
+            key: "multipleOf".into(),
+            message: format!("\"multipleOf\" {divisor}: expected {MAX_DIVISOR} at most, without its point"),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -80,6 +110,19 @@ mod tests {
         assert_eq!((&schema["enum"][0]["format"], &schema["items"][0]["format"]), (&json!("date"), &json!("uuid")));
         assert_eq!(schema["x-guidance"]["whitespace_pattern"], SPACE);
         assert!(json_value(r#"{"z":1,"a":2,"x-guidance":{}}"#).starts_with(r#"%json {"z":1,"a":2"#), "in the order that was written");
+    }
+
+    #[test]
+    fn what_would_take_too_long_is_refused() {
+        let wide: Vec<String> = (0..600).map(|i| format!("\"k{i}\":{{}}")).collect();
+        for (text, says) in [
+            (r#"{"type":"integer","multipleOf":999983}"#.to_owned(), "multipleOf"),
+            (format!("{{\"properties\":{{{}}}}}", wide.join(",")), "600 entries"),
+        ] {
+            let error = prepared(&text).unwrap_err();
+            assert!(error.message().contains(says) && error.detail()[0] > 0, "{error}");
+        }
+        assert!(prepared(r#"{"multipleOf":0.25}"#).is_ok() && prepared(r#"{"multipleOf":5000}"#).is_ok());
     }
 
     #[test]

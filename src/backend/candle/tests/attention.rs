@@ -145,7 +145,8 @@ fn chunks_begin_anew_and_queries_grow() {
     let temperature = Some(Temperature { length: 9.0, scale: 0.3 });
     for sight in [Sight::All, Sight::Chunk(1), Sight::Chunk(27)] {
         let attention = Attention { sight, temperature, ..Attention::plain(0.9) };
-        AttentionCase { attention, chunks: &[50, 1, 19], ..AttentionCase::new() }.check(&format!("{attention:?}"));
+        // Queries grow to 1.6 times their size, and so do the errors of their scores.
+        AttentionCase { attention, chunks: &[50, 1, 19], tolerance: 1e-5, ..AttentionCase::new() }.check(&format!("{attention:?}"));
     }
 }
 

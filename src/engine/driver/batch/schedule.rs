@@ -65,7 +65,7 @@ impl ModelBatch {
                 if room == 0 || (!decoding && self.is_behind(i)) {
                     continue;
                 }
-                match self.tasks[i].schedule(share) {
+                match self.tasks[i].schedule(share, n_streams) {
                     Ok(rows) => {
                         room -= rows.len();
                         self.scheduled.push(Scheduled { task: i, rows, output: None });

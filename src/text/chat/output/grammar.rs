@@ -188,8 +188,10 @@ impl<'a> Lark<'a> {
         };
         let (head, tail) = notation.call.split_once("{arguments}").unwrap_or((notation.call, ""));
         let (head, tail) = (head.replace("{name}", name), tail.to_owned());
-        let head = match head.split_once("{id}") {
-            Some((before, after)) => format!("{} /[a-z0-9]{{1,10}}/ {}", self.pieces(before), self.pieces(after)),
+        let ids = [("{id}", "/[a-z0-9]{1,10}/"), ("{number}", "/[0-9]{1,3}/")];
+        let found = ids.iter().find_map(|(place, id)| Some((head.split_once(place)?, id)));
+        let head = match found {
+            Some(((before, after), id)) => format!("{} {id} {}", self.pieces(before), self.pieces(after)),
             None => self.pieces(&head),
         };
         format!("{head} {arguments} {}", self.pieces(&tail))

@@ -17,7 +17,7 @@ pub(super) enum Arguments {
 pub(super) struct Notation {
     /// Before the first call.
     pub(super) before: &'static str,
-    /// One call, with `{name}`, `{arguments}` and perhaps `{id}`.
+    /// One call, with `{name}`, `{arguments}` and perhaps `{id}` or `{number}`.
     pub(super) call: &'static str,
     /// Between two; nothing = there is one call at most.
     pub(super) between: Option<&'static str>,
@@ -118,7 +118,7 @@ const NOTATIONS: [(&str, &str, Notation); 29] = [
         "",
         Notation {
             before: "<|tool_calls_section_begin|>",
-            call: "<|tool_call_begin|>functions.{name}:{id}<|tool_call_argument_begin|>{arguments}<|tool_call_end|>",
+            call: "<|tool_call_begin|>functions.{name}:{number}<|tool_call_argument_begin|>{arguments}<|tool_call_end|>",
             after: "<|tool_calls_section_end|>",
             ..JSON
         },
