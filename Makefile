@@ -10,15 +10,22 @@ KERNELS ?=
 # Where `make install` puts things; DESTDIR is prepended for packagers.
 PREFIX  ?= /usr/local
 DESTDIR ?=
-# Not every shell expands ~ behind an equals sign.
-override PREFIX := $(abspath $(patsubst ~/%,$(HOME)/%,$(PREFIX)))
+# Not every shell expands ~ behind an equals sign. By the shell, because make's own functions take a space for an end.
+override PREFIX := $(shell p='$(PREFIX)'; case "$$p" in ("~/"*) p="$$HOME/$$(printf %s "$$p" | cut -c3-)";; esac; case "$$p" in (/* | ?:*) ;; (*) p="$$PWD/$$p";; esac; printf %s "$$p")
+STAGE    = $(DESTDIR)$(PREFIX)
 
-BUILD    := build
-RELEASE  := target/release
+# For another platform: its triple, a CC of its own, and what runs its programs here. `make test-cross` uses them.
+TARGET  ?=
+RUN     ?=
+PROFILE ?= release
+
+BUILD    := $(if $(TARGET),build/$(TARGET),build)
+OUTPUT   := target/$(if $(TARGET),$(TARGET)/)$(PROFILE)
+COMPILE   = $(CARGO) build --locked $(if $(filter release,$(PROFILE)),--release) $(if $(TARGET),--lib --target $(TARGET)) $(CARGO_FLAGS)
 VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 # What the platform calls a shared library: as cargo makes it, as hosts record it, as a linker looks for it.
-SYSTEM := $(if $(filter Windows_NT,$(OS)),Windows,$(shell uname -s))
+SYSTEM := $(if $(TARGET),$(if $(findstring windows,$(TARGET)),Windows,$(if $(findstring darwin,$(TARGET)),Darwin,Linux)),$(if $(filter Windows_NT,$(OS)),Windows,$(shell uname -s)))
 ifeq ($(SYSTEM),Darwin)
   BUILT := libinference.dylib
   SONAME := libinference.0.dylib
@@ -26,12 +33,14 @@ ifeq ($(SYSTEM),Darwin)
   SYSTEM_LIBS := -lpthread -lm
   RPATH := -Wl,-rpath,@loader_path/..
 else ifeq ($(SYSTEM),Windows)
-  # MinGW: Windows looks for a DLL beside the program, and has no links.
+  # MinGW: Windows looks for a DLL beside the program or on PATH, and has no links; programs are linked with the import library.
   BUILT := inference.dll
   SONAME := inference.dll
   LINKNAME := inference.dll
+  IMPLIB := libinference.dll.a
   SYSTEM_LIBS := -lws2_32 -luserenv -lbcrypt -lntdll
   RPATH :=
+  EXE := .exe
 else
   BUILT := libinference.so
   SONAME := libinference.so.0
@@ -44,13 +53,14 @@ LIBRARY  := $(BUILD)/$(SONAME)
 CFLAGS   := -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror -Iinclude
 CXXFLAGS := -std=c++17 -O1 -g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -Iinclude
 LINK     := -L$(BUILD) -linference $(RPATH) $(SYSTEM_LIBS)
-TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*.c))
-EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%,$(wildcard examples-c/*.c)) \
+TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%$(EXE),$(wildcard tests/c/*.c))
+EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%$(EXE),$(wildcard examples-c/*.c)) \
             $(patsubst examples-cpp/%.cpp,$(BUILD)/examples/%-cpp,$(wildcard examples-cpp/*.cpp))
 CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-cpp test-go test-python test-surface test-examples test-install header lint valgrind torture bench bench-quick bench-wrappers clean
+.PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-install test-docs \
+        test-cross reference abi-check abi-freeze header lint valgrind torture bench bench-quick bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -58,10 +68,10 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 $(LIBRARY): $(SOURCES)
-	$(CARGO) build --release --locked
+	$(COMPILE)
 	@mkdir -p $(BUILD)
-	cp $(RELEASE)/$(BUILT) $@
-	cp $(RELEASE)/libinference.a $(BUILD)/
+	cp $(OUTPUT)/$(BUILT) $@
+	cp $(OUTPUT)/libinference.a $(if $(IMPLIB),$(OUTPUT)/$(IMPLIB)) $(BUILD)/
 	@[ $(SONAME) = $(LINKNAME) ] || ln -sf $(SONAME) $(BUILD)/$(LINKNAME)
 	@touch $@
 
@@ -71,30 +81,37 @@ demo: $(BUILD)/examples/hello ## let the shipped model speak
 chat: $(BUILD)/examples/chat ## talk with the shipped model
 	@$< $(MODEL)
 
-FILL = -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@SONAME@|$(SONAME)|' -e 's|@LIBS@|$(SYSTEM_LIBS)|' \
-        -e 's|@CMAKE_LIBS@|$(subst $() ,;,$(SYSTEM_LIBS))|'
+FILL = -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(SYSTEM_LIBS)|' -e 's|@SHARED@|$(if $(IMPLIB),bin,lib)/$(SONAME)|' \
+       -e 's|@IMPLIB@|$(if $(IMPLIB),lib/$(IMPLIB))|' -e 's|@CMAKE_LIBS@|$(subst $() ,;,$(SYSTEM_LIBS))|'
 
-install: $(LIBRARY) ## libraries, headers, pkg-config file and CMake package below PREFIX
-	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/lib/cmake/inference $(DESTDIR)$(PREFIX)/include
+install: $(LIBRARY) ## libraries, headers, pkg-config file, CMake package, bindings and the shipped model below PREFIX
+	mkdir -p "$(STAGE)/lib/pkgconfig" "$(STAGE)/lib/cmake/inference" "$(STAGE)/include" $(if $(IMPLIB),"$(STAGE)/bin")
 	@# install replaces files; cp would write into a library that running programs have mapped
-	install -m 755 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 $(BUILD)/libinference.a $(DESTDIR)$(PREFIX)/lib/
-	@[ $(SONAME) = $(LINKNAME) ] || ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/$(LINKNAME)
-	install -m 644 include/inference.h include/inference.hpp $(DESTDIR)$(PREFIX)/include/
-	sed $(FILL) inference.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/inference.pc
-	sed $(FILL) inferenceConfig.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfig.cmake
-	sed $(FILL) inferenceConfigVersion.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/inference/inferenceConfigVersion.cmake
+	install -m 755 $(LIBRARY) "$(STAGE)/$(if $(IMPLIB),bin,lib)/"
+	install -m 644 $(BUILD)/libinference.a $(if $(IMPLIB),$(BUILD)/$(IMPLIB)) "$(STAGE)/lib/"
+	@[ $(SONAME) = $(LINKNAME) ] || ln -sf $(SONAME) "$(STAGE)/lib/$(LINKNAME)"
+	install -m 644 include/inference.h include/inference.hpp "$(STAGE)/include/"
+	for part in go python csharp/Unity godot; do mkdir -p "$(STAGE)/share/inference/$$part"; done
+	install -m 644 models/demo.gguf "$(STAGE)/share/inference/"
+	install -m 644 bindings/go/go.mod $(filter-out %_test.go,$(wildcard bindings/go/*.go)) bindings/go/*.h "$(STAGE)/share/inference/go/"
+	install -m 644 bindings/python/inference.py "$(STAGE)/share/inference/python/"
+	install -m 644 bindings/csharp/*.cs "$(STAGE)/share/inference/csharp/"
+	install -m 644 bindings/csharp/Unity/*.cs "$(STAGE)/share/inference/csharp/Unity/"
+	install -m 644 examples-c/godot/* "$(STAGE)/share/inference/godot/"
+	sed $(FILL) inference.pc.in > "$(STAGE)/lib/pkgconfig/inference.pc"
+	sed $(FILL) inferenceConfig.cmake.in > "$(STAGE)/lib/cmake/inference/inferenceConfig.cmake"
+	sed $(FILL) inferenceConfigVersion.cmake.in > "$(STAGE)/lib/cmake/inference/inferenceConfigVersion.cmake"
 
-test: test-rust test-c test-cpp test-go test-python test-surface test-examples test-install ## everything
+test: test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-install test-docs abi-check ## everything
 	@echo "make test: all passed"
 
 # One library is tested by all: the release build, whose exports are looked at here.
 test-rust: $(LIBRARY) ## Rust tests; header, layers, exports
 	INF_LIBRARY=$(abspath $(LIBRARY)) $(CARGO) test --locked
 
-test-c: $(TESTS) $(BUILD)/tests/library-static ## C tests on the release library, $(MODEL) and $(KERNELS)
-	@for test in $(TESTS); do echo "  $$test"; timeout 300 $$test $(MODEL) $(KERNELS) || exit 1; done
-	@$(BUILD)/tests/library-static
+test-c: $(TESTS) $(BUILD)/tests/library-static$(EXE) ## C tests on the release library, $(MODEL) and $(KERNELS)
+	@for test in $(TESTS); do echo "  $$test"; timeout 300 $(RUN) $$test $(MODEL) $(KERNELS) || exit 1; done
+	@$(RUN) $(BUILD)/tests/library-static
 
 test-cpp: $(CPPTESTS) ## C++ tests on the same
 	@for test in $(CPPTESTS); do echo "  $$test"; timeout 300 $$test $(MODEL) $(KERNELS) || exit 1; done
@@ -123,15 +140,74 @@ test-examples: $(EXAMPLES) ## build and run the examples
 
 # As a stranger would: install, find with pkg-config, compile shared and static, run from elsewhere.
 test-install: $(LIBRARY) ## install below build/prefix and use it from there
-	@$(MAKE) --no-print-directory install PREFIX=$(abspath $(BUILD)/prefix) DESTDIR= >/dev/null
-	tests/installed.sh $(abspath $(BUILD)/prefix) $(abspath $(MODEL))
-	tests/readme.sh $(abspath $(BUILD)/prefix) $(abspath $(MODEL))
+	@rm -rf "$(BUILD)/a prefix"
+	@$(MAKE) --no-print-directory install "PREFIX=$(abspath $(BUILD))/a prefix" DESTDIR= >/dev/null
+	tests/installed.sh "$(abspath $(BUILD))/a prefix" $(abspath $(MODEL))
 
-$(BUILD)/tests/%: tests/c/%.c tests/c/check.h include/inference.h $(LIBRARY)
+# Each page of docs/ as a reader would, in a prefix of its own; then the reference.
+test-docs: $(LIBRARY) ## run the pages of README and docs/, and build the API reference where Doxygen is
+	@$(MAKE) --no-print-directory install PREFIX=$(abspath $(BUILD)/prefix) DESTDIR= >/dev/null
+	tests/readme.sh $(abspath $(BUILD)/prefix) $(abspath $(MODEL))
+	@tests/pages.sh
+	@$(MAKE) --no-print-directory reference
+
+reference: ## build/reference/html: the API reference, from the header
+	@if command -v doxygen >/dev/null; then mkdir -p $(BUILD)/reference && doxygen docs/Doxyfile && echo "  API reference: $(BUILD)/reference/html/index.html"; \
+	else echo "  doxygen is not installed: skipped the API reference"; fi
+
+# Locales with a comma, made here: containers have none.
+$(BUILD)/locales:
+	@mkdir -p $@
+	@for name in de_DE tr_TR; do localedef -i $$name -f UTF-8 $@/$$name.UTF-8 2>/dev/null || true; done
+
+$(BUILD)/hostile: tests/host/hostile.c include/inference.h $(LIBRARY)
+	$(CC) $(CFLAGS) $< -o $@ -L$(BUILD) -linference -Wl,-rpath,'$$ORIGIN' $(SYSTEM_LIBS)
+
+$(BUILD)/reload: tests/host/reload.c include/inference.h $(LIBRARY)
+	$(CC) $(CFLAGS) $< -o $@ $(SYSTEM_LIBS)
+
+# FULL=1: more rounds of everything.
+test-host: $(if $(filter Linux,$(SYSTEM)),$(BUILD)/hostile $(BUILD)/reload $(BUILD)/locales) ## hosts with habits: stacks, floating point, signals, files, memory, fork, dlclose
+ifeq ($(SYSTEM),Linux)
+	@LOCPATH=$(abspath $(BUILD)/locales) $(BUILD)/hostile $(MODEL) $(if $(FULL),full)
+	@$(BUILD)/reload $(LIBRARY) $(MODEL) $(if $(FULL),250,25)
+else
+	@echo "  this is Linux's: skipped"
+endif
+
+# A real engine. SCENE_SECONDS of each of three scenes; STRICT=1 fails on late frames.
+SCENE_SECONDS ?= 2
+GODOT         ?= $(shell command -v godot3-server || command -v godot3-runner || command -v godot-server)
+
+$(BUILD)/godot/libinference_godot.so: examples-c/godot/inference_godot.c $(wildcard examples-c/godot/*) include/inference.h $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -shared -fPIC $< -o $@ -L$(BUILD) -linference -Wl,-rpath,'$$ORIGIN/..'
+	@cp examples-c/godot/*.gd examples-c/godot/*.gdns examples-c/godot/*.gdnlib examples-c/godot/*.tscn examples-c/godot/project.godot $(@D)/
+
+test-godot: $(if $(GODOT),$(BUILD)/godot/libinference_godot.so) ## eight characters talk in Godot 3, headless: frame times
+	@if [ -n "$(GODOT)" ]; then MODEL=$(abspath $(MODEL)) SCENE_SECONDS=$(SCENE_SECONDS) STRICT=$(STRICT) HOME=$(abspath $(BUILD)/godot) \
+	  timeout 300 $(GODOT) --path $(BUILD)/godot >$(BUILD)/godot/log 2>/dev/null; status=$$?; grep '^  ' $(BUILD)/godot/log; exit $$status; \
+	else echo "  godot3-server is not installed: skipped its scene"; fi
+
+test-csharp: $(LIBRARY) ## C#: against the header, with the model, and as Unity would, under Mono
+	@if command -v mcs >/dev/null && command -v mono >/dev/null; then CC="$(CC)" bindings/csharp/test/test.sh $(BUILD) $(MODEL); \
+	else echo "  mono-mcs and mono-runtime are not installed: skipped the tests of C#"; fi
+
+abi-check: $(LIBRARY) ## today's library and header against those of the first release: docs/abi.md
+	@CC="$(CC)" tests/abi/check.sh $(BUILD) $(MODEL)
+
+abi-freeze: ## before the first release only: take today's header for the first one
+	@grep -q '^.define INF_ABI_VERSION 0u' include/inference.h || { echo "the ABI is frozen: docs/abi.md"; exit 1; }
+	cp include/inference.h tests/abi/first/inference.h
+
+test-cross: ## Windows under Wine, aarch64 under QEMU, macOS as far as it can be checked: builds all dependencies anew
+	@tests/cross.sh
+
+$(BUILD)/tests/%$(EXE): tests/c/%.c tests/c/check.h include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $< -o $@ $(LINK)
 
-$(BUILD)/examples/%: examples-c/%.c include/inference.h $(LIBRARY)
+$(BUILD)/examples/%$(EXE): examples-c/%.c include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $< -o $@ $(LINK)
 
@@ -146,11 +222,13 @@ $(BUILD)/examples/%-cpp: examples-cpp/%.cpp include/inference.hpp include/infere
 	$(CXX) $(CXXFLAGS) $< -o $@ $(LINK)
 
 # The archive links, too.
-$(BUILD)/tests/library-static: tests/c/library.c tests/c/check.h include/inference.h $(LIBRARY)
+$(BUILD)/tests/library-static$(EXE): tests/c/library.c tests/c/check.h include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DINF_STATIC $< -o $@ $(BUILD)/libinference.a $(SYSTEM_LIBS)
 
-torture: ## hostile files and API misuse, nothing left out (an hour)
+torture: ## hostile hosts, files and API misuse, a scene in Godot: nothing left out (an hour)
+	$(MAKE) --no-print-directory test-host FULL=1
+	$(MAKE) --no-print-directory test-godot SCENE_SECONDS=20 STRICT=1
 	INF_TORTURE=1 $(CARGO) test --locked --test malformed_gguf --test hostile_models --test c_api_fuzz -- --nocapture
 
 header: ## write include/inference.h from src/ffi

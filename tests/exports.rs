@@ -59,6 +59,54 @@ fn nothing_but_the_c_library_is_needed() {
     assert!(needed.iter().all(|name| known.iter().any(|known| name.starts_with(known))), "{needed:?}");
 }
 
+/// The symbols of the C library that are asked for, with the version that each needs, if it has one.
+fn imports() -> Vec<(String, Option<String>)> {
+    let symbols = ask("nm", &["-D", "--undefined-only"]);
+    let whole = symbols.lines().filter_map(|line| line.split_whitespace().last());
+    let parts = |symbol: &str| {
+        symbol.split_once('@').map_or((symbol.to_owned(), None), |(name, version)| (name.to_owned(), Some(version.to_owned())))
+    };
+    whole.map(parts).collect()
+}
+
+#[test]
+fn nothing_is_imported_that_is_not_on_the_list() {
+    let list = fs::read_to_string(root().join("tests/abi/imports.txt")).unwrap();
+    let allowed: BTreeSet<_> = list.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect();
+    let new: Vec<_> = imports().into_iter().map(|(name, _)| name).filter(|name| !allowed.contains(name.as_str())).collect();
+    assert!(new.is_empty(), "not in tests/abi/imports.txt: {new:?}");
+}
+
+/// The C library of the machine that links decides which versions are asked for: 2.34 where that one is as new, as in Debian 12.
+const NEWEST_GLIBC: (u32, u32) = (2, 34);
+
+#[test]
+#[cfg(target_env = "gnu")]
+fn the_c_library_need_not_be_newer_than_stated() {
+    let number = |version: &str| {
+        let (major, minor) = version.strip_prefix("GLIBC_")?.split_once('.')?;
+        Some((major.parse::<u32>().ok()?, minor.split('.').next()?.parse::<u32>().ok()?))
+    };
+    let newest = imports().iter().filter_map(|(_, version)| number(version.as_deref()?)).max().unwrap();
+    assert!(newest <= NEWEST_GLIBC, "the library needs glibc {newest:?}, docs/abi.md and this test say {NEWEST_GLIBC:?}");
+}
+
+/// What a host ships: the library without its symbol table.
+const MOST_BYTES: u64 = 12 << 20;
+
+#[test]
+fn the_stripped_library_is_small() {
+    let Some(library) = std::env::var_os("INF_LIBRARY") else {
+        println!("    skipped: the size of the release library is meant; INF_LIBRARY names it");
+        return;
+    };
+    let stripped = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stripped.so");
+    let status = Command::new("strip").arg("-o").arg(&stripped).arg(library).status().unwrap();
+    assert!(status.success());
+    let bytes = fs::metadata(&stripped).unwrap().len();
+    assert!(bytes <= MOST_BYTES, "{bytes} bytes, expected {MOST_BYTES} at most");
+}
+
 /// Every export is called by a test in C, and those with a handle also with bad ones.
 #[test]
 fn the_tests_in_c_call_every_function() {

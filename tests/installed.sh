@@ -10,17 +10,16 @@ cd "$work"
 if command -v pkg-config >/dev/null; then
     export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
     shared=$(pkg-config --cflags --libs inference)
-    static="$(pkg-config --cflags inference) $prefix/lib/libinference.a $(pkg-config --libs --static inference | sed 's/-linference//')"
+    static="$(pkg-config --cflags inference) '$prefix/lib/libinference.a' $(pkg-config --libs --static inference | sed 's/-linference//')"
 else
     echo "  pkg-config is not installed: its file is read by sed"
     libs=$(sed -n 's/^Libs.private: //p' "$prefix/lib/pkgconfig/inference.pc")
-    shared="-I$prefix/include -L$prefix/lib -linference"
-    static="-I$prefix/include $prefix/lib/libinference.a $libs"
+    shared="-I'$prefix/include' -L'$prefix/lib' -linference"
+    static="-I'$prefix/include' '$prefix/lib/libinference.a' $libs"
 fi
-# shellcheck disable=SC2086
-${CC:-cc} "$here/examples-c/hello.c" -o shared $shared -Wl,-rpath,"$prefix/lib"
-# shellcheck disable=SC2086
-${CC:-cc} -DINF_STATIC "$here/examples-c/hello.c" -o static $static
+# The prefix may have spaces, which the flags quote for a shell.
+eval "${CC:-cc} '$here/examples-c/hello.c' -o shared $shared -Wl,-rpath,'$prefix/lib'"
+eval "${CC:-cc} -DINF_STATIC '$here/examples-c/hello.c' -o static $static"
 programs="shared static"
 if command -v cmake >/dev/null; then
     cmake -S "$here/examples-cpp" -B cmake -DCMAKE_PREFIX_PATH="$prefix" >cmake.log 2>&1 || { cat cmake.log; exit 1; }

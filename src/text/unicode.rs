@@ -2,6 +2,7 @@
 //!
 //! For `pretokenizer`. The ranges come from `regex-syntax`; every tokenizer owns its table, as the library has no statics.
 
+use super::vocabulary::out_of_memory;
 use crate::error::{Error, ErrorKind, Result};
 use regex_syntax::hir::{Class, HirKind};
 
@@ -64,11 +65,14 @@ impl Classes {
     }
 
     fn push(&mut self, block: [ClassSet; BLOCK]) -> Result<()> {
-        let known = self.blocks.iter().position(|b| *b == block);
-        let at = known.unwrap_or_else(|| {
-            self.blocks.push(block);
-            self.blocks.len() - 1
-        });
+        let at = match self.blocks.iter().position(|b| *b == block) {
+            Some(known) => known,
+            None => {
+                self.blocks.try_reserve(1).map_err(|_| out_of_memory())?;
+                self.blocks.push(block);
+                self.blocks.len() - 1
+            }
+        };
         self.index.push(u16::try_from(at).map_err(|_| internal("has more than 65,536 kinds of block"))?);
         Ok(())
     }

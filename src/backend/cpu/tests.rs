@@ -37,11 +37,17 @@ fn host(data: &[f32], n_cols: usize) -> HostTensor {
     HostTensor { name: "test".into(), dtype: DType::F32, n_rows: data.len() / n_cols, n_cols, data: bytes }
 }
 
-/// A tensor of any type, of bytes below 64: every half-precision scale among them is finite and below 2.
+/// A tensor of any type, of bytes below 64: every half-precision scale among them is finite and below 2. Those of IQ4_XS, whose codes are
+/// large, are below 2^-7; those of MXFP4, powers of two, are 2^-8 to 2^-1.
 fn packed(dtype: DType, n_rows: usize, n_cols: usize, seed: u64) -> HostTensor {
     let mut data = AlignedBytes::zeroed(n_rows * dtype.row_bytes(n_cols).unwrap()).unwrap();
     let n = data.as_slice().len();
     data.as_mut_slice().iter_mut().zip(noise(n, seed)).for_each(|(byte, x)| *byte = (x.abs() * 63.0) as u8);
+    data.as_mut_slice().chunks_exact_mut(dtype.block_bytes()).for_each(|block| match dtype {
+        DType::IQ4_XS => block[1] %= 32,
+        DType::MXFP4 => block[0] = 120 + block[0] % 8,
+        _ => {}
+    });
     HostTensor { name: "packed".into(), dtype, n_rows, n_cols, data }
 }
 

@@ -14,8 +14,9 @@ use super::model::{LoadConfig, Model};
 use super::runtime::Runtime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
+use crate::sys::job::{self, Job};
+use crate::sys::panic;
 use crate::sys::progress::Progress;
-use crate::sys::{job, panic};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,7 +59,7 @@ impl Load {
             wake: Wake::new(wake),
         });
         if runtime.is_host_driven() {
-            runtime.loads().enqueue(progress.clone(), Box::pin(build(runtime.clone(), config, progress)), {
+            runtime.loads().enqueue(progress.clone(), build(runtime.clone(), config, progress), {
                 let shared = shared.clone();
                 move |result| shared.finish(result)
             })?;
@@ -166,12 +167,17 @@ impl Model {
     }
 }
 
-/// The whole load, on whatever thread.
-async fn build(runtime: Arc<Runtime>, config: LoadConfig, progress: Arc<Progress>) -> Result<Arc<Model>> {
-    let result = Model::build(&runtime, &config, &progress).await;
-    if let Err(e) = &result {
-        let level = if e.kind() == ErrorKind::Cancelled { LogLevel::Info } else { LogLevel::Error };
-        runtime.log().line(level, || format!("model: {e}"));
-    }
-    result
+/// The whole load, to be run on whatever thread.
+///
+/// Made in a frame of its own: it has many kilobytes before it is in its box, and a host's thread may have 64 in all.
+#[inline(never)]
+fn build(runtime: Arc<Runtime>, config: LoadConfig, progress: Arc<Progress>) -> Job<Result<Arc<Model>>> {
+    Box::pin(async move {
+        let result = Model::build(&runtime, &config, &progress).await;
+        if let Err(e) = &result {
+            let level = if e.kind() == ErrorKind::Cancelled { LogLevel::Info } else { LogLevel::Error };
+            runtime.log().line(level, || format!("model: {e}"));
+        }
+        result
+    })
 }
