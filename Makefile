@@ -253,8 +253,8 @@ $(BUILD)/bench-env/bin/python: tools/bench/requirements.txt
 	$@ -m pip install --quiet -r $<
 	@touch $@
 
-bench: $(LIBRARY) $(PYTHON) ## ours and llama.cpp, interleaved, all files (an hour); writes benches/record/
-	$(RUN_BENCH) --record
+bench: $(LIBRARY) $(PYTHON) ## ours, llama.cpp and candle, interleaved, all files (an hour); writes benches/record/
+	$(RUN_BENCH) --candle --record
 
 bench-quick: $(LIBRARY) $(PYTHON) ## two files, few rounds: five minutes once built
 	$(RUN_BENCH) --quick

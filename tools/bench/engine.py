@@ -1,10 +1,11 @@
 """Builds the measuring programs and talks to them: one child process per engine."""
 
+import json
 import os
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -33,6 +34,14 @@ def build_theirs(site: Path) -> Path:
     names = ("llama", "ggml", "ggml-cpu", "ggml-base")
     flags = [f"-I{site / 'include'}", f"-L{lib}", *(f"-l{name}" for name in names), f"-Wl,-rpath,{lib.resolve()}"]
     return compile_c("theirs", ["harness.c", "theirs.c"], flags)
+
+
+def build_candle() -> Path:
+    """candle's own models, in a program of the project's benches."""
+    command = ["cargo", "bench", "--bench", "candle", "--no-run", "--message-format", "json"]
+    lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    artifacts = [json.loads(line) for line in lines]
+    return Path(next(a["executable"] for a in artifacts if a.get("executable") and a["target"]["name"] == "candle"))
 
 
 def peer_site(given: str | None) -> Path:
@@ -66,9 +75,11 @@ class Engine:
 
     program: Path
     variant: str
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.process = subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, **self.environment}
+        self.process = subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def __call__(self, *command: object) -> float:
         self.process.stdin.write(" ".join(map(str, command)) + "\n")

@@ -52,7 +52,7 @@ def line(row: dict) -> str:
 
 def table(machine: dict, rows: list[dict]) -> str:
     facts = [f"- {key}: {value}" for key, value in machine.items()]
-    head = ["| file | threads | what | ours | llama.cpp | ratio (above 1 is ours) | ours, of the machine |", "|---|---|---|---|---|---|---|"]
+    head = ["| file | threads | what | ours | llama.cpp, or the peer named | ratio (above 1 is ours) | ours, of the machine |", "|---|---|---|---|---|---|---|"]
     return "\n".join([*facts, "", *head, *map(line, rows)]) + "\n"
 
 
@@ -78,10 +78,19 @@ def chart(rows: list[dict]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def merged(earlier: list[dict], rows: list[dict]) -> list[dict]:
+    """`rows`, and those of `earlier` that were not measured again, by file and threads: a long set may be measured a file at a time."""
+    key = lambda row: (row["file"], -row["threads"], row["what"])
+    kept = {key(row): row for row in [*earlier, *rows]}
+    return sorted(kept.values(), key=lambda row: key(row)[:2])
+
+
 def record(folder: Path, machine: dict, rows: list[dict]) -> None:
-    """Writes `DATE-COMMIT.json`, and the table and the chart of the latest run."""
+    """Writes `DATE-COMMIT.json` (adds to it, if it is there), and the table and the chart of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{machine['date']}-{machine['commit'].rstrip('+')}-{machine['kernels']}"
-    (folder / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    path = folder / f"{machine['date']}-{machine['commit'].rstrip('+')}-{machine['kernels']}.json"
+    if path.exists():
+        rows = merged(json.loads(path.read_text())["rows"], rows)
+    path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     (folder / f"latest-{machine['kernels']}.md").write_text(table(machine, rows))
     (folder / f"ratios-{machine['kernels']}.svg").write_text(chart(rows))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """libinference and llama.cpp from the same files, in turns, in one run: medians, ratios, and shares of what the machine can do.
 
-    python3 tools/bench/run.py [--quick] [--peer SITE] [--kernels SET] [--threads 2,1] [--only TEXT] [--record]
+    python3 tools/bench/run.py [--quick] [--candle] [--peer SITE] [--kernels SET] [--threads 2,1] [--only TEXT] [--record]
 
 Model files and the peer are made below build/. Needs `pip install gguf numpy`, a C compiler, and build/libinference.so (`make`).
 """
@@ -18,6 +18,9 @@ from engine import Engine
 DEMO = engine.ROOT / "models" / "demo.gguf"
 QUICK = [(models.QWEN, "Q4_K_M"), (models.QWEN, "Q8_0")]
 FULL = [(models.QWEN, mixture) for mixture in models.MIXTURES] + [(models.LLAMA, "Q4_K_M"), (models.LLAMA, "Q8_0")]
+
+# candle is measured on these mixtures of the small shape.
+CANDLE = ("Q4_K_M", "Q8_0", "Q4_0")
 
 PROMPT = 512
 ANSWER = 128
@@ -114,6 +117,21 @@ class Bench:
         if peaks:
             self.add(path.stem, n_threads, f"peak memory at {FULL_CTX}", "MB", peaks)
 
+    def candle(self, program: Path, path: Path, n_threads: int) -> None:
+        """candle's own model of the same file; its threads come from the environment."""
+        theirs = Engine(program, "-", {"RAYON_NUM_THREADS": str(n_threads)})
+        engines = {"ours": Engine(self.ours, self.kernels), "theirs": theirs}
+        for measured in engines.values():
+            measured.open(path, n_threads, 1024)
+        prefill = self.rates(engines, PROMPT, "prefill", PROMPT, n_rounds=2)
+        self.add(path.stem, n_threads, f"prefill {PROMPT}, candle", "tok/s", prefill)
+        for measured in engines.values():
+            measured("fill", 32)
+        decode = self.rates(engines, ANSWER // 2, "decode", ANSWER // 2, n_rounds=2)
+        self.add(path.stem, n_threads, f"decode {ANSWER // 2}, candle", "tok/s", decode)
+        for measured in engines.values():
+            measured.end()
+
     def demo(self, n_threads: int) -> None:
         """The small model, where the cost of a token is everything around the products."""
         engines = self.pair(self.better_flash(DEMO, n_threads, "decode", 512))
@@ -128,6 +146,7 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two files, few rounds: under five minutes once everything is built")
+    parser.add_argument("--candle", action="store_true", help="also candle's own models; builds them with cargo bench")
     parser.add_argument("--peer", help="a folder that has llama_cpp, lib and include of a llama-cpp-python")
     parser.add_argument("--kernels", default="-", help="force our kernel set; default: the best")
     parser.add_argument("--library", type=Path, default=engine.ROOT / "build" / "libinference.so")
@@ -137,6 +156,7 @@ def main() -> None:
     arguments = parser.parse_args()
     site = engine.peer_site(arguments.peer)
     bench = Bench(engine.build_ours(arguments.library), engine.build_theirs(site), arguments.kernels, arguments.quick)
+    candle = engine.build_candle() if arguments.candle else None
     n_threads = [int(n) for n in arguments.threads.split(",")]
     machine = report.machine(engine.system_info(site), arguments.kernels, {n: engine.limits(n) for n in n_threads})
     for shape, mixture in QUICK if arguments.quick else FULL:
@@ -146,6 +166,8 @@ def main() -> None:
         for n in n_threads:
             bench.file(path, shape, n)
         bench.start(path, n_threads[0])
+        if candle and shape is models.QWEN and mixture in CANDLE:
+            bench.candle(candle, path, n_threads[0])
     if arguments.only in DEMO.stem:
         for n in n_threads:
             bench.demo(n)

@@ -3,7 +3,7 @@
 //! Integers stay unsigned, as multiplications want them. What was added to make them so (or is a minimum) meets the activation's sums.
 
 use super::formats::{Format, signed_bytes};
-use super::lanes::{Lanes, Portable, for_quads};
+use super::lanes::{AHEAD, AHEAD_ROWS, LINE, Lanes, Portable, for_quads};
 use super::matmul::{Dot, Operands};
 use super::quants::Quants;
 use super::scales::Scales;
@@ -137,6 +137,9 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
     for (s, quants) in quants.iter().enumerate() {
         for_quads!(J, {
             let w = quants.quad(v, J);
+            if M >= AHEAD_ROWS && LINE * J < size_of::<Q>() {
+                v.prefetch(quants, AHEAD + LINE * J);
+            }
             for m in 0..M {
                 let x = x[m].quants[b][s].as_chunks().0[J];
                 runs[m] = if Q::SIGNED { v.dot_signed(runs[m], w, x) } else { v.dot(runs[m], w, x) };

@@ -2,7 +2,7 @@
 
 use super::element::Element;
 use super::formats::{Format, signed_bytes};
-use super::lanes::{Lanes, Portable, for_quads};
+use super::lanes::{AHEAD, AHEAD_ROWS, LINE, Lanes, Portable, for_quads};
 use super::matmul::{Dot, Operands};
 use super::quants::Quants;
 use super::source::Source32;
@@ -112,6 +112,9 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
     for_quads!(J, {
         let w = quants.quad(v, J);
+        if M >= AHEAD_ROWS && LINE * J < size_of::<Q>() {
+            v.prefetch(quants, AHEAD + LINE * J);
+        }
         for m in 0..M {
             let x = x[m].quants[b].as_chunks().0[J];
             // A wide run needs no end.

@@ -1,5 +1,15 @@
 //! What the arithmetic of tiles asks of a set's vectors. A value is the proof that the CPU has the instructions, so the methods are safe.
 
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
+
+/// How far ahead of the products weights are asked for, in bytes: what memory delivers in the time that a line takes to come.
+pub(super) const AHEAD: usize = 4096;
+
+/// From how many activation rows on weights are asked for. With fewer the core itself has enough reads in flight, and hints only take
+/// their places; with more, the instructions that it looks ahead cover less memory than the latency, and speed doubles.
+pub(super) const AHEAD_ROWS: usize = 4;
+
 /// A vector of `R` words of four bytes: all that reading a tile needs.
 pub(in crate::kernels) trait Words<const R: usize>: Copy {
     /// The vector.
@@ -110,6 +120,9 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
 
     /// Stores the floats.
     fn store(self, x: Self::F, out: &mut [f32; R]);
+
+    /// Asks for the cache line that lies `bytes` behind `from`, even past the end of what `from` is part of: a hint without effect.
+    fn prefetch<T>(self, _from: &T, _bytes: usize) {}
 
     /// [`Dot::dot`](super::Dot::dot) with all that this set's instructions allow.
     fn run<D: super::Dot<R>, const T: usize, const M: usize>(self, operands: super::Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);

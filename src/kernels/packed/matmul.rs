@@ -38,6 +38,15 @@ pub(in crate::kernels) trait Dot<const R: usize> {
     fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);
 }
 
+/// Activation rows that share one pass over `T` tiles.
+const fn most_rows<V: Lanes<R>, F: Dot<R>, const R: usize, const T: usize>() -> usize {
+    match (F::IS_FLOAT, T) {
+        (true, FLOAT_TILES) => 2, // these are for fewer than four rows
+        (true, _) => V::FLOAT_ROWS,
+        (false, _) => V::ROWS,
+    }
+}
+
 /// See [`Kernels::matmul`](crate::kernels::Kernels::matmul); for weights in tiles of `R` rows.
 pub(in crate::kernels) fn matmul<V: Lanes<R>, const R: usize>(
     v: V,
@@ -90,24 +99,17 @@ impl<V> Product<'_, '_, V> {
     where
         V: Lanes<R>,
     {
-        // Four tiles are for fewer than four rows.
-        let most = if T == FLOAT_TILES {
-            2
-        } else if F::IS_FLOAT {
-            V::FLOAT_ROWS
-        } else {
-            V::ROWS
-        };
         let mut m = 0;
         while m < self.x.n_rows {
             let (columns, tiles) = (columns.clone(), tiles.clone());
-            m += match (self.x.n_rows - m).min(most) {
-                1 => self.group::<F, R, T, 1>(columns, tiles, m),
-                2 | 3 => self.group::<F, R, T, 2>(columns, tiles, m),
-                4 | 5 => self.group::<F, R, T, 4>(columns, tiles, m),
-                6 | 7 => self.group::<F, R, T, 6>(columns, tiles, m),
-                8..12 => self.group::<F, R, T, 8>(columns, tiles, m),
-                _ => self.group::<F, R, T, 12>(columns, tiles, m),
+            // Constants, so that what no set needs is not compiled.
+            m += match self.x.n_rows - m {
+                12.. if const { most_rows::<V, F, R, T>() >= 12 } => self.group::<F, R, T, 12>(columns, tiles, m),
+                8.. if const { most_rows::<V, F, R, T>() >= 8 } => self.group::<F, R, T, 8>(columns, tiles, m),
+                6.. if const { most_rows::<V, F, R, T>() >= 6 } => self.group::<F, R, T, 6>(columns, tiles, m),
+                4.. if const { most_rows::<V, F, R, T>() >= 4 } => self.group::<F, R, T, 4>(columns, tiles, m),
+                2.. => self.group::<F, R, T, 2>(columns, tiles, m),
+                _ => self.group::<F, R, T, 1>(columns, tiles, m),
             };
         }
     }
@@ -163,10 +165,11 @@ impl<V> Product<'_, '_, V> {
         let rows = (tile * R).max(skip)..((tile + 1) * R).min(skip + n_out);
         let (inside, outside) = (rows.start - tile * R..rows.end - tile * R, rows.start - skip..rows.end - skip);
         for (j, sums) in sums.iter_mut().enumerate() {
-            match self.out.row(m + j)[outside.clone()].as_mut_array::<R>() {
+            let out = &mut self.out.row(m + j)[outside.clone()];
+            match <&mut [f32; R]>::try_from(&mut *out) {
                 // A size that the compiler knows.
-                Some(out) => each(sums, out),
-                None => each(&mut sums[inside.clone()], &mut self.out.row(m + j)[outside.clone()]),
+                Ok(out) => each(sums, out),
+                Err(_) => each(&mut sums[inside.clone()], out),
             }
         }
     }

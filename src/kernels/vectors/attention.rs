@@ -200,7 +200,7 @@ impl<V: Floats> Run<'_, V> {
             for (j, row) in rows.iter().enumerate().take(n) {
                 for at in (0..size_of_val(row)).step_by(LINE) {
                     if let Some(byte) = next.get(j * size_of_val(row) + at) {
-                        v.ask_for(byte);
+                        v.prefetch(byte, 0);
                     }
                 }
                 for i in 0..EIGHTS / 2 {

@@ -36,9 +36,6 @@ pub(in crate::kernels) trait Floats: Lanes<8> {
 
     /// Eight `f16`, rounded half to even.
     fn narrow(self, x: Self::F) -> [[u8; 2]; 8];
-
-    /// Asks for the cache line of a byte before it is read.
-    fn ask_for(self, byte: &u8);
 }
 
 /// `x` in all lanes.

@@ -4,7 +4,6 @@ use super::Neon;
 use super::vector::{Floats8, load_bytes, narrow_f16};
 use crate::kernels::vectors::Floats;
 use std::arch::aarch64::*;
-use std::arch::asm;
 
 impl Floats for Neon {
     #[inline(always)]
@@ -80,11 +79,5 @@ impl Floats for Neon {
     #[inline(always)]
     fn narrow(self, x: Floats8) -> [[u8; 2]; 8] {
         narrow_f16(x)
-    }
-
-    #[inline(always)]
-    fn ask_for(self, byte: &u8) {
-        // SAFETY: a hint: it never faults and changes nothing that a program can see. (The intrinsic is not stable yet.)
-        unsafe { asm!("prfm pldl1keep, [{}]", in(reg) std::ptr::from_ref(byte), options(readonly, nostack, preserves_flags)) }
     }
 }

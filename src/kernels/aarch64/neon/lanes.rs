@@ -1,7 +1,7 @@
 //! Two vectors of 128 bits for tiles of eight rows. One instruction multiplies bytes and adds four products to an `i32`.
 
 use super::Neon;
-use super::vector::{Floats8, Words8, dot, load_bytes, load_floats, load_u16, load_words, splat, store_floats, widen_f16};
+use super::vector::{Floats8, Words8, dot, load_bytes, load_floats, load_u16, load_words, prefetch, splat, store_floats, widen_f16};
 use crate::kernels::packed::{Dot, Lanes, Operands, Words};
 use std::arch::aarch64::*;
 
@@ -282,6 +282,11 @@ impl Lanes<8> for Neon {
     #[inline(always)]
     fn store(self, x: Floats8, out: &mut [f32; 8]) {
         store_floats(out, x);
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, from: &T, bytes: usize) {
+        prefetch(std::ptr::from_ref(from).cast::<u8>().wrapping_add(bytes));
     }
 
     #[inline(always)]

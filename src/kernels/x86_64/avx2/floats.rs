@@ -74,12 +74,6 @@ impl Floats for Avx2 {
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x)) };
         out
     }
-
-    #[inline(always)]
-    fn ask_for(self, byte: &u8) {
-        // SAFETY: a hint of every x86-64: it never faults and changes nothing that a program can see.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast()) }
-    }
 }
 
 /// See [`Kernels::rms_norm`](crate::kernels::Kernels::rms_norm).

@@ -223,6 +223,12 @@ impl Lanes<16> for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, from: &T, bytes: usize) {
+        // SAFETY: a hint of every x86-64: it never faults, whatever the address, and changes nothing that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(from).cast::<i8>().wrapping_add(bytes)) }
+    }
+
+    #[inline(always)]
     fn run<D: Dot<16>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, sums: &mut [[[f32; 16]; M]; T]) {
         // SAFETY: `self` proves the features.
         unsafe { run::<D, T, M>(self, operands, sums) }
