@@ -41,6 +41,8 @@ else ifeq ($(SYSTEM),Windows)
   SYSTEM_LIBS := -lws2_32 -luserenv -lbcrypt -lntdll
   RPATH :=
   EXE := .exe
+  # MinGW's POSIX threads, in the program itself: the tests use them, the library does not.
+  THREADS := -Wl,-Bstatic -lpthread -Wl,-Bdynamic
 else
   BUILT := libinference.so
   SONAME := libinference.so.0
@@ -52,15 +54,15 @@ endif
 LIBRARY  := $(BUILD)/$(SONAME)
 CFLAGS   := -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror -Iinclude
 CXXFLAGS := -std=c++17 -O1 -g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -Iinclude
-LINK     := -L$(BUILD) -linference $(RPATH) $(SYSTEM_LIBS)
+LINK     := -L$(BUILD) -linference $(RPATH) $(SYSTEM_LIBS) $(THREADS)
 TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%$(EXE),$(wildcard tests/c/*.c))
 EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%$(EXE),$(wildcard examples-c/*.c)) \
             $(patsubst examples-cpp/%.cpp,$(BUILD)/examples/%-cpp,$(wildcard examples-cpp/*.cpp))
 CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
 
-.PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-install test-docs \
-        test-cross reference abi-check abi-freeze header lint valgrind torture bench bench-quick bench-wrappers clean
+.PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-hello test-install test-docs \
+        test-cross reference abi-check abi-freeze header lint valgrind schedules torture bench bench-quick bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -137,6 +139,9 @@ test-surface: ## every function is called from C, and known to every wrapper
 
 test-examples: $(EXAMPLES) ## build and run the examples
 	@for example in $(EXAMPLES); do echo "  $$example"; echo "Hello!" | timeout 120 $$example $(MODEL) || exit 1; done
+
+test-hello: $(BUILD)/examples/hello$(EXE)
+	@$(RUN) $< $(MODEL)
 
 # As a stranger would: install, find with pkg-config, compile shared and static, run from elsewhere.
 test-install: $(LIBRARY) ## install below build/prefix and use it from there
@@ -226,10 +231,15 @@ $(BUILD)/tests/library-static$(EXE): tests/c/library.c tests/c/check.h include/i
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DINF_STATIC $< -o $@ $(BUILD)/libinference.a $(SYSTEM_LIBS)
 
-torture: ## hostile hosts, files and API misuse, a scene in Godot: nothing left out (an hour)
+torture: $(TESTS) ## hostile hosts, files and API misuse, thousands of rounds, a scene in Godot: nothing left out (an hour)
 	$(MAKE) --no-print-directory test-host FULL=1
 	$(MAKE) --no-print-directory test-godot SCENE_SECONDS=20 STRICT=1
 	INF_TORTURE=1 $(CARGO) test --locked --test malformed_gguf --test hostile_models --test c_api_fuzz -- --nocapture
+	INF_TORTURE=1 $(BUILD)/tests/endurance $(MODEL) $(KERNELS)
+
+# The sources of what threads share, with a scheduler of their own that tries orders of events.
+schedules: ## pool, KV blocks and queues under 100,000 random schedules each (minutes)
+	cd tests/schedules && $(CARGO) test --locked --target-dir ../../target/schedules schedules::
 
 header: ## write include/inference.h from src/ffi
 	BLESS=1 $(CARGO) test --locked --test header the_committed_header_is_fresh

@@ -7,7 +7,7 @@
  */
 #include "inference.h"
 
-#include <signal.h> /* POSIX sigaction: with ISO C's signal(), reading a line would not be interrupted */
+#include <signal.h> /* with POSIX sigaction: after ISO C's signal(), reading a line would not be interrupted */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,8 +135,12 @@ int main(int argc, char **argv) {
   inf_event last = { 0 };
   text list = { 0 };
   char line[4096];
+#ifdef _WIN32
+  signal(SIGINT, on_interrupt);
+#else
   struct sigaction on_sigint = { .sa_handler = on_interrupt };
   sigaction(SIGINT, &on_sigint, NULL);
+#endif
   must(inf_runtime_create(NULL, &rt, &err));
   inf_model *model = load(rt, path);
   must(inf_session_create(model, NULL, &session, &err));

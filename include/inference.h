@@ -918,6 +918,11 @@ typedef struct inf_session_params {
   uint32_t overflow;       /**< `INF_OVERFLOW_*`: what happens when it is full. */
   uint32_t n_keep;         /**< With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of
                                 32. 64 more must fit. */
+  int32_t priority;        /**< Urgency of its generations beside those of other sessions of the model; higher is
+                                sooner, 0 is usual. Where they compete, prompts of higher priority are computed
+                                first, do not spare streams of lower priority, and get memory first; in one pass of
+                                eight all are equal, so that nobody stands still. */
+  uint32_t reserved;       /**< 0. */
 } inf_session_params;
 
 /** What a step did. */
@@ -939,7 +944,8 @@ typedef struct inf_step {
  * The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
  *
  * - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for; overflow and n_keep do not fit it.
- * - `INF_ERR_UNSUPPORTED`: the model has no weights.
+ * - `INF_ERR_UNSUPPORTED`: the model has no weights; or overflow is `INF_OVERFLOW_SHIFT`, and the backend or the
+ *   architecture cannot do that.
  * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
  *
  * Since 0.1.
@@ -1123,32 +1129,35 @@ typedef struct inf_generation inf_generation;
 
 /** What a host asks of a generation. Zero means default. */
 typedef struct inf_generate_params {
-  uint32_t struct_size;          /**< `sizeof(inf_generate_params)` */
-  uint32_t max_tokens;           /**< Most tokens to generate. 0 = until the context is full. */
-  const char *text;              /**< UTF-8 that is appended to the session and continued. May be empty if the
-                                      session is not. What looks like a control token in it stays text. */
-  size_t text_len;               /**< Bytes of text, or `INF_NUL`. */
-  const char *messages_json;     /**< Instead of text: a whole conversation, `[{"role":"user","content":"Hello!"},
-                                      ...]`, in the shape of OpenAI's API, as `inf_chat_render` takes it. Afterwards
-                                      the session holds it and nothing else. What it holds of it already, from
-                                      earlier turns, is kept, and only the rest is computed. NULL = none. */
-  size_t messages_len;           /**< Bytes of messages_json, or `INF_NUL`. */
-  const char *tools_json;        /**< With messages_json: the tools that the model may call, as there. NULL = none. */
-  size_t tools_len;              /**< Bytes of tools_json, or `INF_NUL`. */
-  const char *options_json;      /**< With messages_json: options of the template, as `inf_chat_render` takes them.
-                                      NULL = none. */
-  size_t options_len;            /**< Bytes of options_json, or `INF_NUL`. */
-  const char *stop_json;         /**< `["\n\n", ...]`: texts that end the answer and are not part of it. NULL = none. */
-  size_t stop_len;               /**< Bytes of stop_json, or `INF_NUL`. */
-  const inf_sampler *sampler;    /**< Copied. NULL = the chain that the model recommends. */
-  const void *reserved_pointer;  /**< NULL. */
-  uint32_t n_draft;              /**< Most tokens to guess ahead, 16 at most, from repetitions in the session's own
-                                      text: fast where an answer quotes or edits it. Guesses are verified in one
-                                      pass, so the same is said without them. 0 = none. */
-  uint32_t queue_capacity;       /**< Events that are buffered before the worker pauses. 0 = 256. */
-  inf_wake_fn wake;              /**< Optional: called when an empty queue gets an event. */
-  void *wake_user;               /**< Handed to wake. */
-  uint64_t wake_tag;             /**< Handed to wake. */
+  uint32_t struct_size;        /**< `sizeof(inf_generate_params)` */
+  uint32_t max_tokens;         /**< Most tokens to generate. 0 = until the context is full. */
+  const char *text;            /**< UTF-8 that is appended to the session and continued. May be empty if the session
+                                    is not. What looks like a control token in it stays text. */
+  size_t text_len;             /**< Bytes of text, or `INF_NUL`. */
+  const char *messages_json;   /**< Instead of text: a whole conversation, `[{"role":"user","content":"Hello!"},
+                                    ...]`, in the shape of OpenAI's API, as `inf_chat_render` takes it. Afterwards
+                                    the session holds it and nothing else. What it holds of it already, from earlier
+                                    turns, is kept, and only the rest is computed. NULL = none. */
+  size_t messages_len;         /**< Bytes of messages_json, or `INF_NUL`. */
+  const char *tools_json;      /**< With messages_json: the tools that the model may call, as there. NULL = none. */
+  size_t tools_len;            /**< Bytes of tools_json, or `INF_NUL`. */
+  const char *options_json;    /**< With messages_json: options of the template, as `inf_chat_render` takes them.
+                                    NULL = none. */
+  size_t options_len;          /**< Bytes of options_json, or `INF_NUL`. */
+  const char *stop_json;       /**< `["\n\n", ...]`: texts that end the answer and are not part of it. NULL = none. */
+  size_t stop_len;             /**< Bytes of stop_json, or `INF_NUL`. */
+  const inf_sampler *sampler;  /**< Copied. NULL = the chain that the model recommends. */
+  const inf_model *draft;      /**< A smaller model with the same vocabulary, of the same runtime, that guesses what
+                                    comes next. It computes the text, too, with keys and values of its own; where it
+                                    has no memory or context left, the generation goes on without it. Kept alive
+                                    until the end. NULL = none. */
+  uint32_t n_draft;            /**< Most tokens to guess ahead, 16 at most: by draft (0 = 8), or from repetitions in
+                                    the session's own text, which is fast where an answer quotes or edits it (0 =
+                                    none). Guesses are verified in one pass, so the same is said without them. */
+  uint32_t queue_capacity;     /**< Events that are buffered before the worker pauses. 0 = 256. */
+  inf_wake_fn wake;            /**< Optional: called when an empty queue gets an event. */
+  void *wake_user;             /**< Handed to wake. */
+  uint64_t wake_tag;           /**< Handed to wake. */
 } inf_generate_params;
 
 /** One message of a generation. */

@@ -100,6 +100,11 @@ impl Error {
         self
     }
 
+    /// True if there was no memory, or no budget for it: what waits may get some later.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self.kind, ErrorKind::Budget | ErrorKind::OutOfMemory)
+    }
+
     /// The category.
     pub fn kind(&self) -> ErrorKind {
         self.kind

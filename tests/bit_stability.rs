@@ -255,11 +255,8 @@ fn start(model: &Arc<Model>, prompt: &[u32]) -> Running {
     let params = GenerateParams {
         prompt: Prompt::Tokens(prompt.to_vec()),
         max_tokens: 32,
-        stop: Vec::new(),
         sampler: Some(Sampler::new(model.n_vocab())),
-        n_draft: 0,
-        queue_capacity: 0,
-        wake: None,
+        ..GenerateParams::default()
     };
     let generation = Generation::start(&session, params).unwrap();
     (session, generation)

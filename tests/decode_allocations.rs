@@ -32,7 +32,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-const SHAPE: Shape = Shape { n_layers: 2, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 512, n_vocab: 300 };
+const SHAPE: Shape = Shape { n_layers: 2, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 512, moe: None, n_vocab: 300 };
 
 fn tensor(dtype: DType, n_rows: usize, n_cols: usize) -> HostTensor {
     let mut data = AlignedBytes::zeroed(n_rows * dtype.row_bytes(n_cols).unwrap()).unwrap();
@@ -73,14 +73,14 @@ impl Tiny {
 
     fn forward(&self, ws: &mut Workspace, batch: &Batch, kv: &mut Kv, logits: &mut [f32]) {
         let cpu = &self.cpu;
-        let attention = Attention { scale: 0.125, softcap: None, window: None };
+        let attention = Attention::plain(0.125);
         cpu.begin(ws, batch, std::slice::from_ref(&self.rope)).unwrap();
         cpu.embed(ws, batch, &self.table, 1.0).unwrap();
         for layer in 0..SHAPE.n_layers {
             let qkv = [(Slot::Query, &self.query), (Slot::Key, &self.key_value), (Slot::Value, &self.key_value)];
             cpu.norm_project(ws, Some(&self.norm), &qkv).unwrap();
             cpu.rope_append(ws, batch, layer, None, Some(0), kv).unwrap();
-            cpu.attend(ws, batch, layer, &attention, kv).unwrap();
+            cpu.attend(ws, batch, layer, &attention, None, kv).unwrap();
             cpu.project_add(ws, &self.output, &Join::default()).unwrap();
             cpu.norm_project(ws, Some(&self.norm), &[(Slot::Gate, &self.gate_up), (Slot::Up, &self.gate_up)]).unwrap();
             cpu.glu(ws, FeedForwardFn::Gated(GateFn::Silu), &self.down, &Join::default()).unwrap();

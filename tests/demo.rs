@@ -47,15 +47,7 @@ fn load(kernels: &str) -> Arc<Model> {
 fn answer(model: &Arc<Model>, prompt: &str, sampler: Option<Sampler>) -> (String, bool) {
     let session = Session::new(model, SessionConfig::default()).unwrap();
     let ids = model.tokenizer().encode(prompt, EncodeOptions { add_special: true, parse_special: true }).unwrap();
-    let params = GenerateParams {
-        prompt: Prompt::Tokens(ids),
-        max_tokens: LIMIT,
-        n_draft: 0,
-        stop: Vec::new(),
-        sampler,
-        queue_capacity: 0,
-        wake: None,
-    };
+    let params = GenerateParams { prompt: Prompt::Tokens(ids), max_tokens: LIMIT, sampler, ..GenerateParams::default() };
     let generation = Generation::start(&session, params).unwrap();
     let mut text = String::new();
     loop {

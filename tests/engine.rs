@@ -30,7 +30,7 @@ fn session() -> Arc<Session> {
 
 fn ask(prompt: &[u32], max_tokens: u32) -> GenerateParams {
     let sampler = None;
-    GenerateParams { prompt: Prompt::Tokens(prompt.to_vec()), max_tokens, stop: vec![], sampler, n_draft: 0, queue_capacity: 0, wake: None }
+    GenerateParams { prompt: Prompt::Tokens(prompt.to_vec()), max_tokens, sampler, ..GenerateParams::default() }
 }
 
 fn greedy(session: &Session) -> Sampler {

@@ -8,6 +8,7 @@ use inference::dtype::DType;
 use inference::error::ErrorKind;
 use inference::formats::gguf::{Array, Gguf, GgufWriter, Strings, Value};
 use inference::sys::file::{MemorySource, ReadAt};
+use inference::sys::job;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -224,7 +225,7 @@ fn a_split_set_is_one_model() {
         check_whole(&Gguf::open(path).unwrap());
     }
     let [a, b, c] = parts(3, 3).map(source);
-    check_whole(&Gguf::from_sources(vec![c, a, b]).unwrap());
+    check_whole(&job::run(Gguf::from_sources(vec![c, a, b])).unwrap());
 }
 
 #[test]
@@ -236,7 +237,7 @@ fn a_missing_part_is_named() {
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.message().contains("part 2 of 3") && error.message().contains("m-00002-of-00003.gguf"), "{error}");
     let given = parts(3, 3).map(source)[..2].to_vec();
-    assert_eq!(Gguf::from_sources(given).err().unwrap().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(job::run(Gguf::from_sources(given)).err().unwrap().kind(), ErrorKind::InvalidArgument);
 }
 
 #[test]
@@ -252,10 +253,10 @@ fn parts_that_contradict_each_other_are_refused() {
         let folder = Folder::new("contradict");
         let paths = write_parts(&folder, &parts);
         assert!(Gguf::open(&paths[0]).is_err(), "{name}, from files");
-        let error = Gguf::from_sources(parts.into_iter().map(source).collect()).err().unwrap();
+        let error = job::run(Gguf::from_sources(parts.into_iter().map(source).collect())).err().unwrap();
         assert_eq!(error.kind(), kind, "{name}: {error}");
     }
-    assert!(Gguf::from_sources(vec![]).is_err());
+    assert!(job::run(Gguf::from_sources(vec![])).is_err());
 }
 
 #[test]

@@ -104,6 +104,51 @@ fn glm4_with_neighbours_that_rotate() {
     check("glm4");
 }
 
+#[test]
+fn mixtral_with_two_of_five_experts() {
+    check("mixtral");
+}
+
+#[test]
+fn qwen2moe_with_a_gated_shared_expert() {
+    check("qwen2moe");
+}
+
+#[test]
+fn qwen3moe_with_weights_that_sum_to_one() {
+    check("qwen3moe");
+}
+
+#[test]
+fn olmoe_with_weights_as_they_are() {
+    check("olmoe");
+}
+
+#[test]
+fn granitemoe_with_a_shared_expert() {
+    check("granitemoe");
+}
+
+#[test]
+fn phimoe_with_a_sparse_mixer() {
+    check("phimoe");
+}
+
+#[test]
+fn gpt_oss_with_sinks_and_clamped_gates() {
+    check("gpt-oss");
+}
+
+#[test]
+fn llama4_with_chunks_and_layers_that_do_not_rotate() {
+    check("llama4");
+}
+
+#[test]
+fn olmo3_with_windows() {
+    check("olmo3");
+}
+
 fn check(name: &str) {
     let golden = Golden::read(name);
     let logits = read_logits(&golden);

@@ -116,11 +116,11 @@ fn layouts() -> Vec<Layout> {
         model::inf_model_info {
             struct_size, n_vocab, n_ctx_max, n_embd, n_layers, capabilities, bos, eos, n_params, architecture, quantization, device
         }
-        session::inf_session_params { struct_size, n_ctx, prefill_chunk, flags, overflow, n_keep }
+        session::inf_session_params { struct_size, n_ctx, prefill_chunk, flags, overflow, n_keep, priority, reserved }
         session::inf_step { struct_size, state, token, prefill_done, prefill_total, logprob }
         generation::inf_generate_params {
             struct_size, max_tokens, text, text_len, messages_json, messages_len, tools_json, tools_len, options_json, options_len, stop_json, stop_len,
-            sampler, reserved_pointer, n_draft, queue_capacity, wake, wake_user, wake_tag
+            sampler, draft, n_draft, queue_capacity, wake, wake_user, wake_tag
         }
         generation::inf_event {
             struct_size, r#type, finish, status, text, text_len, tokens, n_tokens, error_text, error_len, n_done, n_total, prompt_tokens, cached_tokens,

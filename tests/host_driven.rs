@@ -23,7 +23,7 @@ fn config() -> LoadConfig {
 
 fn ask(model: &Model, prompt: &[u32], max_tokens: u32) -> GenerateParams {
     let sampler = Some(Sampler::new(model.info().n_vocab as usize));
-    GenerateParams { prompt: Prompt::Tokens(prompt.to_vec()), max_tokens, stop: vec![], sampler, n_draft: 0, queue_capacity: 0, wake: None }
+    GenerateParams { prompt: Prompt::Tokens(prompt.to_vec()), max_tokens, sampler, ..GenerateParams::default() }
 }
 
 fn n_threads() -> usize {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const PRIVATE: SessionConfig = SessionConfig { n_ctx: 0, prefill_chunk: 0, overflow: Overflow::Error, no_shared_prefix: true };
+const PRIVATE: SessionConfig = SessionConfig { n_ctx: 0, prefill_chunk: 0, overflow: Overflow::Error, priority: 0, no_shared_prefix: true };
 
 /// A model with room for `n_blocks` blocks; 0 = unlimited.
 fn model(n_blocks: u64) -> Arc<Model> {
@@ -43,15 +43,7 @@ fn alone(model: &Arc<Model>, prompt: &[u32], n: usize) -> (Vec<u32>, Vec<f32>) {
 }
 
 fn ask(prompt: &[u32], max_tokens: u32) -> GenerateParams {
-    GenerateParams {
-        prompt: Prompt::Tokens(prompt.to_vec()),
-        max_tokens,
-        stop: vec![],
-        sampler: None,
-        n_draft: 0,
-        queue_capacity: 0,
-        wake: None,
-    }
+    GenerateParams { prompt: Prompt::Tokens(prompt.to_vec()), max_tokens, ..GenerateParams::default() }
 }
 
 fn greedy(model: &Model, prompt: &[u32], max_tokens: u32) -> GenerateParams {
@@ -165,6 +157,71 @@ fn sixteen_sessions_at_once_compute_and_hold_one_prompt() {
         assert!(started.elapsed() < Duration::from_secs(60), "{:?}", model.kv_usage());
         std::thread::yield_now();
     }
+}
+
+/// The tokens that a session says, and its last logits.
+type Said = (Vec<u32>, Vec<f32>);
+
+/// Sixteen sessions that begin alike: their prompts, what they say, and the most blocks that may exist when they compute the same only once.
+fn sixteen(model: &Arc<Model>) -> (Vec<Arc<Session>>, Vec<Said>, usize) {
+    let shared = tokens(400, 6);
+    let prompts: Vec<_> = (0..16).map(|i| [&shared[..], &[i, 7]].concat()).collect();
+    let expected = prompts.iter().map(|prompt| alone(model, prompt, 8)).collect();
+    let queued = |prompt: &Vec<u32>| {
+        let session = Session::new(model, SessionConfig::default()).unwrap();
+        session.append(prompt).unwrap();
+        session
+    };
+    // 12 that are shared, two of each session's own; some that exist from before, and what a pool that grows has to spare.
+    (prompts.iter().map(queued).collect(), expected, 12 + 16 * 2 + 14 + 4)
+}
+
+#[test]
+fn sessions_that_one_thread_steps_in_turn_wait_for_the_blocks_of_the_first() {
+    for budget in [0, 200] {
+        let model = model(0);
+        let (sessions, expected, most_blocks) = sixteen(&model);
+        let mut pending: Vec<_> = sessions.iter().collect();
+        while !pending.is_empty() {
+            pending.retain(|s| s.step(None, Some(Duration::from_micros(budget)), true).unwrap().state == StepState::Pending);
+        }
+        assert!(model.kv_usage().n_blocks <= most_blocks, "{:?}", model.kv_usage());
+        sessions.iter().zip(expected).for_each(|(s, expected)| assert_eq!(go_on(s, 8), expected));
+    }
+}
+
+#[test]
+fn sessions_that_threads_step_wait_for_the_one_at_work() {
+    for budget in [None, Some(Duration::from_micros(300))] {
+        let model = model(0);
+        let (sessions, expected, most_blocks) = sixteen(&model);
+        std::thread::scope(|scope| {
+            for s in &sessions {
+                scope.spawn(move || while s.step(None, budget, true).unwrap().state == StepState::Pending {});
+            }
+        });
+        // Between two steps of its owner, a block may be taken up by another.
+        let spare = if budget.is_some() { 64 } else { 16 };
+        assert!(model.kv_usage().n_blocks <= most_blocks + spare, "{:?}", model.kv_usage());
+        sessions.iter().zip(expected).for_each(|(s, expected)| assert_eq!(go_on(s, 8), expected));
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_session_that_is_not_stepped_any_more() {
+    let model = model(0);
+    let prompt = tokens(300, 31);
+    let expected = alone(&model, &prompt, 8);
+    let left_alone = Session::new(&model, SessionConfig { prefill_chunk: 64, ..SessionConfig::default() }).unwrap();
+    left_alone.append(&prompt).unwrap();
+    left_alone.step(None, Some(Duration::ZERO), true).unwrap();
+    for budget in [Some(Duration::ZERO), None] {
+        let s = Session::new(&model, SessionConfig::default()).unwrap();
+        s.append(&prompt).unwrap();
+        while s.step(None, budget, true).unwrap().state == StepState::Pending {}
+        assert_eq!(go_on(&s, 8), expected);
+    }
+    assert_eq!(go_on(&left_alone, 8), expected);
 }
 
 #[test]

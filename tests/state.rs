@@ -1,10 +1,11 @@
 //! Saved sessions: what is restored goes on with the same bits, what is refused changes nothing, and a file is old or new, never a mix.
 
-use inference::engine::{LoadConfig, Model, Overflow, Runtime, RuntimeConfig, Sampler, Session, SessionConfig};
+use inference::engine::{BackendKind, LoadConfig, Model, Overflow, Runtime, RuntimeConfig, Sampler, Session, SessionConfig};
 use inference::error::ErrorKind;
 use inference::kernels::KvType;
 use inference::sys::file;
 use inference::sys::pool::PoolConfig;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -181,6 +182,8 @@ const WRITER: &str = "INFERENCE_STATE_WRITER";
 const CONTENT: usize = 1 << 20;
 
 fn write_for_ever(path: &Path) -> ! {
+    // Tells the other process that it begins.
+    std::io::stderr().write_all(b".").unwrap();
     loop {
         for letter in [b'a', b'b'] {
             file::replace(path, &vec![letter; CONTENT]).unwrap();
@@ -198,10 +201,11 @@ fn a_writer_that_is_killed_leaves_the_old_content_or_the_new_one() {
     std::fs::write(&path, vec![b'a'; CONTENT]).unwrap();
     let this = std::env::current_exe().unwrap();
     let test = "a_writer_that_is_killed_leaves_the_old_content_or_the_new_one";
-    for round in 0..100_u64 {
-        let mut child =
-            Command::new(&this).args([test, "--exact"]).env(WRITER, &path).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let until = Instant::now() + Duration::from_micros(3000 + round * 7919 % 20_000);
+    for round in 0..200_u64 {
+        let mut writer = Command::new(&this);
+        let mut child = writer.args([test, "--exact"]).env(WRITER, &path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stderr.take().unwrap().read_exact(&mut [0]).unwrap();
+        let until = Instant::now() + Duration::from_micros(round * 7919 % 20_000);
         while Instant::now() < until {
             std::thread::yield_now();
         }
@@ -211,4 +215,28 @@ fn a_writer_that_is_killed_leaves_the_old_content_or_the_new_one() {
         assert!(content.len() == CONTENT && content.iter().all(|byte| *byte == content[0]), "round {round}: a mix");
     }
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// candle's tensors can be neither turned nor taken out in blocks: that is said at once, and the session works on.
+#[test]
+fn what_candle_cannot_do_is_refused_and_changes_nothing() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/qwen2.gguf");
+    let config = LoadConfig { paths: vec![path], backend: BackendKind::Candle, ..LoadConfig::default() };
+    let model = Model::load(&Runtime::new(RuntimeConfig::default()).unwrap(), &config).unwrap();
+    let shifting = SessionConfig { overflow: Overflow::Shift { n_keep: 0 }, ..SessionConfig::default() };
+    assert_eq!(Session::new(&model, shifting).err().unwrap().kind(), ErrorKind::Unsupported);
+    let s = session(&model);
+    s.append(&tokens(70, 4)).unwrap();
+    s.step(None, None, true).unwrap();
+    let logits = s.with_logits(<[f32]>::to_vec).unwrap();
+    let refused = s.save().unwrap_err();
+    assert!(refused.kind() == ErrorKind::Unsupported && refused.message().contains("candle"), "{refused}");
+    let state = load("qwen2", 1, None);
+    let ours = session(&state);
+    ours.append(&tokens(70, 4)).unwrap();
+    ours.step(None, None, true).unwrap();
+    assert_eq!(s.restore(&ours.save().unwrap()).unwrap_err().kind(), ErrorKind::StateMismatch);
+    assert_eq!((s.n_tokens(), s.with_logits(<[f32]>::to_vec).unwrap()), (70, logits));
+    let host_driven = Runtime::new(RuntimeConfig { host_driven: true, ..RuntimeConfig::default() }).unwrap();
+    assert_eq!(Model::load(&host_driven, &config).err().unwrap().kind(), ErrorKind::Unsupported);
 }

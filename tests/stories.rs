@@ -77,11 +77,8 @@ fn generate(model: &Arc<Model>, prompt: &str) -> (Vec<u32>, String) {
     let params = GenerateParams {
         prompt: Prompt::Text(prompt.to_owned()),
         max_tokens: N_GREEDY,
-        stop: Vec::new(),
         sampler: Some(greedy),
-        n_draft: 0,
-        queue_capacity: 0,
-        wake: None,
+        ..GenerateParams::default()
     };
     let generation = Generation::start(&session, params).unwrap();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-// libinference for C# and Unity: the functions and structs of inference.h as they are. Programs use Inference.cs.
+// libinference for C# and Unity: the functions and structs of inference.h as they are. Programs use the classes beside it.
 //
 // inference.h is the manual. A test compares every signature, field and number here with it. No callbacks: what happens is polled.
 using System;

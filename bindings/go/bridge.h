@@ -14,10 +14,10 @@ static inline inf_status bridge_runtime_create(uint32_t n_threads, uint32_t host
 }
 
 static inline inf_status bridge_session_create(inf_model *m, uint32_t n_ctx, uint32_t prefill_chunk, uint32_t flags, uint32_t overflow, uint32_t n_keep,
-                                               inf_session **out, inf_error *err) {
+                                               int32_t priority, inf_session **out, inf_error *err) {
   inf_session_params p = { 0 };
   p.struct_size = sizeof p;
-  p.n_ctx = n_ctx, p.prefill_chunk = prefill_chunk, p.flags = flags, p.overflow = overflow, p.n_keep = n_keep;
+  p.n_ctx = n_ctx, p.prefill_chunk = prefill_chunk, p.flags = flags, p.overflow = overflow, p.n_keep = n_keep, p.priority = priority;
   return inf_session_create(m, &p, out, err);
 }
 

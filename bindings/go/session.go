@@ -17,6 +17,7 @@ type SessionOptions struct {
 	NoSharedPrefix bool // It shares no keys and values with sessions that begin alike.
 	Overflow       Overflow
 	Keep           int // With OverflowShift: tokens at the front that stay.
+	Priority       int // Urgency of its generations beside those of other sessions; higher is sooner.
 }
 
 // Overflow says what happens when a session is full.
@@ -47,7 +48,7 @@ func (m *Model) NewSession(options *SessionOptions) (*Session, error) {
 	}
 	var h *C.inf_session
 	var e C.inf_error
-	status := C.bridge_session_create(m.h, u32(o.Context), u32(o.PrefillChunk), flags, C.uint32_t(o.Overflow), u32(o.Keep), &h, &e)
+	status := C.bridge_session_create(m.h, u32(o.Context), u32(o.PrefillChunk), flags, C.uint32_t(o.Overflow), u32(o.Keep), C.int32_t(o.Priority), &h, &e)
 	return newSession(status, h, &e)
 }
 

@@ -101,7 +101,7 @@ class inf_model_info(Struct):
 class inf_session_params(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("n_ctx", c_uint32), ("prefill_chunk", c_uint32), ("flags", c_uint32), ("overflow", c_uint32),
-        ("n_keep", c_uint32),
+        ("n_keep", c_uint32), ("priority", c_int32), ("reserved", c_uint32),
     ]  # fmt: skip
 
 
@@ -116,7 +116,7 @@ class inf_generate_params(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("max_tokens", c_uint32), ("text", c_char_p), ("text_len", c_size_t), ("messages_json", c_char_p),
         ("messages_len", c_size_t), ("tools_json", c_char_p), ("tools_len", c_size_t), ("options_json", c_char_p), ("options_len", c_size_t),
-        ("stop_json", c_char_p), ("stop_len", c_size_t), ("sampler", c_void_p), ("reserved_pointer", c_void_p), ("n_draft", c_uint32),
+        ("stop_json", c_char_p), ("stop_len", c_size_t), ("sampler", c_void_p), ("draft", c_void_p), ("n_draft", c_uint32),
         ("queue_capacity", c_uint32), ("wake", c_void_p), ("wake_user", c_void_p), ("wake_tag", c_uint64),
     ]  # fmt: skip
 

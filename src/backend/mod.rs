@@ -9,6 +9,9 @@ mod check;
 pub mod cpu;
 #[cfg(test)]
 mod naive;
+mod routing;
+
+pub use routing::{Experts, Groups, Mlp, MoeShape, Pick, Routing, Scores};
 
 use crate::dtype::DType;
 use crate::error::Result;
@@ -103,6 +106,15 @@ pub enum FeedForwardFn {
     Gated(GateFn),
     /// `f(Up)`
     Plain(GateFn),
+    /// gpt-oss's: `(up + 1) * gate * sigmoid(ALPHA * gate)`, after `Gate` was kept below [`Self::LIMIT`] and `Up` within it.
+    Clamped,
+}
+
+impl FeedForwardFn {
+    /// Sharpness of the gate of [`Self::Clamped`]: SiLU with it comes near GELU (Hendrycks and Gimpel 2016).
+    pub const ALPHA: f32 = 1.702;
+    /// Where [`Self::Clamped`] cuts.
+    pub const LIMIT: f32 = 7.0;
 }
 
 /// The rotary embedding of a model: angles are `position * inv_freq[i]`.
@@ -129,8 +141,10 @@ pub struct Shape {
     pub n_kv_heads: usize,
     /// Elements per head.
     pub head_dim: usize,
-    /// Width of the feed-forward.
+    /// Width of the widest feed-forward that every row takes.
     pub n_ff: usize,
+    /// For a model with experts.
+    pub moe: Option<MoeShape>,
     /// Tokens in the vocabulary.
     pub n_vocab: usize,
 }
@@ -142,8 +156,62 @@ pub struct Attention {
     pub scale: f32,
     /// `cap * tanh(score / cap)`, if any.
     pub softcap: Option<f32>,
-    /// A token sees this many positions, itself included; `None` = all before it.
-    pub window: Option<u32>,
+    /// Which positions a token sees.
+    pub sight: Sight,
+    /// Queries grow with their position, in layers that do not rotate (Llama 4).
+    pub temperature: Option<Temperature>,
+}
+
+/// Which of the positions before it a token sees, itself included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All.
+    All,
+    /// So many.
+    Window(u32),
+    /// Those of its own chunk; chunks begin at multiples of this (Llama 4).
+    Chunk(u32),
+}
+
+impl Sight {
+    /// The first position that a token at `position` sees.
+    pub fn oldest(self, position: usize) -> usize {
+        match self {
+            Self::All => 0,
+            Self::Window(n) => (position + 1).saturating_sub(n.max(1) as usize),
+            Self::Chunk(n) => position - position % n.max(1) as usize,
+        }
+    }
+}
+
+impl From<Option<u32>> for Sight {
+    /// A window, or none.
+    fn from(window: Option<u32>) -> Self {
+        window.map_or(Self::All, Self::Window)
+    }
+}
+
+/// Queries at position `p` are multiplied by `1 + scale * ln(1 + floor((p + 1) / length))`, as transformers has it. Source: Nakanishi 2025, arXiv 2501.19399.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    /// Positions between two steps.
+    pub length: f32,
+    /// Height of the steps.
+    pub scale: f32,
+}
+
+impl Temperature {
+    /// What a query at `position` is multiplied by.
+    pub fn at(self, position: usize) -> f32 {
+        ((position as f32 + 1.0) / self.length).floor().ln_1p() * self.scale + 1.0
+    }
+}
+
+impl Attention {
+    /// Nothing but a scale.
+    pub const fn plain(scale: f32) -> Self {
+        Self { scale, softcap: None, sight: Sight::All, temperature: None }
+    }
 }
 
 /// The rows of a batch that belong to one sequence, in order of position.
@@ -232,6 +300,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Takes a weight matrix.
     fn matrix(&self, tensor: HostTensor) -> Result<Self::Matrix>;
 
+    /// As [`Self::matrix`], in slices of a load.
+    fn matrix_in_slices(&self, tensor: HostTensor) -> impl Future<Output = Result<Self::Matrix>> + Send {
+        async { self.matrix(tensor) }
+    }
+
     /// Takes a weight vector.
     fn vector(&self, tensor: HostTensor) -> Result<Self::Vector>;
 
@@ -304,14 +377,30 @@ pub trait Backend: Send + Sync + Sized + 'static {
         kv: &mut Self::Kv,
     ) -> Result<()>;
 
-    /// `Query = softmax(Query K^T) V` over all positions the row may see.
-    fn attend(&self, ws: &mut Self::Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Self::Kv) -> Result<()>;
+    /// `Query = softmax(Query K^T) V` over all positions the row may see. `sinks` (`(n_heads,)`) are scores of a position without a value (Xiao et al.
+    /// 2023, arXiv 2309.17453).
+    fn attend(
+        &self,
+        ws: &mut Self::Workspace,
+        batch: &Batch,
+        layer: usize,
+        attention: &Attention,
+        sinks: Option<&Self::Vector>,
+        kv: &Self::Kv,
+    ) -> Result<()>;
 
     /// Joins `W Query + b` to the residual.
     fn project_add(&self, ws: &mut Self::Workspace, linear: &Linear<Self>, join: &Join<Self>) -> Result<()>;
 
     /// Joins `W f + b` to the residual, where `f` is what `f` makes of Gate and Up.
     fn glu(&self, ws: &mut Self::Workspace, f: FeedForwardFn, down: &Linear<Self>, join: &Join<Self>) -> Result<()>;
+
+    /// Normalises the residual, if there is a norm, chooses the experts of each row, and multiplies it with their gate and up, and with those of the
+    /// shared expert.
+    fn moe_up(&self, ws: &mut Self::Workspace, norm: Option<&Norm<Self>>, experts: &Experts<Self>) -> Result<()>;
+
+    /// Adds the sum of what each row's experts give, weighed, times `scale`, to the residual. Follows `moe_up`.
+    fn moe_down(&self, ws: &mut Self::Workspace, f: FeedForwardFn, experts: &Experts<Self>, scale: f32) -> Result<()>;
 
     /// Logits of the vocabulary rows `vocab` for the batch's outputs: `W norm(residual)`. Called for consecutive ranges.
     fn head(&self, ws: &mut Self::Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Self::Matrix, vocab: Range<usize>) -> Result<()>;

@@ -53,10 +53,11 @@ pub fn rotate(head: &mut [f64], position: u32, rope: &Rope) {
 /// One query head at `position` over the keys and values (`(n_positions, head_dim)`) of its KV head.
 pub fn attend(query: &[f64], keys: &[f64], values: &[f64], position: usize, attention: &Attention) -> Vec<f64> {
     let head_dim = query.len();
-    let oldest = attention.window.map_or(0, |w| (position + 1).saturating_sub(w as usize));
+    let oldest = attention.sight.oldest(position);
+    let warmth = attention.temperature.map_or(1.0, |temperature| f64::from(temperature.at(position)));
     let score = |p: usize| {
         let dot: f64 = query.iter().zip(&keys[p * head_dim..]).map(|(q, k)| q * k).sum();
-        let score = dot * f64::from(attention.scale);
+        let score = warmth * dot * f64::from(attention.scale);
         attention.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
     };
     let weights: Vec<f64> = (oldest..=position).map(|p| score(p).exp()).collect();
@@ -85,6 +86,48 @@ pub fn glu(f: GateFn, gate: &[f64], up: &[f64]) -> Vec<f64> {
         GateFn::Relu2 => x.max(0.0).powi(2),
     };
     gate.iter().zip(up).map(|(&gate, up)| f(gate) * up).collect()
+}
+
+/// A mixture of experts, softmax over all, one expert at a time.
+pub struct Mixture {
+    pub n_used: usize,
+    pub n_embd: usize,
+    /// `(n_experts, n_embd)`
+    pub router: Vec<f32>,
+    /// `(n_experts, n_ff, n_embd)`
+    pub gate: Vec<f32>,
+    /// `(n_experts, n_ff, n_embd)`
+    pub up: Vec<f32>,
+    /// `(n_experts, n_embd, n_ff)`
+    pub down: Vec<f32>,
+}
+
+impl Mixture {
+    /// Of random weights.
+    pub fn random(n_experts: usize, n_used: usize, n_embd: usize, n_ff: usize) -> Self {
+        let part = |seed| noise(n_experts * n_ff * n_embd, seed);
+        Self { n_used, n_embd, router: noise(n_experts * n_embd, 1), gate: part(2), up: part(3), down: part(4) }
+    }
+
+    /// What it makes of rows `x`, `(rows, n_embd)`.
+    pub fn apply(&self, x: &[f64]) -> Vec<f64> {
+        let (n_embd, n_experts) = (self.n_embd, self.router.len() / self.n_embd);
+        let (len, n_ff) = (self.gate.len() / n_experts, self.gate.len() / n_experts / n_embd);
+        let row = |x: &[f64]| {
+            let scores: Vec<f64> = project(x, &self.router, None, n_embd).into_iter().map(f64::exp).collect();
+            let mut best: Vec<usize> = (0..n_experts).collect();
+            best.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+            let mut sum = vec![0.0; n_embd];
+            for &e in &best[..self.n_used] {
+                let part = |all: &[f32], x: &[f64], n_in| project(x, &all[e * len..(e + 1) * len], None, n_in);
+                let hidden = glu(GateFn::Silu, &part(&self.gate, x, n_embd), &part(&self.up, x, n_embd));
+                let weight = scores[e] / scores.iter().sum::<f64>();
+                sum.iter_mut().zip(part(&self.down, &hidden, n_ff)).for_each(|(sum, y)| *sum += weight * y);
+            }
+            sum
+        };
+        x.chunks(n_embd).flat_map(row).collect()
+    }
 }
 
 /// That `got` equals `want` to `tolerance`, relative to the largest of `want`.

@@ -25,10 +25,11 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    pub(super) fn tokenizer(&self, config: &LoadConfig, progress: &Progress) -> Result<Tokenizer> {
+    /// In slices.
+    pub(super) async fn tokenizer(&self, config: &LoadConfig, progress: &Progress) -> Result<Tokenizer> {
         let instead = config.pre_tokenizer.as_deref();
         match self {
-            Self::Gguf(gguf) => Tokenizer::from_gguf_with(gguf.metadata(), instead, progress),
+            Self::Gguf(gguf) => Tokenizer::from_gguf_with(gguf.metadata(), instead, progress).await,
             Self::Json(tokenizer, settings) => Tokenizer::from_json_with(tokenizer, settings.as_deref(), instead),
         }
     }
@@ -41,8 +42,8 @@ impl Opened {
     }
 }
 
-/// Opens what `config` names; what is read counts as progress.
-pub(super) fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Result<Opened> {
+/// Opens what `config` names, in slices; what is read counts as progress.
+pub(super) async fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Result<Opened> {
     let watched = |source: Arc<dyn ReadAt>| Arc::new(Watched::new(source, progress.clone())) as Arc<dyn ReadAt>;
     let file = |path: &Path| Ok(watched(Arc::new(FileSource::open(path)?)));
     if let Some(paths) = config.vocab_only.then(|| tokenizer_files(config)).flatten() {
@@ -53,10 +54,10 @@ pub(super) fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Result<Open
     source_names(config).try_for_each(|name| refuse_companion(&name))?;
     let gguf = match (&config.paths[..], &config.sources[..]) {
         ([], []) => fail!(InvalidArgument, "no model file was given"),
-        ([path], []) => Gguf::open_with(path, &file)?,
+        ([path], []) => Gguf::open_with(path, &file).await?,
         (paths, sources) => {
             let files = paths.iter().map(|path| file(path));
-            Gguf::from_sources(files.chain(sources.iter().map(|source| Ok(watched(source.clone())))).collect::<Result<_>>()?)?
+            Gguf::from_sources(files.chain(sources.iter().map(|source| Ok(watched(source.clone())))).collect::<Result<_>>()?).await?
         }
     };
     Ok(Opened::Gguf(gguf))

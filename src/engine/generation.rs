@@ -4,6 +4,7 @@ use super::Wait;
 use super::driver::Task;
 use super::events::{Event, EventKind, EventQueue};
 use super::hooks::{WakeHook, in_hook};
+use super::model::Model;
 use super::sampler::Sampler;
 use super::session::{Borrower, Session};
 use crate::error::Result;
@@ -46,10 +47,28 @@ pub struct GenerateParams {
     pub sampler: Option<Sampler>,
     /// Most tokens to guess ahead from repetitions in the text; 0 = none. Guesses are verified: what is said does not depend on them.
     pub n_draft: u32,
+    /// A smaller model with the same vocabulary, of the same runtime, that guesses instead; with `n_draft` 0, up to 8 tokens at once.
+    pub draft: Option<Arc<Model>>,
     /// Events buffered before the worker pauses; 0 = 256.
     pub queue_capacity: u32,
     /// Called when events are ready.
     pub wake: Option<WakeHook>,
+}
+
+impl Default for GenerateParams {
+    /// Nothing to add, and no end but that of the context.
+    fn default() -> Self {
+        Self {
+            prompt: Prompt::Tokens(Vec::new()),
+            max_tokens: 0,
+            stop: Vec::new(),
+            sampler: None,
+            n_draft: 0,
+            draft: None,
+            queue_capacity: 0,
+            wake: None,
+        }
+    }
 }
 
 /// A running request. Dropping it cancels.
@@ -68,6 +87,9 @@ impl Generation {
         let model = session.model();
         if params.n_draft > MAX_DRAFT {
             fail!(InvalidArgument, "n_draft {}: expected at most {MAX_DRAFT}", params.n_draft);
+        }
+        if let Some(draft) = &params.draft {
+            model.check_draft(draft)?;
         }
         let sampler = match &params.sampler {
             Some(sampler) if sampler.n_vocab() != model.n_vocab() => {

@@ -12,6 +12,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::{Gguf, Metadata};
+use crate::formats::names::QuotedBytes;
 use crate::kernels::KvType;
 use crate::model::{self, Forward, ModelSpec, Pass, Placement};
 use crate::sys::budget::Charge;
@@ -124,12 +125,13 @@ impl Model {
         check_device(&config.device)?;
         let started = Instant::now();
         let in_file = |e: Error| files::named(e, config);
-        let opened = files::open(config, progress).map_err(in_file)?;
+        let opened = files::open(config, progress).await.map_err(in_file)?;
         job::pause().await;
-        let tokenizer = opened.tokenizer(config, progress).map_err(in_file)?;
+        let tokenizer = opened.tokenizer(config, progress).await.map_err(in_file)?;
         let gguf = opened.into_gguf();
         job::pause().await;
         let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
+        job::pause().await;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
         let n_ctx = default_n_ctx(config, n_ctx_max);
@@ -207,6 +209,35 @@ impl Model {
     /// Tokens in the vocabulary: the length of logits.
     pub fn n_vocab(&self) -> usize {
         self.info.n_vocab as usize
+    }
+
+    /// That `draft` may guess for it, as far as that can be told at once; its tokens are compared by [`Self::check_vocabulary_of`].
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Unsupported` for a draft without weights.
+    pub(super) fn check_draft(&self, draft: &Self) -> Result<()> {
+        if !Arc::ptr_eq(&self.runtime, &draft.runtime) {
+            fail!(InvalidArgument, "the draft model belongs to another runtime");
+        }
+        draft.weights().map(|_| ())
+    }
+
+    /// That tokens of `draft` mean what its own mean. Vocabularies may be padded differently at their ends.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming a token.
+    pub(super) fn check_vocabulary_of(&self, draft: &Self) -> Result<()> {
+        let text = |model: &Self, token| model.tokenizer.token_bytes(token).map(<[u8]>::to_vec).unwrap_or_default();
+        let n = self.info.n_vocab.min(draft.info.n_vocab);
+        match (0..n).find(|&token| self.tokenizer.token_bytes(token).ok() != draft.tokenizer.token_bytes(token).ok()) {
+            None => Ok(()),
+            Some(token) => fail!(
+                InvalidArgument,
+                "the draft model has another vocabulary: its token {token} is {}, the model's {}",
+                QuotedBytes(&text(draft, token)),
+                QuotedBytes(&text(self, token))
+            ),
+        }
     }
 
     /// The context of a session that asks for `wanted` (0 = the default).

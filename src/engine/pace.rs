@@ -2,6 +2,7 @@
 
 use crate::model::{STAGE_KINDS, StageLoad};
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Rows of the first pass within a time, when nothing was measured yet.
@@ -25,6 +26,8 @@ type Kind = [Option<Measured>; CLASSES];
 #[derive(Default)]
 pub(super) struct Pace {
     kinds: Mutex<[Kind; STAGE_KINDS]>,
+    /// Nanoseconds in which a task takes in what a pass computed for it: its logits are copied, a token is chosen and told.
+    collect: AtomicU64,
 }
 
 fn class(rows: usize) -> usize {
@@ -37,9 +40,19 @@ impl Pace {
         let mut kinds = self.kinds.lock();
         let Some(known) = kinds.get_mut(load.kind).and_then(|kind| kind.get_mut(class(load.rows))) else { return };
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
-        // Slow ones count at once, but a thread that lost its core says little; what was slow once is forgotten in a dozen stages.
-        let ns = known.map_or(ns, |known| ns.min(known.ns.saturating_mul(4)).max(known.ns - known.ns / 8));
-        *known = Some(Measured { rows: load.rows.max(1), ns });
+        *known = Some(Measured { rows: load.rows.max(1), ns: smooth(known.map_or(0, |known| known.ns), ns) });
+    }
+
+    /// A task took `time` to take in its results.
+    pub(super) fn note_collect(&self, time: Duration) {
+        let known = self.collect.load(Ordering::Relaxed);
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.collect.store(smooth(known, ns), Ordering::Relaxed);
+    }
+
+    /// What that will take the next time.
+    pub(super) fn expect_collect(&self) -> Duration {
+        Duration::from_nanos(self.collect.load(Ordering::Relaxed))
     }
 
     /// What a stage will take; zero if nothing is known.
@@ -83,6 +96,12 @@ impl Pace {
         // A class that was not measured yet is entered at its lower end.
         rows.max(1 << class)
     }
+}
+
+/// What is to be expected after `ns`, where `known` was expected before; 0 = nothing was. Slow ones count at once, but a thread that lost its core says
+/// little; what was slow once is forgotten in a dozen.
+fn smooth(known: u64, ns: u64) -> u64 {
+    if known == 0 { ns } else { ns.min(known.saturating_mul(4)).max(known - known / 8) }
 }
 
 /// What a pass with rows of `class` takes without its head, if all its stages were measured.

@@ -8,6 +8,7 @@ use crate::backend::BLOCK_TOKENS;
 use crate::error::Result;
 use crate::fail;
 use crate::model::{ModelSpec, needs};
+use crate::sys::job;
 use crate::sys::machine::physical_memory;
 use crate::sys::progress::Progress;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl Model {
     /// # Errors
     /// As [`Model::load`], as far as the header tells; `Unsupported` for a file without weights.
     pub fn estimate(runtime: &Arc<Runtime>, config: &LoadConfig) -> Result<Plan> {
-        let opened = files::open(config, &Arc::new(Progress::default())).map_err(|e| files::named(e, config))?;
+        let opened = job::run(files::open(config, &Arc::new(Progress::default()))).map_err(|e| files::named(e, config))?;
         let Some(gguf) = opened.into_gguf() else { fail!(Unsupported, "there are no weights to estimate") };
         let spec = ModelSpec::from_gguf(&gguf).map_err(|e| files::named(e, config))?;
         let needs =

@@ -1,6 +1,6 @@
 //! One sequence of tokens: the first `n_computed` have keys and values, the rest is the queue.
 
-use super::blocks::{BlockPool, BlockTable, BlockTokens, Prefix};
+use super::blocks::{Ahead, BlockPool, BlockTable, BlockTokens, Claim, Prefix};
 use super::sampler::Sampler;
 use crate::backend::{BLOCK_TOKENS, Batch};
 use crate::error::{Error, ErrorKind, Result};
@@ -11,6 +11,7 @@ use crate::sys::memory::{try_vec, try_with_capacity};
 use crate::text::Token;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Tokens, their KV blocks, and the logits of the last position.
 pub(super) struct Sequence {
@@ -24,6 +25,8 @@ pub(super) struct Sequence {
     ended: bool,
     n_ctx: usize,
     overflow: Overflow,
+    /// The block that it is about to compute.
+    claim: Claim,
     /// Of the logits.
     memory: Charge,
 }
@@ -55,6 +58,7 @@ impl Sequence {
         Ok(Self {
             tokens: Vec::new(),
             n_computed: 0,
+            claim: pool.claim(),
             table: BlockTable::new(pool, shares),
             logits: try_vec(n_vocab)?,
             has_logits: false,
@@ -75,7 +79,7 @@ impl Sequence {
         let mut logits = try_vec(self.logits.len())?;
         logits.copy_from_slice(&self.logits);
         let memory = self.memory.another()?;
-        Ok(Self { tokens, logits, memory, table: self.table.fork(), ..*self })
+        Ok(Self { tokens, logits, memory, table: self.table.fork(), claim: self.table.claim(), ..*self })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -111,7 +115,8 @@ impl Sequence {
     /// Makes room for `n` more tokens, if that is its policy and it lacks some. A context that was full is half empty then.
     ///
     /// # Errors
-    /// `ContextFull` if it can never have so much room; `Budget`, `OutOfMemory`, `Unsupported` by the backend; nothing has changed.
+    /// `ContextFull` if it can never have so much room; `Unsupported` by the backend; `Budget`, `OutOfMemory` if an earlier shift is not paid yet. Nothing
+    /// has changed then.
     pub(super) fn make_room(&mut self, n: usize) -> Result<()> {
         let Overflow::Shift { n_keep } = self.overflow else { return Ok(()) };
         let missing = (self.tokens.len() + n).saturating_sub(self.n_ctx);
@@ -206,6 +211,7 @@ impl Sequence {
             self.n_computed = n;
             self.has_logits = false;
             self.table.truncate(n);
+            self.claim.give_up();
         }
         Ok(())
     }
@@ -246,6 +252,32 @@ impl Sequence {
         self.table.current_name(&self.tokens, self.n_computed)
     }
 
+    /// Tells the others that it begins to compute its next block.
+    pub(super) fn begin_work(&mut self) {
+        self.claim.begin(self.table.current_name(&self.tokens, self.n_computed));
+    }
+
+    /// A thread computes for it from now on, or does so no more.
+    pub(super) fn set_at_work(&mut self, at_work: bool) {
+        self.claim.set_at_work(at_work);
+    }
+
+    /// It will not go on with what it has begun.
+    pub(super) fn give_up_work(&mut self) {
+        self.claim.give_up();
+    }
+
+    /// Who else computes the block that it needs next, if that is a whole one and not the last.
+    pub(super) fn ahead(&self) -> Option<Ahead> {
+        let useful = self.n_computed.is_multiple_of(BLOCK_TOKENS) && self.n_computed + BLOCK_TOKENS < self.tokens.len();
+        self.next_block().filter(|_| useful).and_then(|name| self.claim.ahead(name))
+    }
+
+    /// Sleeps while who computes that block is at work at it, until `at`. False if it still is.
+    pub(super) fn wait_for_ahead(&self, at: Instant) -> bool {
+        self.next_block().is_none_or(|name| self.claim.wait(name, at))
+    }
+
     /// True if it could go on with the block that `ahead` is computing, instead of computing the same itself.
     pub(super) fn follows(&self, ahead: &Self) -> bool {
         let useful = self.n_computed.is_multiple_of(BLOCK_TOKENS) && self.n_computed + BLOCK_TOKENS < self.tokens.len();
@@ -260,8 +292,9 @@ impl Sequence {
     /// Its state as bytes, for a model of this fingerprint. Full blocks are saved; what is behind them is computed again after a restore.
     ///
     /// # Errors
-    /// `OutOfMemory`, `Unsupported` by the backend.
-    pub(super) fn save(&self, fingerprint: u128) -> Result<Vec<u8>> {
+    /// `Budget`, `OutOfMemory`, `Unsupported` by the backend.
+    pub(super) fn save(&mut self, fingerprint: u128) -> Result<Vec<u8>> {
+        self.table.settle()?;
         let header = self.state_header(fingerprint)?;
         let mut state = try_vec(header.state_bytes()?)?;
         header.write(&mut state, |i, block| self.table.read(i, block))?;
@@ -302,6 +335,7 @@ impl Sequence {
         let table = self.table.restored(blocks.chunks_exact(block_bytes.max(1) as usize))?;
         (self.table, self.tokens, self.ended) = (table, tokens, ended);
         (self.n_computed, self.has_logits) = (n_computed, false);
+        self.claim.give_up();
         Ok(())
     }
 
@@ -310,6 +344,7 @@ impl Sequence {
         self.n_computed = 0;
         self.has_logits = false;
         self.table.truncate(0);
+        self.claim.give_up();
     }
 
     /// The next tokens to compute, at most `max_rows`, as positions. Where nothing is queued but the logits are gone, the last token is computed again.
@@ -319,6 +354,19 @@ impl Sequence {
         // Whole blocks, so that who waits for one need not wait for the next pass too.
         let border = end / BLOCK_TOKENS * BLOCK_TOKENS;
         start..if end < self.tokens.len() && border > start { border } else { end }
+    }
+
+    /// True if keys have to be turned before the next pass: a shift moved them.
+    pub(super) fn owes_turns(&self) -> bool {
+        self.table.owes_turns()
+    }
+
+    /// Turns the keys of one block.
+    ///
+    /// # Errors
+    /// `Budget`, `OutOfMemory`.
+    pub(super) fn turn_block(&mut self) -> Result<()> {
+        self.table.turn_block()
     }
 
     /// Makes KV room for `rows`.
@@ -347,6 +395,7 @@ impl Sequence {
         self.n_computed = rows.end;
         self.has_logits = false;
         self.table.publish(&self.tokens, self.n_computed);
+        self.claim.go_on(self.table.current_name(&self.tokens, self.n_computed));
     }
 
     /// Notes that `rows` were computed; `read` fills the logits of the last one, `(n_vocab,)`.

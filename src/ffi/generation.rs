@@ -4,7 +4,7 @@ use super::boundary;
 use super::bytes::{self, Out};
 use super::handle::{self, Handle};
 use super::hooks;
-use super::model::inf_token;
+use super::model::{inf_model, inf_token};
 use super::options::{self, OutStruct, Versioned};
 use super::request;
 use super::runtime::inf_wake_fn;
@@ -98,10 +98,11 @@ pub struct inf_generate_params {
     pub stop_len: usize,
     /// Copied. NULL = the chain that the model recommends.
     pub sampler: *const inf_sampler,
-    /// NULL.
-    pub reserved_pointer: *const c_void,
-    /// Most tokens to guess ahead, 16 at most, from repetitions in the session's own text: fast where an answer quotes or edits it. Guesses are verified in one
-    /// pass, so the same is said without them. 0 = none.
+    /// A smaller model with the same vocabulary, of the same runtime, that guesses what comes next. It computes the text, too, with keys and values of its own; where
+    /// it has no memory or context left, the generation goes on without it. Kept alive until the end. NULL = none.
+    pub draft: *const inf_model,
+    /// Most tokens to guess ahead, 16 at most: by draft (0 = 8), or from repetitions in the session's own text, which is fast where an answer quotes or edits it
+    /// (0 = none). Guesses are verified in one pass, so the same is said without them.
     pub n_draft: u32,
     /// Events that are buffered before the worker pauses. 0 = 256.
     pub queue_capacity: u32,
@@ -298,7 +299,6 @@ pub extern "C" fn inf_generation_free(g: *mut inf_generation) {
 /// # Safety
 /// The pointers in `params` are as the header demands.
 unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
-    options::must_be_zero("inf_generate_params.reserved_pointer", params.reserved_pointer.addr() as u64)?;
     // SAFETY: passed on from the caller.
     let (prompt, stop) = unsafe { (prompt(params)?, options::json_strings("stop_json", params.stop_json, params.stop_len)?) };
     let chain = handle::get_optional(params.sampler)?;
@@ -308,6 +308,7 @@ unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
         stop,
         sampler: chain.map(|chain| chain.read().map(|sampler| sampler.clone())).transpose()?,
         n_draft: params.n_draft,
+        draft: handle::get_optional(params.draft)?,
         queue_capacity: params.queue_capacity,
         wake: hooks::wake_hook(params.wake, params.wake_user, params.wake_tag),
     })

@@ -70,7 +70,7 @@ impl Request {
             (text, None) => Prompt::Text(text.unwrap_or_default()),
         };
         let Self { max_tokens, n_draft, stop, .. } = self;
-        Ok(GenerateParams { prompt, max_tokens, n_draft, stop, sampler: None, queue_capacity: 0, wake: None })
+        Ok(GenerateParams { prompt, max_tokens, n_draft, stop, ..GenerateParams::default() })
     }
 }
 

@@ -61,6 +61,11 @@ pub struct inf_session_params {
     pub overflow: u32,
     /// With `INF_OVERFLOW_SHIFT`: tokens at the front that stay, rounded up to a multiple of 32. 64 more must fit.
     pub n_keep: u32,
+    /// Urgency of its generations beside those of other sessions of the model; higher is sooner, 0 is usual. Where they compete, prompts of higher priority are
+    /// computed first, do not spare streams of lower priority, and get memory first; in one pass of eight all are equal, so that nobody stands still.
+    pub priority: i32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), begins with struct_size; integers only.
@@ -99,7 +104,7 @@ unsafe impl Versioned for inf_step {
 /// The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: n_ctx is more than the model was made for; overflow and n_keep do not fit it.
-/// - `INF_ERR_UNSUPPORTED`: the model has no weights.
+/// - `INF_ERR_UNSUPPORTED`: the model has no weights; or overflow is `INF_OVERFLOW_SHIFT`, and the backend or the architecture cannot do that.
 /// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
 ///
 /// Since 0.1.
@@ -117,9 +122,15 @@ pub unsafe extern "C" fn inf_session_create(
             let out = Out::new("out", out)?;
             let params = options::read_or_default(p)?;
             options::known_flags(params.flags, INF_SESSION_NO_SHARED_PREFIX)?;
+            options::must_be_zero("inf_session_params.reserved", params.reserved)?;
             let no_shared_prefix = params.flags & INF_SESSION_NO_SHARED_PREFIX != 0;
-            let config =
-                SessionConfig { n_ctx: params.n_ctx, prefill_chunk: params.prefill_chunk, overflow: overflow(&params)?, no_shared_prefix };
+            let config = SessionConfig {
+                n_ctx: params.n_ctx,
+                prefill_chunk: params.prefill_chunk,
+                overflow: overflow(&params)?,
+                priority: params.priority,
+                no_shared_prefix,
+            };
             out.set(handle::insert(Session::new(&model, config)?)?);
             Ok(())
         })
@@ -210,6 +221,9 @@ pub unsafe extern "C" fn inf_session_append(s: *mut inf_session, tokens: *const 
 /// session at once and is computed by the next step: `while step` generates. With smp NULL nothing is chosen (`INF_STEP_TOKEN`, token -1): read the
 /// logits, pick, append. With nothing queued and valid logits it chooses at once. After an end-of-generation token it answers `INF_STEP_END` and changes nothing,
 /// until something is appended, or with the flag `INF_STEP_IGNORE_EOG`.
+///
+/// What another session of the model is computing already is not computed again: while another thread steps that one, this call waits for it, within its budget;
+/// where one thread steps many in turn, with budgets, it answers `INF_STEP_PENDING` at once as long as the other one comes on between its calls.
 ///
 /// out is the caller's, with struct_size set. One thread at a time. Blocks for about budget_us microseconds (0: until done), checked
 /// between the stages of a layer.

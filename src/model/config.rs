@@ -14,6 +14,8 @@ pub(super) mod bounds {
     pub const FEED_FORWARD: RangeInclusive<usize> = 1..=1 << 20;
     pub const HEADS: RangeInclusive<usize> = 1..=1024;
     pub const HEAD_DIM: RangeInclusive<usize> = 2..=1024;
+    /// Experts of a layer, or none.
+    pub const EXPERTS: RangeInclusive<usize> = 0..=1 << 12;
     pub const CONTEXT: RangeInclusive<usize> = 1..=1 << 24;
     pub const VOCABULARY: RangeInclusive<usize> = 1..=1 << 22;
     /// Scales and soft caps: published ones lie between 0.01 and 100.
@@ -57,6 +59,19 @@ pub(super) enum Key {
     ResidualScale,
     LogitDivisor,
     Experts,
+    ExpertsUsed,
+    ExpertsEvery,
+    ExpertFeedForward,
+    ExpertScores,
+    ExpertsNormalised,
+    ExpertScale,
+    ExpertGroups,
+    ExpertGroupsUsed,
+    SharedExperts,
+    SharedFeedForward,
+    LeadingDense,
+    TemperatureLength,
+    TemperatureScale,
 }
 
 impl Key {
@@ -86,6 +101,19 @@ impl Key {
             Self::ResidualScale => "residual_scale",
             Self::LogitDivisor => "logit_scale",
             Self::Experts => "expert_count",
+            Self::ExpertsUsed => "expert_used_count",
+            Self::ExpertsEvery => "interleave_moe_layer_step",
+            Self::ExpertFeedForward => "expert_feed_forward_length",
+            Self::ExpertScores => "expert_gating_func",
+            Self::ExpertsNormalised => "expert_weights_norm",
+            Self::ExpertScale => "expert_weights_scale",
+            Self::ExpertGroups => "expert_group_count",
+            Self::ExpertGroupsUsed => "expert_group_used_count",
+            Self::SharedExperts => "expert_shared_count",
+            Self::SharedFeedForward => "expert_shared_feed_forward_length",
+            Self::TemperatureLength => "attention.temperature_length",
+            Self::TemperatureScale => "attention.temperature_scale",
+            Self::LeadingDense => "leading_dense_block_count",
         }
     }
 }
@@ -106,6 +134,12 @@ pub(super) trait Config {
     /// # Errors
     /// As there.
     fn float(&self, key: Key) -> Result<Option<f32>>;
+
+    /// As [`Self::integer`].
+    ///
+    /// # Errors
+    /// As there.
+    fn flag(&self, key: Key) -> Result<Option<bool>>;
 
     /// How positions are stretched.
     ///

@@ -27,6 +27,10 @@ impl Config for GgufConfig<'_> {
         self.metadata.f32_opt(&self.name(key))
     }
 
+    fn flag(&self, key: Key) -> Result<Option<bool>> {
+        self.metadata.bool_opt(&self.name(key))
+    }
+
     fn rope_scaling(&self) -> Result<RopeScaling> {
         let name = self.key("rope.scaling.type");
         // As llama.cpp reads files: no type means linear, no factor means 1, and 0 means 1, too.
@@ -86,6 +90,7 @@ impl GgufConfig<'_> {
             n_ctx_original: config.size(Key::OriginalContext, bounds::CONTEXT)?,
             beta_fast: self.in_range("rope.scaling.yarn_beta_fast", 32.0, 1e-3..=1e6)?,
             beta_slow: self.in_range("rope.scaling.yarn_beta_slow", 1.0, 1e-3..=1e6)?,
+            rounds: true,
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::family::NormPlaces;
 use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 use super::spec::ModelSpec;
-use super::weights::{Layer, Weights};
+use super::weights::{FeedForward, Layer, Weights};
 use crate::backend::{Backend, Batch, BlockId, Norm, Slot};
 use crate::error::Result;
 use crate::fail;
@@ -86,19 +86,27 @@ impl<B: Backend> Decoder<B> {
                 let head_norms = layer.head_norms.as_ref().map(|(q, k)| (q, k));
                 b.rope_append(ws, batch, i, head_norms, spec.rope, &mut self.kv.lock())
             }
-            LayerStage::Attend => b.attend(ws, batch, i, &spec.attention, &self.kv.lock()),
+            LayerStage::Attend => b.attend(ws, batch, i, &spec.attention, layer.sinks.as_ref(), &self.kv.lock()),
             LayerStage::Output => b.project_add(ws, &layer.attention_output, &layer.attention_join),
             LayerStage::GateUp => self.gate_up(layer, layer.feed_forward_norm.as_ref(), ws),
-            LayerStage::Down => b.glu(ws, self.spec.family.feed_forward, &layer.down, &layer.feed_forward_join),
+            LayerStage::Down => self.down(layer, ws),
         }
     }
 
     /// The projections into the feed-forward.
     fn gate_up(&self, layer: &Layer<B>, norm: Option<&Norm<B>>, ws: &mut B::Workspace) -> Result<()> {
-        let up = (Slot::Up, &layer.up);
-        match &layer.gate {
-            Some(gate) => self.backend.norm_project(ws, norm, &[(Slot::Gate, gate), up]),
-            None => self.backend.norm_project(ws, norm, &[up]),
+        match &layer.feed_forward {
+            FeedForward::Every(mlp) => mlp.project(|projections| self.backend.norm_project(ws, norm, projections)),
+            FeedForward::Experts(experts) => self.backend.moe_up(ws, norm, experts),
+        }
+    }
+
+    /// What the feed-forward makes of them, and joins to the residual.
+    fn down(&self, layer: &Layer<B>, ws: &mut B::Workspace) -> Result<()> {
+        let (f, join) = (self.spec.family.feed_forward, &layer.feed_forward_join);
+        match &layer.feed_forward {
+            FeedForward::Every(mlp) => self.backend.glu(ws, f, &mlp.down, join),
+            FeedForward::Experts(experts) => self.backend.moe_down(ws, f, experts, join.scale),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What makes one architecture different from the next: data over the one decoder. `docs/adding-a-model.md` adds one, step by step.
 
-use crate::backend::{FeedForwardFn, NormKind};
+use crate::backend::{FeedForwardFn, NormKind, Scores, Temperature};
 use crate::kernels::{GateFn, RopeStyle};
 
 /// Whether the files of a family have a tensor.
@@ -34,6 +34,8 @@ pub enum HeadNorms {
     None,
     /// Each head by itself: Qwen 3, Gemma 3.
     Each,
+    /// Each head by itself, without weights, in layers that rotate: Llama 4.
+    Unweighted,
     /// All heads of a token together: OLMo 2.
     Together,
 }
@@ -47,6 +49,36 @@ pub enum Windows {
     All,
     /// All but the last of each so many, unless the file says which.
     AllButEvery(usize),
+    /// The same layers; what they see is their own chunk of positions, of this size where the file does not say: Llama 4.
+    ChunksButEvery(usize, u32),
+}
+
+/// How layers with a window rotate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LocalRope {
+    /// As the others.
+    Same,
+    /// As the others, but not stretched: OLMo 3.
+    Unstretched,
+    /// With a base of their own, this one where the file does not say: Gemma 3.
+    Own(f32),
+}
+
+/// What is the same in all mixtures of experts of a family; the file says the rest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExpertTraits {
+    /// What the router's logits mean.
+    pub scores: Scores,
+    /// True if the weights of the chosen experts are divided by their sum, where the file does not say.
+    pub normalises: bool,
+    /// True if an expert's input is multiplied by its weight, not its output.
+    pub weighs_input: bool,
+    /// Experts that every row takes, where the file does not say.
+    pub n_shared: usize,
+    /// True if the shared expert is weighed by a gate of its own.
+    pub gates_shared: bool,
+    /// Biases of the router and of the experts.
+    pub bias: Presence,
 }
 
 /// The traits of an architecture.
@@ -58,8 +90,10 @@ pub struct Family {
     pub rope_style: RopeStyle,
     /// Every n-th layer does not rotate.
     pub unrotated_every: Option<usize>,
-    /// The base of the rotary frequencies in layers with a window, where it differs from the others' and the file does not say.
-    pub local_theta: Option<f32>,
+    /// How layers with a window rotate.
+    pub local_rope: LocalRope,
+    /// True if YaRN's borders are rounded to whole pairs.
+    pub rounds_yarn: bool,
     /// What all its norms over the residual stream compute.
     pub norm: NormKind,
     /// Where they are.
@@ -72,6 +106,12 @@ pub struct Family {
     pub output_bias: Presence,
     /// What happens between the projections of the feed-forward.
     pub feed_forward: FeedForwardFn,
+    /// For architectures with layers that choose among experts; a file that names none has no such layer.
+    pub experts: Option<ExpertTraits>,
+    /// True if a head's softmax has a sink: gpt-oss.
+    pub has_sinks: bool,
+    /// How queries grow in layers that do not rotate, where the file does not say.
+    pub temperature: Option<Temperature>,
     /// Which layers see a window.
     pub windows: Windows,
     /// True if embeddings are multiplied by the square root of their width.
@@ -85,18 +125,32 @@ pub struct Family {
     pub wide_queries_at: Option<usize>,
 }
 
-/// Llama 1 to 3.x, Mistral, TinyLlama, SmolLM2: converters permute query and key rows so that neighbours rotate.
+/// The experts of Mixtral, whose files say that they are llamas.
+const MIXTRAL: ExpertTraits = ExpertTraits {
+    scores: Scores::Softmax,
+    normalises: true,
+    weighs_input: false,
+    n_shared: 0,
+    gates_shared: false,
+    bias: Presence::Absent,
+};
+
+/// Llama 1 to 3.x, Mistral, Mixtral, TinyLlama, SmolLM2: converters permute query and key rows so that neighbours rotate.
 const LLAMA: Family = Family {
     name: "llama",
     rope_style: RopeStyle::Interleaved,
     unrotated_every: None,
-    local_theta: None,
+    local_rope: LocalRope::Same,
+    rounds_yarn: true,
     norm: NormKind::Rms,
     norms: NormPlaces::Before,
     head_norms: HeadNorms::None,
     qkv_bias: Presence::Optional,
     output_bias: Presence::Optional,
     feed_forward: FeedForwardFn::Gated(GateFn::Silu),
+    experts: Some(MIXTRAL),
+    has_sinks: false,
+    temperature: None,
     windows: Windows::All,
     scales_embedding: false,
     has_scales: false,
@@ -110,12 +164,29 @@ const QWEN2: Family = Family {
     rope_style: RopeStyle::Halves,
     qkv_bias: Presence::Required,
     output_bias: Presence::Absent,
+    experts: None,
     windows: Windows::None,
     ..LLAMA
 };
 
+/// Qwen 1.5 and 2 with experts.
+const QWEN2MOE: Family =
+    Family { name: "qwen2moe", experts: Some(ExpertTraits { normalises: false, gates_shared: true, ..MIXTRAL }), ..QWEN2 };
+
 /// Qwen 3, dense.
 const QWEN3: Family = Family { name: "qwen3", qkv_bias: Presence::Absent, head_norms: HeadNorms::Each, ..QWEN2 };
+
+/// Qwen 3 with experts.
+const QWEN3MOE: Family = Family { name: "qwen3moe", experts: Some(MIXTRAL), ..QWEN3 };
+
+/// OLMoE.
+const OLMOE: Family = Family {
+    name: "olmoe",
+    head_norms: HeadNorms::Together,
+    qkv_bias: Presence::Absent,
+    experts: Some(ExpertTraits { normalises: false, ..MIXTRAL }),
+    ..QWEN2
+};
 
 /// Gemma 1. Converters have added the 1 of its norms to their weights.
 const GEMMA: Family = Family {
@@ -141,7 +212,7 @@ const GEMMA3: Family = Family {
     name: "gemma3",
     head_norms: HeadNorms::Each,
     windows: Windows::AllButEvery(6),
-    local_theta: Some(10_000.0),
+    local_rope: LocalRope::Own(10_000.0),
     softcaps: None,
     wide_queries_at: Some(62),
     ..GEMMA2
@@ -150,15 +221,61 @@ const GEMMA3: Family = Family {
 /// Phi-3, 3.5 and 4: fused projections, long factors.
 const PHI3: Family = Family { name: "phi3", qkv_bias: Presence::Absent, windows: Windows::All, ..QWEN2 };
 
-/// SmolLM3: a llama with layers that do not rotate.
-const SMOLLM3: Family = Family { name: "smollm3", unrotated_every: Some(4), windows: Windows::None, ..LLAMA };
+/// Phi-3.5 with experts.
+const PHIMOE: Family = Family {
+    name: "phimoe",
+    norm: NormKind::Layer,
+    qkv_bias: Presence::Optional,
+    output_bias: Presence::Optional,
+    experts: Some(ExpertTraits { scores: Scores::SparseMixer, normalises: false, ..MIXTRAL }),
+    ..PHI3
+};
 
-/// OLMo 2.
-const OLMO2: Family =
-    Family { name: "olmo2", norms: NormPlaces::After, head_norms: HeadNorms::Together, qkv_bias: Presence::Absent, ..QWEN2 };
+/// gpt-oss.
+const GPT_OSS: Family = Family {
+    name: "gpt-oss",
+    output_bias: Presence::Required,
+    feed_forward: FeedForwardFn::Clamped,
+    experts: Some(ExpertTraits { scores: Scores::SoftmaxOfChosen, bias: Presence::Required, ..MIXTRAL }),
+    has_sinks: true,
+    windows: Windows::AllButEvery(2),
+    rounds_yarn: false,
+    ..QWEN2
+};
+
+/// SmolLM3: a llama with layers that do not rotate.
+const SMOLLM3: Family = Family { name: "smollm3", unrotated_every: Some(4), experts: None, windows: Windows::None, ..LLAMA };
+
+/// Llama 4, text.
+const LLAMA4: Family = Family {
+    name: "llama4",
+    unrotated_every: Some(4),
+    head_norms: HeadNorms::Unweighted,
+    qkv_bias: Presence::Absent,
+    output_bias: Presence::Absent,
+    experts: Some(ExpertTraits { scores: Scores::Sigmoid, normalises: false, weighs_input: true, n_shared: 1, ..MIXTRAL }),
+    temperature: Some(Temperature { length: 8192.0, scale: 0.1 }),
+    windows: Windows::ChunksButEvery(4, 8192),
+    ..LLAMA
+};
+
+/// OLMo 2, and OLMo 3, which has windows.
+const OLMO2: Family = Family {
+    name: "olmo2",
+    norms: NormPlaces::After,
+    head_norms: HeadNorms::Together,
+    qkv_bias: Presence::Absent,
+    windows: Windows::AllButEvery(4),
+    local_rope: LocalRope::Unstretched,
+    ..QWEN2
+};
 
 /// Granite 3.x: a llama with scales.
-const GRANITE: Family = Family { name: "granite", has_scales: true, windows: Windows::None, ..LLAMA };
+const GRANITE: Family = Family { name: "granite", has_scales: true, experts: None, windows: Windows::None, ..LLAMA };
+
+/// Granite 3.x with experts.
+const GRANITEMOE: Family =
+    Family { name: "granitemoe", experts: Some(ExpertTraits { scores: Scores::SoftmaxOfChosen, ..MIXTRAL }), ..GRANITE };
 
 /// StarCoder2.
 const STARCODER2: Family = Family {
@@ -175,11 +292,14 @@ const STARCODER2: Family = Family {
 const PHI2: Family = Family { name: "phi2", norms: NormPlaces::Shared, windows: Windows::None, ..STARCODER2 };
 
 /// GLM-4: neighbours rotate, in half of a head.
-const GLM4: Family = Family { name: "glm4", norms: NormPlaces::Around, windows: Windows::None, ..LLAMA };
+const GLM4: Family = Family { name: "glm4", norms: NormPlaces::Around, experts: None, windows: Windows::None, ..LLAMA };
 
 impl Family {
     /// Every architecture that this build runs.
-    pub const ALL: [Self; 13] = [LLAMA, QWEN2, QWEN3, GEMMA, GEMMA2, GEMMA3, PHI3, SMOLLM3, OLMO2, GRANITE, STARCODER2, PHI2, GLM4];
+    pub const ALL: [Self; 20] = [
+        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2, GRANITE,
+        GRANITEMOE, STARCODER2, PHI2, GLM4,
+    ];
 
     /// The architecture called `name` in files.
     pub fn by_name(name: &str) -> Option<Self> {

@@ -15,7 +15,7 @@ use crate::sys::memory::{AlignedBytes, try_vec};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Most bytes read in a slice of a load: a fraction of a millisecond, if the file is in memory.
+/// Most bytes read in a slice of a load: a tenth of a millisecond, if the file is in memory.
 const SLICE_BYTES: usize = 1 << 18;
 
 /// The tensors of a file on their way to a backend.
@@ -54,15 +54,38 @@ impl<'a, B: Backend> Loader<'a, B> {
             Presence::Optional => self.gguf.tensor(&name).is_some(),
             Presence::Absent => false,
         };
-        let bias = if wanted { Some(self.vector(&name, place.rows, place.n_rows).await?) } else { None };
+        let bias = if wanted { Some(self.vector(&name, place.rows, &[place.n_rows]).await?) } else { None };
         Ok(Linear { weight, bias })
     }
 
     pub(super) async fn matrix(&mut self, role: Role, layer: usize, n_rows: usize, n_cols: usize) -> Result<B::Matrix> {
         let place = self.place(role, layer, n_rows);
-        let tensor = self.rows(&place.role.gguf_name(layer, Part::Weight), n_cols, place.rows, place.n_rows).await?;
+        let tensor = self.rows(&place.role.gguf_name(layer, Part::Weight), &[n_cols, place.n_rows], place.rows).await?;
+        self.take(tensor).await
+    }
+
+    /// The projections of `role` of all experts, one below the other: `(n_experts * n_rows, n_cols)`.
+    pub(super) async fn expert_linear(
+        &mut self,
+        role: Role,
+        layer: usize,
+        [n_experts, n_rows, n_cols]: [usize; 3],
+        bias: Presence,
+    ) -> Result<Linear<B>> {
+        let n_all = n_experts * n_rows; // bounded by the blueprint
+        let tensor = self.rows(&role.gguf_name(layer, Part::Weight), &[n_cols, n_rows, n_experts], 0..n_all).await?;
+        let weight = self.take(tensor).await?;
+        let bias = match bias {
+            Presence::Required => Some(self.vector(&role.gguf_name(layer, Part::Bias), 0..n_all, &[n_rows, n_experts]).await?),
+            Presence::Optional | Presence::Absent => None,
+        };
+        Ok(Linear { weight, bias })
+    }
+
+    /// Gives a matrix to the backend.
+    async fn take(&mut self, tensor: HostTensor) -> Result<B::Matrix> {
         let name = tensor.name.clone();
-        let matrix = self.backend.matrix(tensor).map_err(|e| e.at(name))?;
+        let matrix = self.backend.matrix_in_slices(tensor).await.map_err(|e| e.at(name))?;
         self.n_bytes += self.backend.matrix_bytes(&matrix) as u64;
         Ok(matrix)
     }
@@ -71,18 +94,36 @@ impl<'a, B: Backend> Loader<'a, B> {
     pub(super) async fn norm(&mut self, role: Role, layer: usize, n: usize) -> Result<Norm<B>> {
         // Queries and keys have been normalised without a mean in every family so far.
         let kind = if matches!(role, Role::QueryNorm | Role::KeyNorm) { NormKind::Rms } else { self.spec.family.norm };
-        let weight = self.vector(&role.gguf_name(layer, Part::Weight), 0..n, n).await?;
+        let weight = self.vector(&role.gguf_name(layer, Part::Weight), 0..n, &[n]).await?;
         let bias = match kind {
             NormKind::Rms => None,
-            NormKind::Layer => Some(self.vector(&role.gguf_name(layer, Part::Bias), 0..n, n).await?),
+            NormKind::Layer => Some(self.vector(&role.gguf_name(layer, Part::Bias), 0..n, &[n]).await?),
         };
         Ok(Norm { weight, bias, eps: self.spec.norm_eps, kind })
     }
 
+    /// The norm of a head that multiplies by ones.
+    pub(super) fn ones(&self) -> Result<Norm<B>> {
+        let n = self.spec.shape.head_dim;
+        let mut data = AlignedBytes::zeroed(n * size_of::<f32>())?;
+        data.as_mut_slice().chunks_exact_mut(4).for_each(|to| to.copy_from_slice(&1_f32.to_le_bytes()));
+        let weight = self.backend.vector(HostTensor { name: "ones".to_owned(), dtype: DType::F32, n_rows: 1, n_cols: n, data })?;
+        Ok(Norm { weight, bias: None, eps: self.spec.norm_eps, kind: NormKind::Rms })
+    }
+
     /// `(n_vocab,)`: what Phi-2 adds to its logits.
     pub(super) async fn output_bias(&mut self) -> Result<Option<Vec<f32>>> {
-        let name = Role::Output.gguf_name(0, Part::Bias);
-        if self.gguf.tensor(&name).is_none() { Ok(None) } else { self.floats(&name, self.spec.n_vocab).await.map(Some) }
+        self.floats_if_there(Role::Output.gguf_name(0, Part::Bias), self.spec.n_vocab).await
+    }
+
+    /// The vector called `name`, `(n,)`, if the file has it.
+    pub(super) async fn floats_if_there(&mut self, name: String, n: usize) -> Result<Option<Vec<f32>>> {
+        if self.has(&name) { self.floats(&name, &[n]).await.map(Some) } else { Ok(None) }
+    }
+
+    /// True if the file has a tensor called `name`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.gguf.tensor(name).is_some()
     }
 
     /// The ropes of the blueprint, with the factors that the file has for the first of them.
@@ -98,7 +139,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         for (i, rope) in spec.ropes.iter().enumerate() {
             let name = names.iter().find(|name| i == 0 && self.gguf.tensor(name).is_some());
             let factors = match name {
-                Some(name) => Some((name.as_str(), self.floats(name, rope.n_rot / 2).await?)),
+                Some(name) => Some((name.as_str(), self.floats(name, &[rope.n_rot / 2]).await?)),
                 None => None,
             };
             ropes.push(rope.rope(style, factors.as_ref().map(|(name, factors)| (*name, &factors[..])))?);
@@ -127,8 +168,9 @@ impl<'a, B: Backend> Loader<'a, B> {
         Place { role: fused, rows: start..start + n_rows, n_rows: all }
     }
 
-    async fn vector(&mut self, name: &str, part: Range<usize>, n: usize) -> Result<B::Vector> {
-        let values = self.floats(name, n).await?;
+    /// Elements `part` of the tensor called `name`, of this shape.
+    pub(super) async fn vector(&mut self, name: &str, part: Range<usize>, shape: &[usize]) -> Result<B::Vector> {
+        let values = self.floats(name, shape).await?;
         let values = &values[part];
         let mut data = AlignedBytes::zeroed(size_of_val(values)).map_err(|e| e.at(name))?;
         data.as_mut_slice().chunks_exact_mut(4).zip(values).for_each(|(to, x)| to.copy_from_slice(&x.to_le_bytes()));
@@ -137,20 +179,25 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.backend.vector(tensor).map_err(|e| e.at(name))
     }
 
-    /// The vector called `name`, `(n,)`.
-    async fn floats(&mut self, name: &str, n: usize) -> Result<Vec<f32>> {
-        let tensor = self.rows(name, n, 0..1, 1).await?;
-        let mut values = try_vec(n).map_err(|e| e.at(name))?;
-        kernels::Reference.dequantize(WeightRows::stored(tensor.dtype, n, tensor.data.as_slice()), &mut values);
+    /// All elements of the tensor called `name`, of this shape.
+    pub(super) async fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let n_rows = shape.iter().skip(1).product();
+        let tensor = self.rows(name, shape, 0..n_rows).await?;
+        let mut values = try_vec(n_rows.saturating_mul(tensor.n_cols)).map_err(|e| e.at(name))?;
+        let rows = tensor.data.as_slice().chunks(tensor.data.as_slice().len() / n_rows);
+        for (row, values) in rows.zip(values.chunks_mut(tensor.n_cols)) {
+            kernels::Reference.dequantize(WeightRows::stored(tensor.dtype, tensor.n_cols, row), values);
+        }
         Ok(values)
     }
 
-    /// Reads `rows` of a tensor that must be `(n_rows, n_cols)`.
-    async fn rows(&mut self, name: &str, n_cols: usize, rows: Range<usize>, n_rows: usize) -> Result<HostTensor> {
+    /// Reads `rows` of a tensor that must have this shape, columns first.
+    async fn rows(&mut self, name: &str, shape: &[usize], rows: Range<usize>) -> Result<HostTensor> {
+        let n_cols = shape.first().copied().unwrap_or(1);
         let Some(info) = self.gguf.tensor(name) else {
             fail!(Format, "{name} is missing: {} needs it", self.spec.family.name);
         };
-        check_shape(info, &[n_cols, n_rows])?;
+        check_shape(info, shape)?;
         let dtype = info.dtype()?;
         self.used.insert(name.to_owned());
         let Some(row_bytes) = dtype.row_bytes(n_cols) else {

@@ -14,11 +14,13 @@ mod loader;
 pub mod names;
 mod rope;
 mod spec;
+mod spec_moe;
 mod weights;
 
 pub use decoder::Decoder;
-pub use family::{Family, HeadNorms, NormPlaces, Presence, Windows};
+pub use family::{ExpertTraits, Family, HeadNorms, LocalRope, NormPlaces, Presence, Windows};
 pub use forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 pub use load::{Needs, Placement, load, load_in_slices, needs};
 pub use rope::{RopeScaling, RopeSpec, Yarn};
 pub use spec::{LayerSpec, ModelSpec};
+pub use spec_moe::MoeSpec;

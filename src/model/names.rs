@@ -45,6 +45,26 @@ pub enum Role {
     Down,
     /// `(n_embd,)`: the norm of what the feed-forward gives.
     PostFeedForwardNorm,
+    /// `(n_heads,)`: the score of each head's sink.
+    Sinks,
+    /// `(n_experts, n_embd)`
+    Router,
+    /// `(n_experts,)`: added to the scores when experts are chosen.
+    ChoiceBias,
+    /// `(n_experts, n_ff, n_embd)`
+    ExpertGate,
+    /// `(n_experts, n_ff, n_embd)`
+    ExpertUp,
+    /// `(n_experts, n_embd, n_ff)`
+    ExpertDown,
+    /// `(n_embd,)`: weighs the shared expert.
+    SharedRouter,
+    /// `(n_ff, n_embd)`
+    SharedGate,
+    /// `(n_ff, n_embd)`
+    SharedUp,
+    /// `(n_embd, n_ff)`
+    SharedDown,
 }
 
 /// Whether a tensor is the matrix or the bias of its role.
@@ -80,6 +100,16 @@ impl Role {
             Self::Up | Self::GateUp => ("ffn_up", true),
             Self::Down => ("ffn_down", true),
             Self::PostFeedForwardNorm => ("post_ffw_norm", true),
+            Self::Sinks => ("attn_sinks", true),
+            Self::Router => ("ffn_gate_inp", true),
+            Self::ChoiceBias => ("exp_probs_b", true),
+            Self::ExpertGate => ("ffn_gate_exps", true),
+            Self::ExpertUp => ("ffn_up_exps", true),
+            Self::ExpertDown => ("ffn_down_exps", true),
+            Self::SharedRouter => ("ffn_gate_inp_shexp", true),
+            Self::SharedGate => ("ffn_gate_shexp", true),
+            Self::SharedUp => ("ffn_up_shexp", true),
+            Self::SharedDown => ("ffn_down_shexp", true),
         }
     }
 

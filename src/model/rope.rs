@@ -28,6 +28,8 @@ pub struct Yarn {
     pub beta_fast: f32,
     /// Waves with fewer turns than this are divided.
     pub beta_slow: f32,
+    /// True if the pairs with so many turns are rounded outwards.
+    pub rounds: bool,
 }
 
 /// One rotary embedding of a model.
@@ -80,13 +82,14 @@ impl RopeScaling {
 }
 
 impl Yarn {
-    /// As [`RopeScaling::share`]; sections 3.2 and A.2 of the paper, with the borders rounded outwards as transformers does.
+    /// As [`RopeScaling::share`]; sections 3.2 and A.2 of the paper, with the borders rounded outwards as transformers does, but for gpt-oss.
     fn share(self, i: usize, rope: &RopeSpec) -> f32 {
         let n_rot = rope.n_rot as f32;
         // The pair (as a real number) whose wave turns so often in the original context.
         let pair = |turns: f32| n_rot * (self.n_ctx_original as f32 / (turns * 2.0 * PI)).ln() / (2.0 * rope.theta.ln());
-        let low = pair(self.beta_fast).floor().max(0.0);
-        let high = pair(self.beta_slow).ceil().min(n_rot - 1.0);
+        let (low, high) = (pair(self.beta_fast), pair(self.beta_slow));
+        let (low, high) = if self.rounds { (low.floor(), high.ceil()) } else { (low, high) };
+        let (low, high) = (low.max(0.0), high.min(n_rot - 1.0));
         let width = if high == low { 0.001 } else { high - low };
         let divided = ((i as f32 - low) / width).clamp(0.0, 1.0);
         divided / self.factor + (1.0 - divided)
@@ -102,7 +105,7 @@ impl Yarn {
 mod tests {
     use super::*;
 
-    const YARN: Yarn = Yarn { factor: 8.0, n_ctx_original: 64, beta_fast: 32.0, beta_slow: 1.0 };
+    const YARN: Yarn = Yarn { factor: 8.0, n_ctx_original: 64, beta_fast: 32.0, beta_slow: 1.0, rounds: true };
 
     fn frequencies(scaling: RopeScaling) -> Rope {
         let spec = RopeSpec { theta: 1000.0, n_rot: 16, scaling, magnitude: 1.0 };

@@ -2,10 +2,11 @@
 
 use super::config::{Config, Key, bounds, in_bounds};
 use super::config_gguf::GgufConfig;
-use super::family::{Family, Windows};
+use super::family::{Family, LocalRope, Windows};
 use super::names::{Part, Role};
-use super::rope::{RopeScaling, RopeSpec};
-use crate::backend::{Attention, NormKind, Shape};
+use super::rope::{RopeScaling, RopeSpec, Yarn};
+use super::spec_moe::MoeSpec;
+use crate::backend::{Attention, NormKind, Shape, Sight, Temperature};
 use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::Gguf;
@@ -18,6 +19,10 @@ pub struct LayerSpec {
     pub attention: Attention,
     /// Which of the model's ropes it rotates with, if it does.
     pub rope: Option<usize>,
+    /// Width of the feed-forward that every row takes; beside experts that of the shared one, 0 if there is none.
+    pub n_ff: usize,
+    /// True if rows choose among experts.
+    pub has_experts: bool,
 }
 
 /// A validated blueprint. Holding one means: its sizes are consistent and bounded.
@@ -35,6 +40,8 @@ pub struct ModelSpec {
     pub n_ctx_short: Option<usize>,
     /// Added to the mean square, or the variance, of every norm.
     pub norm_eps: f32,
+    /// For models with layers that choose among experts.
+    pub moe: Option<MoeSpec>,
     /// By layer.
     pub layers: Vec<LayerSpec>,
     /// The rotary embeddings that layers choose from.
@@ -91,17 +98,24 @@ fn n_vocab(gguf: &Gguf) -> Result<usize> {
     in_bounds(&name, n, &bounds::VOCABULARY)
 }
 
+/// Width of the feed-forward that every row takes in layer `i`, where a layer without experts has `n_ff`.
+fn width(i: usize, n_ff: usize, moe: Option<&MoeSpec>) -> usize {
+    moe.filter(|moe| moe.is_in_layer(i)).map_or(n_ff, |moe| moe.n_shared_ff.unwrap_or(0))
+}
+
 /// Makes a blueprint of a configuration.
-struct Reader<'a> {
-    config: &'a dyn Config,
-    family: Family,
+pub(super) struct Reader<'a> {
+    pub(super) config: &'a dyn Config,
+    pub(super) family: Family,
 }
 
 impl Reader<'_> {
     fn spec(&self, n_vocab: usize, tied: bool, has_long: bool) -> Result<ModelSpec> {
         let Self { config, family } = *self;
         self.refuse_unsupported()?;
-        let shape = self.shape(n_vocab)?;
+        let n_ff = config.size(Key::FeedForward, bounds::FEED_FORWARD)?;
+        let moe = self.moe(n_ff)?;
+        let shape = self.shape(n_vocab, n_ff, moe.as_ref())?;
         let n_ctx_max = config.size(Key::Context, bounds::CONTEXT)?;
         let scale = |key| config.number(key, bounds::SCALE).map(|scale| scale.unwrap_or(1.0));
         let width_scale = if family.scales_embedding { (shape.n_embd as f32).sqrt() } else { 1.0 };
@@ -112,7 +126,8 @@ impl Reader<'_> {
             n_ctx_max,
             n_ctx_short: if has_long { Some(config.size(Key::OriginalContext, bounds::CONTEXT)?) } else { None },
             norm_eps: self.norm_eps()?,
-            layers: self.layers(&shape)?,
+            layers: self.layers(&shape, n_ff, moe.as_ref())?,
+            moe,
             ropes: self.ropes(&shape)?,
             embedding_scale: width_scale * scale(Key::EmbeddingScale)?,
             residual_scale: scale(Key::ResidualScale)?,
@@ -125,8 +140,8 @@ impl Reader<'_> {
     /// Keys that change the arithmetic in ways this build does not compute: better refused than wrong.
     fn refuse_unsupported(&self) -> Result<()> {
         let Self { config, family } = *self;
-        if config.integer(Key::Experts)?.is_some_and(|n| n != 0) {
-            fail!(Unsupported, "{}: mixtures of experts are not in this build", config.name(Key::Experts));
+        if family.experts.is_none() && config.integer(Key::Experts)?.is_some_and(|n| n != 0) {
+            fail!(Unsupported, "{}: not in this build for {}", config.name(Key::Experts), family.name);
         }
         let has_window = config.integer(Key::Window).map_or(true, |n| n.is_some_and(|n| n != 0));
         if family.windows == Windows::None && has_window {
@@ -147,7 +162,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn shape(&self, n_vocab: usize) -> Result<Shape> {
+    fn shape(&self, n_vocab: usize, n_ff: usize, moe: Option<&MoeSpec>) -> Result<Shape> {
         let config = self.config;
         let n_embd = config.size(Key::Width, bounds::WIDTH)?;
         let n_heads = config.size(Key::Heads, bounds::HEADS)?;
@@ -161,19 +176,21 @@ impl Reader<'_> {
             fail!(Unsupported, "{}: {value_dim} differs from the keys' {head_dim}", config.name(Key::ValueDim));
         }
         let n_layers = config.size(Key::Layers, bounds::LAYERS)?;
-        let n_ff = config.size(Key::FeedForward, bounds::FEED_FORWARD)?;
-        let shape = Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab };
+        let n_ff = (0..n_layers).map(|i| width(i, n_ff, moe)).max().unwrap_or(n_ff).max(1);
+        let shape = Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe: moe.map(|moe| moe.shape), n_vocab };
         self.check_proportions(&shape)?;
         Ok(shape)
     }
 
     /// What a model takes to run must be in proportion to its weights. Every size is bounded: no product overflows.
     fn check_proportions(&self, shape: &Shape) -> Result<()> {
-        let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, .. } = *shape;
+        let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, .. } = *shape;
         let widest = bounds::WIDTH_OF_ANY_RATIO.max(bounds::RATIO * n_embd);
         let keys = bounds::KEYS_OF_ANY_RATIO.max(bounds::KEYS_RATIO * n_embd);
         let sizes = [
             (Key::FeedForward, "its activations", n_ff, widest),
+            (Key::ExpertFeedForward, "the experts of a row", moe.map_or(0, |moe| moe.n_used * moe.n_ff), widest),
+            (Key::Experts, "a row's scores", moe.map_or(0, |moe| moe.n_experts), widest),
             (Key::Heads, "all heads together", n_heads * head_dim, widest),
             (Key::KvHeads, "a token's keys in all layers", n_layers * n_kv_heads * head_dim, keys),
         ];
@@ -187,19 +204,26 @@ impl Reader<'_> {
     }
 
     fn norm_eps(&self) -> Result<f32> {
-        let key = match self.family.norm {
-            NormKind::Rms => Key::RmsEps,
-            NormKind::Layer => Key::LayerEps,
+        let (key, other) = match self.family.norm {
+            NormKind::Rms => (Key::RmsEps, Key::LayerEps),
+            NormKind::Layer => (Key::LayerEps, Key::RmsEps),
         };
-        match self.config.number(key, 0.0..=1.0)? {
+        // Converters confuse the names: Phi-3.5's layer norms have that of the other kind.
+        let eps = |key| self.config.number(key, 0.0..=1.0);
+        match eps(key)?.map_or_else(|| eps(other), |eps| Ok(Some(eps)))? {
             Some(eps) => Ok(eps),
             None => fail!(Format, "{} is missing", self.config.name(key)),
         }
     }
 
-    fn layers(&self, shape: &Shape) -> Result<Vec<LayerSpec>> {
+    fn layers(&self, shape: &Shape, n_ff: usize, moe: Option<&MoeSpec>) -> Result<Vec<LayerSpec>> {
         let Self { config, family } = *self;
-        let window = config.size_or(Key::Window, 0, 0..=usize::MAX)?;
+        let chunk = match family.windows {
+            Windows::ChunksButEvery(_, size) => size,
+            _ => 0,
+        };
+        let window = config.size_or(Key::Window, chunk as usize, 0..=usize::MAX)?;
+        let temperature = self.temperature()?;
         let slides = self.sliding(shape.n_layers)?;
         let scale = self.attention_scale(shape)?;
         let softcap = self.softcap(Key::AttentionSoftcap, family.softcaps.map(|(scores, _)| scores))?;
@@ -207,8 +231,15 @@ impl Reader<'_> {
             // A window of 2^32 positions or more is none.
             let window = u32::try_from(window).ok().filter(|&n| slides && n > 0);
             let rotates = family.unrotated_every.is_none_or(|every| !(i + 1).is_multiple_of(every));
-            let rope = usize::from(slides && family.local_theta.is_some());
-            LayerSpec { attention: Attention { scale, softcap, window }, rope: rotates.then_some(rope) }
+            let rope = usize::from(match family.local_rope {
+                LocalRope::Same => false,
+                LocalRope::Unstretched => window.is_some(),
+                LocalRope::Own(_) => slides,
+            });
+            let has_experts = moe.is_some_and(|moe| moe.is_in_layer(i));
+            let sight = if chunk > 0 { window.map_or(Sight::All, Sight::Chunk) } else { window.into() };
+            let attention = Attention { scale, softcap, sight, temperature: temperature.filter(|_| !rotates) };
+            LayerSpec { attention, rope: rotates.then_some(rope), n_ff: width(i, n_ff, moe), has_experts }
         };
         Ok(slides.into_iter().enumerate().map(layer).collect())
     }
@@ -218,10 +249,18 @@ impl Reader<'_> {
         Ok(match self.family.windows {
             Windows::None => vec![false; n_layers],
             Windows::All => self.config.windows(n_layers)?.unwrap_or_else(|| vec![true; n_layers]),
-            Windows::AllButEvery(n) => {
+            Windows::AllButEvery(n) | Windows::ChunksButEvery(n, _) => {
                 self.config.windows(n_layers)?.unwrap_or_else(|| (1..=n_layers).map(|i| !i.is_multiple_of(n)).collect())
             }
         })
+    }
+
+    /// How queries grow in layers that do not rotate.
+    fn temperature(&self) -> Result<Option<Temperature>> {
+        let Some(default) = self.family.temperature else { return Ok(None) };
+        let length = self.config.number(Key::TemperatureLength, 1.0..=1e9)?.unwrap_or(default.length);
+        let scale = self.config.number(Key::TemperatureScale, 0.0..=*bounds::SCALE.end())?.unwrap_or(default.scale);
+        Ok(Some(Temperature { length, scale }))
     }
 
     fn attention_scale(&self, shape: &Shape) -> Result<f32> {
@@ -250,9 +289,16 @@ impl Reader<'_> {
         }
         let theta = config.number(Key::RopeTheta, 1.0..=1e12)?.unwrap_or(10_000.0);
         let magnitude = config.number(Key::RopeMagnitude, bounds::SCALE)?.unwrap_or(1.0);
-        let global = RopeSpec { theta, n_rot, scaling: config.rope_scaling()?, magnitude };
-        let Some(theta) = family.local_theta else { return Ok(vec![global]) };
-        let theta = config.number(Key::LocalTheta, 1.0..=1e12)?.unwrap_or(theta);
+        let scaling = match config.rope_scaling()? {
+            RopeScaling::Yarn(yarn) => RopeScaling::Yarn(Yarn { rounds: family.rounds_yarn, ..yarn }),
+            other => other,
+        };
+        let global = RopeSpec { theta, n_rot, scaling, magnitude };
+        let theta = match family.local_rope {
+            LocalRope::Same => return Ok(vec![global]),
+            LocalRope::Unstretched => theta,
+            LocalRope::Own(theta) => config.number(Key::LocalTheta, 1.0..=1e12)?.unwrap_or(theta),
+        };
         Ok(vec![global, RopeSpec { theta, n_rot, scaling: RopeScaling::None, magnitude: 1.0 }])
     }
 }

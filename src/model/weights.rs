@@ -3,10 +3,11 @@
 use super::family::{HeadNorms, NormPlaces, Presence};
 use super::fingerprint::Fingerprint;
 use super::loader::Loader;
-use super::names::Role;
+use super::names::{Part, Role};
 use super::spec::ModelSpec;
-use crate::backend::{Backend, FeedForwardFn, Join, Linear, Norm, Rope};
+use crate::backend::{Backend, Experts, FeedForwardFn, Join, Linear, Mlp, Norm, Rope};
 use crate::error::Result;
+use crate::fail;
 use crate::formats::gguf::Gguf;
 
 /// One layer; shapes as [`Role`] gives them.
@@ -17,15 +18,22 @@ pub(super) struct Layer<B: Backend> {
     pub(super) value: Linear<B>,
     /// Norms of queries and keys.
     pub(super) head_norms: Option<(Norm<B>, Norm<B>)>,
+    /// `(n_heads,)`
+    pub(super) sinks: Option<B::Vector>,
     pub(super) attention_output: Linear<B>,
     pub(super) attention_join: Join<B>,
     /// `None` where the feed-forward reads what attention reads, or the residual as it is.
     pub(super) feed_forward_norm: Option<Norm<B>>,
-    /// `None` where the feed-forward has no gate.
-    pub(super) gate: Option<Linear<B>>,
-    pub(super) up: Linear<B>,
-    pub(super) down: Linear<B>,
+    pub(super) feed_forward: FeedForward<B>,
     pub(super) feed_forward_join: Join<B>,
+}
+
+/// The feed-forward of a layer.
+pub(super) enum FeedForward<B: Backend> {
+    /// The same for all rows.
+    Every(Mlp<B>),
+    /// Each row chooses.
+    Experts(Box<Experts<B>>),
 }
 
 /// All weights of a model.
@@ -87,27 +95,83 @@ impl<B: Backend> Loader<'_, B> {
             key: self.linear(Role::Key, i, kv, s.n_embd, family.qkv_bias).await?,
             value: self.linear(Role::Value, i, kv, s.n_embd, family.qkv_bias).await?,
             head_norms: self.head_norms(i).await?,
+            sinks: if family.has_sinks { Some(self.sinks(i).await?) } else { None },
             attention_output: self.linear(Role::AttentionOutput, i, s.n_embd, q, family.output_bias).await?,
             attention_join: self.join(after, Role::PostAttentionNorm, i).await?,
-            feed_forward_norm: self.norm_if(before_feed_forward, Role::FeedForwardNorm, i).await?,
-            gate: match family.feed_forward {
-                FeedForwardFn::Gated(_) => Some(self.linear(Role::Gate, i, s.n_ff, s.n_embd, Presence::Optional).await?),
-                FeedForwardFn::Plain(_) => None,
+            feed_forward_norm: self.norm_if(before_feed_forward, self.feed_forward_norm(i), i).await?,
+            feed_forward: match self.spec.layers[i].has_experts {
+                true => FeedForward::Experts(Box::new(self.experts(i).await?)),
+                false => FeedForward::Every(self.mlp([Role::Gate, Role::Up, Role::Down], i).await?),
             },
-            up: self.linear(Role::Up, i, s.n_ff, s.n_embd, Presence::Optional).await?,
-            down: self.linear(Role::Down, i, s.n_embd, s.n_ff, Presence::Optional).await?,
             feed_forward_join: self.join(after, Role::PostFeedForwardNorm, i).await?,
         })
+    }
+
+    /// A feed-forward that every row takes.
+    async fn mlp(&mut self, [gate, up, down]: [Role; 3], i: usize) -> Result<Mlp<B>> {
+        let (n_embd, n_ff) = (self.spec.shape.n_embd, self.spec.layers[i].n_ff);
+        Ok(Mlp {
+            gate: match self.spec.family.feed_forward {
+                FeedForwardFn::Gated(_) | FeedForwardFn::Clamped => Some(self.linear(gate, i, n_ff, n_embd, Presence::Optional).await?),
+                FeedForwardFn::Plain(_) => None,
+            },
+            up: self.linear(up, i, n_ff, n_embd, Presence::Optional).await?,
+            down: self.linear(down, i, n_embd, n_ff, Presence::Optional).await?,
+        })
+    }
+
+    async fn experts(&mut self, i: usize) -> Result<Experts<B>> {
+        let spec = self.spec;
+        let (Some(moe), Some(traits)) = (&spec.moe, spec.family.experts) else {
+            fail!(Internal, "layer {i} has experts in a model that has none");
+        };
+        let (n_experts, n_ff, n_embd) = (moe.shape.n_experts, moe.shape.n_ff, spec.shape.n_embd);
+        let has_shared = spec.layers[i].n_ff > 0;
+        Ok(Experts {
+            router: self.linear(Role::Router, i, n_experts, n_embd, traits.bias).await?,
+            choice_bias: self.floats_if_there(Role::ChoiceBias.gguf_name(i, Part::Bias), n_experts).await?,
+            routing: moe.routing,
+            gate: self.expert_linear(Role::ExpertGate, i, [n_experts, n_ff, n_embd], traits.bias).await?,
+            up: self.expert_linear(Role::ExpertUp, i, [n_experts, n_ff, n_embd], traits.bias).await?,
+            down: self.expert_linear(Role::ExpertDown, i, [n_experts, n_embd, n_ff], traits.bias).await?,
+            shared: if has_shared { Some(self.mlp([Role::SharedGate, Role::SharedUp, Role::SharedDown], i).await?) } else { None },
+            shared_gate: match traits.gates_shared && has_shared {
+                true => Some(self.floats(&Role::SharedRouter.gguf_name(i, Part::Weight), &[n_embd]).await?),
+                false => None,
+            },
+        })
+    }
+
+    /// What the norm before the feed-forward is called: some converters (gpt-oss) call it by what is in front of it.
+    fn feed_forward_norm(&self, i: usize) -> Role {
+        let is_called = |role: Role| self.has(&role.gguf_name(i, Part::Weight));
+        let takes_other = self.spec.family.norms == NormPlaces::Before && !is_called(Role::FeedForwardNorm);
+        if takes_other && is_called(Role::PostAttentionNorm) { Role::PostAttentionNorm } else { Role::FeedForwardNorm }
+    }
+
+    async fn sinks(&mut self, i: usize) -> Result<B::Vector> {
+        let n_heads = self.spec.shape.n_heads;
+        self.vector(&Role::Sinks.gguf_name(i, Part::Weight), 0..n_heads, &[n_heads]).await
     }
 
     async fn head_norms(&mut self, i: usize) -> Result<Option<(Norm<B>, Norm<B>)>> {
         let s = self.spec.shape;
         let (query, key) = match self.spec.family.head_norms {
             HeadNorms::None => return Ok(None),
+            HeadNorms::Unweighted => return self.unweighted_head_norms(i),
             HeadNorms::Each => (s.head_dim, s.head_dim),
             HeadNorms::Together => (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim),
         };
         Ok(Some((self.norm(Role::QueryNorm, i, query).await?, self.norm(Role::KeyNorm, i, key).await?)))
+    }
+
+    /// Norms of ones. The published model of 128 experts has none; no GGUF key says so, and llama.cpp knows it by its experts, too.
+    fn unweighted_head_norms(&self, i: usize) -> Result<Option<(Norm<B>, Norm<B>)>> {
+        let is_largest = self.spec.moe.is_some_and(|moe| moe.shape.n_experts == 128);
+        if is_largest || self.spec.layers[i].rope.is_none() {
+            return Ok(None);
+        }
+        Ok(Some((self.ones()?, self.ones()?)))
     }
 
     async fn norm_if(&mut self, wanted: bool, role: Role, i: usize) -> Result<Option<Norm<B>>> {

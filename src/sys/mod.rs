@@ -17,4 +17,5 @@ pub mod pool;
 pub mod process;
 pub mod progress;
 pub mod stack;
+pub mod sync;
 pub mod thread;

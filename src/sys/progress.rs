@@ -4,6 +4,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::file::{ReadAt, read_pieces};
+use crate::sys::job;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -53,6 +54,18 @@ impl Progress {
             return Err(Error::new(ErrorKind::Cancelled, "the load was cancelled"));
         }
         Ok(())
+    }
+
+    /// Ends a slice of the job at every item whose number is a multiple of `every`; to be asked at each one of a long loop.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub async fn pause(&self, item: usize, every: usize) -> Result<()> {
+        if !item.is_multiple_of(every) {
+            return Ok(());
+        }
+        job::pause().await;
+        self.check()
     }
 
     fn advance(&self, bytes: usize) {

@@ -6,10 +6,12 @@ use crate::error::{Error, Result};
 use crate::fail;
 use crate::formats::gguf::{Array, Metadata, Strings, Value};
 use crate::formats::names::{Quoted, QuotedBytes};
+use crate::sys::job;
 use crate::sys::memory::try_with_capacity;
 use crate::sys::progress::Progress;
 use crate::text::pretokenizer::{Named, Step, from_name, from_option};
 use crate::text::tokenizer::END_TEXTS;
+use crate::text::vocabulary_data::ITEMS_PER_SLICE;
 use crate::text::{Alphabet, BertRules, Model, Normalization, PreTokenizer, SpacePrefix, Token, TokenType, Tokenizer, VocabularyData};
 use std::borrow::Cow;
 
@@ -43,21 +45,21 @@ impl Tokenizer {
     /// `Format` if an entry is missing, of another type, or contradicts another one; `Unsupported` if the kind of vocabulary
     /// or the pre-tokenizer, which the message names, is not known; `OutOfMemory`.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        Self::from_gguf_with(metadata, None, &Progress::default())
+        job::run(Self::from_gguf_with(metadata, None, &Progress::default()))
     }
 
-    /// As [`Self::from_gguf`], as long as `progress` is not cancelled, with the pre-tokenizer of this name (if any) instead of the
+    /// As [`Self::from_gguf`], in slices, as long as `progress` is not cancelled, with the pre-tokenizer of this name (if any) instead of the
     /// one that the file names or lacks. Another one than the model was trained with gives other tokens, and worse answers.
     ///
     /// # Errors
     /// As [`Self::from_gguf`]; `Cancelled`.
-    pub fn from_gguf_with(metadata: &Metadata, pre_tokenizer: Option<&str>, progress: &Progress) -> Result<Self> {
-        let data = VocabularyData { progress: Some(progress), ..vocabulary_data(metadata, pre_tokenizer)? };
-        Self::new(&data).map_err(|e| e.at("metadata \"tokenizer.ggml\""))
+    pub async fn from_gguf_with(metadata: &Metadata, pre_tokenizer: Option<&str>, progress: &Progress) -> Result<Self> {
+        let data = vocabulary_data(metadata, pre_tokenizer, progress).await?;
+        Self::build(&data).await.map_err(|e| e.at("metadata \"tokenizer.ggml\""))
     }
 }
 
-fn vocabulary_data<'a>(metadata: &'a Metadata, instead: Option<&str>) -> Result<VocabularyData<'a>> {
+async fn vocabulary_data<'a>(metadata: &'a Metadata, instead: Option<&str>, progress: &'a Progress) -> Result<VocabularyData<'a>> {
     let (mut data, defaults) = match metadata.str("tokenizer.ggml.model")? {
         kind @ ("llama" | "t5" | "bert") if instead.is_some() => {
             fail!(InvalidArgument, "option \"pre_tokenizer\": a vocabulary of kind {kind:?} has none")
@@ -67,14 +69,18 @@ fn vocabulary_data<'a>(metadata: &'a Metadata, instead: Option<&str>) -> Result<
         "bert" => (word_piece(metadata)?, Defaults::WORD_PIECE),
         "gpt2" => {
             let named = instead.map_or_else(|| pre_tokenizer(metadata), from_option)?;
-            (byte_level(metadata, named)?, Defaults { add_bos: named.add_bos, ..Defaults::NONE })
+            (byte_level(metadata, named, progress).await?, Defaults { add_bos: named.add_bos, ..Defaults::NONE })
         }
         other => fail!(Unsupported, "vocabulary of kind {}, expected \"llama\", \"gpt2\", \"bert\" or \"t5\"", Quoted(other)),
     };
+    data.progress = Some(progress);
     data.tokens = try_with_capacity(metadata.strings(TOKENS)?.len())?;
-    data.tokens.extend(metadata.strings(TOKENS)?.iter().map(Cow::Borrowed));
+    for (token, text) in metadata.strings(TOKENS)?.iter().enumerate() {
+        progress.pause(token, ITEMS_PER_SLICE).await?;
+        data.tokens.push(Cow::Borrowed(text));
+    }
     name_tokens(metadata, &mut data, &defaults)?;
-    data.types = types(metadata, &data)?;
+    data.types = types(metadata, &data, progress).await?;
     data.ends = ["eot", "eom"].iter().filter_map(|name| token(metadata, name).transpose()).collect::<Result<_>>()?;
     Ok(data)
 }
@@ -144,10 +150,10 @@ fn word_piece(metadata: &Metadata) -> Result<VocabularyData<'_>> {
 }
 
 /// Byte-level BPE: merging by the list of merges.
-fn byte_level<'a>(metadata: &'a Metadata, named: &Named) -> Result<VocabularyData<'a>> {
+async fn byte_level<'a>(metadata: &'a Metadata, named: &Named, progress: &Progress) -> Result<VocabularyData<'a>> {
     let has_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", false)?;
     Ok(VocabularyData {
-        model: Model::Pairs(merges(metadata.strings("tokenizer.ggml.merges")?)?),
+        model: Model::Pairs(merges(metadata.strings("tokenizer.ggml.merges")?, progress).await?),
         ignore_merges: named.ignore_merges,
         pre_tokenizer: named.pre_tokenizer(),
         space_prefix: if has_prefix { SpacePrefix::EveryStretchWithout } else { SpacePrefix::Never },
@@ -169,9 +175,10 @@ fn pre_tokenizer(metadata: &Metadata) -> Result<&'static Named> {
 }
 
 /// The halves of every merge, which is written `"a b"`.
-fn merges(list: &Strings) -> Result<Vec<[Cow<'_, [u8]>; 2]>> {
+async fn merges<'a>(list: &'a Strings, progress: &Progress) -> Result<Vec<[Cow<'a, [u8]>; 2]>> {
     let mut merges = try_with_capacity(list.len())?;
     for (i, merge) in list.iter().enumerate() {
+        progress.pause(i, ITEMS_PER_SLICE).await?;
         // A half may be a space in vocabularies whose alphabet is not the usual one; none is empty.
         let space = merge.iter().skip(1).position(|&byte| byte == b' ').and_then(|at| merge.split_at_checked(at.saturating_add(1)));
         let Some((left, [_, right @ ..])) = space else {
@@ -214,10 +221,11 @@ fn token(metadata: &Metadata, name: &str) -> Result<Option<Token>> {
 }
 
 /// The type of each token; without a list, all are text but those known by name.
-fn types(metadata: &Metadata, data: &VocabularyData<'_>) -> Result<Vec<TokenType>> {
-    let mut types = types_in_file(metadata, data)?;
+async fn types(metadata: &Metadata, data: &VocabularyData<'_>, progress: &Progress) -> Result<Vec<TokenType>> {
+    let mut types = types_in_file(metadata, data, progress).await?;
     // Some converters mark the end of a turn as text; it ends a generation all the same. "</s>" alone is also a tag that people write.
-    for (kind, text) in types.iter_mut().zip(&data.tokens) {
+    for (token, (kind, text)) in types.iter_mut().zip(&data.tokens).enumerate() {
+        progress.pause(token, ITEMS_PER_SLICE).await?;
         if text.as_ref() != b"</s>" && END_TEXTS.iter().any(|end| end.as_bytes() == text.as_ref()) {
             *kind = TokenType::Control;
         }
@@ -225,10 +233,11 @@ fn types(metadata: &Metadata, data: &VocabularyData<'_>) -> Result<Vec<TokenType
     Ok(types)
 }
 
-fn types_in_file(metadata: &Metadata, data: &VocabularyData<'_>) -> Result<Vec<TokenType>> {
+async fn types_in_file(metadata: &Metadata, data: &VocabularyData<'_>, progress: &Progress) -> Result<Vec<TokenType>> {
     let mut types = try_with_capacity(data.tokens.len())?;
     if let Some(ids) = metadata.i32s_opt(TOKEN_TYPES)? {
         for (token, &id) in ids.iter().enumerate() {
+            progress.pause(token, ITEMS_PER_SLICE).await?;
             // 0 is what llama.cpp calls undefined and treats as text.
             match TokenType::from_id(id.max(1).into()).filter(|_| id >= 0) {
                 Some(kind) => types.push(kind),
@@ -313,9 +322,9 @@ mod tests {
         entries.into_iter().for_each(|(key, value)| writer.set(&format!("tokenizer.ggml.{key}"), value).unwrap());
         let gguf = Gguf::from_source(Arc::new(MemorySource::new(writer.to_bytes().unwrap()))).unwrap();
         let progress = Progress::default();
-        Tokenizer::from_gguf_with(gguf.metadata(), None, &progress).unwrap();
+        job::run(Tokenizer::from_gguf_with(gguf.metadata(), None, &progress)).unwrap();
         progress.cancel();
-        let error = Tokenizer::from_gguf_with(gguf.metadata(), None, &progress).err().unwrap();
+        let error = job::run(Tokenizer::from_gguf_with(gguf.metadata(), None, &progress)).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 
@@ -327,7 +336,7 @@ mod tests {
         let mut bytes = Vec::new();
         writer.write_to(&mut bytes).unwrap();
         let gguf = Gguf::from_source(Arc::new(MemorySource::new(bytes))).unwrap();
-        let load = |name: Option<&str>| Tokenizer::from_gguf_with(gguf.metadata(), name, &Progress::default());
+        let load = |name: Option<&str>| job::run(Tokenizer::from_gguf_with(gguf.metadata(), name, &Progress::default()));
         assert_eq!(load(Some("default")).unwrap().encode("aa", EncodeOptions::default()).unwrap(), [0, 0]);
         let message = |name| load(name).err().unwrap().message().to_owned();
         assert!(message(None).contains("nonsense") && message(None).contains("pre_tokenizer"), "{}", message(None));
@@ -339,7 +348,7 @@ mod tests {
         let mut writer = GgufWriter::new();
         writer.set("tokenizer.ggml.model", text("llama")).unwrap();
         let gguf = Gguf::from_source(Arc::new(MemorySource::new(writer.to_bytes().unwrap()))).unwrap();
-        let error = Tokenizer::from_gguf_with(gguf.metadata(), Some("gpt-2"), &Progress::default()).err().unwrap();
+        let error = job::run(Tokenizer::from_gguf_with(gguf.metadata(), Some("gpt-2"), &Progress::default())).err().unwrap();
         assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("\"llama\""), "{error}");
     }
 

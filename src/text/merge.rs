@@ -49,11 +49,11 @@ pub(super) struct MergeTable {
 impl MergeTable {
     /// # Errors
     /// `Format` if a merge names what the vocabulary lacks, or scores are missing or not numbers; `OutOfMemory`.
-    pub(super) fn new(data: &VocabularyData<'_>, order: MergeOrder<'_>, vocabulary: &Vocabulary) -> Result<Self> {
+    pub(super) async fn new(data: &VocabularyData<'_>, order: MergeOrder<'_>, vocabulary: &Vocabulary) -> Result<Self> {
         let mut table = Self { merges: HashMap::new() };
         match order {
-            MergeOrder::Scores(scores) => table.add_scored(data, vocabulary, scores)?,
-            MergeOrder::Pairs(pairs) => table.add_pairs(data, vocabulary, pairs)?,
+            MergeOrder::Scores(scores) => table.add_scored(data, vocabulary, scores).await?,
+            MergeOrder::Pairs(pairs) => table.add_pairs(data, vocabulary, pairs).await?,
         }
         Ok(table)
     }
@@ -68,7 +68,7 @@ impl MergeTable {
     }
 
     /// Every way to cut a token in two tokens is a merge, as urgent as the token's score is high.
-    fn add_scored(&mut self, data: &VocabularyData<'_>, vocabulary: &Vocabulary, scores: &[f32]) -> Result<()> {
+    async fn add_scored(&mut self, data: &VocabularyData<'_>, vocabulary: &Vocabulary, scores: &[f32]) -> Result<()> {
         if scores.len() != vocabulary.len() {
             fail!(Format, "the vocabulary has {} tokens and {} scores", vocabulary.len(), scores.len());
         }
@@ -76,7 +76,7 @@ impl MergeTable {
         let most = MIN_MAX_CUTS.max(MAX_CUTS_PER_TOKEN * vocabulary.len());
         let mut n_cuts = 0;
         for (token, piece, score) in mergeable(vocabulary, scores) {
-            data.check_wanted(token)?;
+            data.pause(token).await?;
             check_scored(token, piece, score)?;
             n_cuts += cuts(vocabulary, piece).count();
             if n_cuts > most {
@@ -86,18 +86,18 @@ impl MergeTable {
         // Counted first: a table that grows holds half as much again for a moment.
         self.merges.try_reserve(n_cuts).map_err(|_| out_of_memory())?;
         for (token, piece, score) in mergeable(vocabulary, scores) {
-            data.check_wanted(token)?;
+            data.pause(token).await?;
             let merge = Merge { priority: priority(score), token };
             cuts(vocabulary, piece).try_for_each(|(left, right)| self.add(left, right, merge))?;
         }
         Ok(())
     }
 
-    fn add_pairs(&mut self, data: &VocabularyData<'_>, vocabulary: &Vocabulary, pairs: &[[Cow<'_, [u8]>; 2]]) -> Result<()> {
+    async fn add_pairs(&mut self, data: &VocabularyData<'_>, vocabulary: &Vocabulary, pairs: &[[Cow<'_, [u8]>; 2]]) -> Result<()> {
         self.merges.try_reserve(pairs.len()).map_err(|_| out_of_memory())?;
         let mut merged = Vec::new();
         for (priority, [left, right]) in (0..NO_MERGE.priority).zip(pairs) {
-            data.check_wanted(priority)?;
+            data.pause(priority).await?;
             merged.clear();
             merged.extend_from_slice(left);
             merged.extend_from_slice(right);
@@ -294,6 +294,7 @@ impl MergeScratch {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::sys::job;
     use crate::text::{Alphabet, Model};
     use proptest::prelude::*;
 
@@ -307,13 +308,13 @@ mod tests {
     }
 
     fn table(data: &VocabularyData<'_>) -> Result<(Vocabulary, MergeTable)> {
-        let vocabulary = Vocabulary::new(data)?;
+        let vocabulary = job::run(Vocabulary::new(data))?;
         let order = match &data.model {
             Model::Scores(scores) => MergeOrder::Scores(scores),
             Model::Pairs(pairs) => MergeOrder::Pairs(pairs),
             other => panic!("{other:?} does not merge"),
         };
-        let table = MergeTable::new(data, order, &vocabulary)?;
+        let table = job::run(MergeTable::new(data, order, &vocabulary))?;
         Ok((vocabulary, table))
     }
 

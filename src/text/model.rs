@@ -20,10 +20,10 @@ pub(super) enum WordModel {
 impl WordModel {
     /// # Errors
     /// `Format` or `Unsupported` if the model contradicts the vocabulary or exceeds a cap; `OutOfMemory`.
-    pub(super) fn new(data: &VocabularyData<'_>, vocabulary: &Vocabulary) -> Result<Self> {
+    pub(super) async fn new(data: &VocabularyData<'_>, vocabulary: &Vocabulary) -> Result<Self> {
         Ok(match &data.model {
-            Model::Scores(scores) => Self::Merges(MergeTable::new(data, MergeOrder::Scores(scores), vocabulary)?),
-            Model::Pairs(pairs) => Self::Merges(MergeTable::new(data, MergeOrder::Pairs(pairs), vocabulary)?),
+            Model::Scores(scores) => Self::Merges(MergeTable::new(data, MergeOrder::Scores(scores), vocabulary).await?),
+            Model::Pairs(pairs) => Self::Merges(MergeTable::new(data, MergeOrder::Pairs(pairs), vocabulary).await?),
             Model::LongestFirst(max_chars) => Self::LongestFirst(LongestFirst::new(*max_chars, vocabulary)?),
             Model::Likeliest(scores) => Self::Unigram(Unigram::new(vocabulary, scores)?),
         })

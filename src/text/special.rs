@@ -140,6 +140,7 @@ impl MatchRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::job;
     use crate::text::{Alphabet, VocabularyData};
     use std::borrow::Cow;
 
@@ -158,7 +159,7 @@ mod tests {
             types: TOKENS.iter().map(|&(_, kind)| kind).collect(),
             ..VocabularyData::empty(Alphabet::Characters)
         };
-        let special = SpecialTokens::new(&Vocabulary::new(&data).unwrap(), &[(3, rules)]).unwrap();
+        let special = SpecialTokens::new(&job::run(Vocabulary::new(&data)).unwrap(), &[(3, rules)]).unwrap();
         let mut shown = String::new();
         let mut show = |stretch: Stretch<'_>| {
             shown += &match stretch {
@@ -199,7 +200,7 @@ mod tests {
     fn rules_for_no_token_are_refused() {
         let data =
             VocabularyData { tokens: vec![Cow::Borrowed(b"a")], types: vec![TokenType::Normal], ..VocabularyData::empty(Alphabet::Bytes) };
-        let vocabulary = Vocabulary::new(&data).unwrap();
+        let vocabulary = job::run(Vocabulary::new(&data)).unwrap();
         assert!(SpecialTokens::new(&vocabulary, &[(u32::MAX, MatchRules::default())]).is_err());
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::fail;
+use crate::sys::job;
 use crate::text::byte_alphabet::ByteAlphabet;
 use crate::text::model::WordModel;
 use crate::text::normalizer::Normalizer;
@@ -70,13 +71,28 @@ impl Tokenizer {
     /// # Errors
     /// `Format` if `data` contradicts itself or exceeds a cap of [`limits`](crate::text::limits); `OutOfMemory`.
     pub fn new(data: &VocabularyData<'_>) -> Result<Self> {
+        job::run(Self::build(data))
+    }
+
+    /// As [`Self::new`], in slices; ends early if the load in `data` is cancelled.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; `Cancelled`.
+    pub(super) async fn build(data: &VocabularyData<'_>) -> Result<Self> {
         check_ids(data)?;
-        let vocabulary = Vocabulary::new(data)?;
-        let model = WordModel::new(data, &vocabulary)?;
+        let vocabulary = Vocabulary::new(data).await?;
+        let model = WordModel::new(data, &vocabulary).await?;
+        data.pause(0).await?;
+        let special = SpecialTokens::new(&vocabulary, &data.match_rules)?;
+        data.pause(0).await?;
+        let classes = Classes::new()?;
+        data.pause(0).await?;
+        let pre_tokenizer = pre_tokenizer(data, &vocabulary, &model);
+        data.pause(0).await?;
         Ok(Self {
-            special: SpecialTokens::new(&vocabulary, &data.match_rules)?,
-            classes: Classes::new()?,
-            pre_tokenizer: pre_tokenizer(data, &vocabulary, &model),
+            special,
+            classes,
+            pre_tokenizer,
             alphabet: data.alphabet,
             byte_tokens: byte_tokens(data.alphabet, &vocabulary),
             whole: nothing_seen(vocabulary.len())?,

@@ -138,6 +138,7 @@ fn out_of_memory() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::job;
     use crate::text::{Alphabet, Model, TokenType, VocabularyData};
     use std::borrow::Cow;
 
@@ -148,7 +149,7 @@ mod tests {
             model: Model::Likeliest(Vec::new()),
             ..VocabularyData::empty(Alphabet::Characters)
         };
-        let vocabulary = Vocabulary::new(&data)?;
+        let vocabulary = job::run(Vocabulary::new(&data))?;
         let scores: Vec<f64> = tokens.iter().map(|&(_, score)| score).collect();
         let unigram = Unigram::new(&vocabulary, &scores)?;
         Ok((vocabulary, unigram))

@@ -32,7 +32,7 @@ pub(super) struct Vocabulary {
 impl Vocabulary {
     /// # Errors
     /// `Format` if the table contradicts itself, is empty, or exceeds a cap of `limits`; `OutOfMemory`.
-    pub(super) fn new(data: &VocabularyData<'_>) -> Result<Self> {
+    pub(super) async fn new(data: &VocabularyData<'_>) -> Result<Self> {
         check(data)?;
         let mut vocabulary = Self {
             texts: Strings::with_capacity(data.tokens.len())?,
@@ -43,7 +43,7 @@ impl Vocabulary {
         };
         let (alphabet, mut piece) = (ByteAlphabet::new(), Vec::new());
         for ((text, &kind), token) in data.tokens.iter().zip(&data.types).zip(0..) {
-            data.check_wanted(token)?;
+            data.pause(token).await?;
             piece.clear();
             let spelled = spell(data.alphabet, &alphabet, text, kind, &mut piece)?;
             vocabulary.push(text, &piece, kind, spelled && kind.is_text())?;
@@ -206,6 +206,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::job;
     use std::borrow::Cow;
 
     fn data(alphabet: Alphabet, tokens: &[(&'static str, TokenType)]) -> VocabularyData<'static> {
@@ -220,13 +221,13 @@ mod tests {
     fn pieces_are_what_tokens_stand_for() {
         use TokenType::{Byte, Control, Normal, UserDefined};
         let v = data(Alphabet::Characters, &[("▁▁a", Normal), ("<0x0A>", Byte), ("<s>", Control), ("", Normal), ("▁", UserDefined)]);
-        let v = Vocabulary::new(&v).unwrap();
+        let v = job::run(Vocabulary::new(&v)).unwrap();
         let pieces: Vec<_> = (0..5).map(|t| v.piece(t).unwrap()).collect();
         assert_eq!(pieces, [b"  a".as_slice(), b"\n", b"<s>", b"", b" "]);
         assert_eq!((v.word(b"  a"), v.word(b"\n"), v.word(b"<s>"), v.word(b" ")), (Some(0), None, None, None));
         assert_eq!((v.token(b"<s>"), v.token(b""), v.piece(5), v.token_type(5)), (Some(2), None, None, None));
 
-        let v = Vocabulary::new(&data(Alphabet::Bytes, &[("Ġa", Normal), ("a b", Normal), ("Ġ", Control)])).unwrap();
+        let v = job::run(Vocabulary::new(&data(Alphabet::Bytes, &[("Ġa", Normal), ("a b", Normal), ("Ġ", Control)]))).unwrap();
         assert_eq!((v.piece(0).unwrap(), v.piece(1).unwrap(), v.piece(2).unwrap()), (b" a".as_slice(), b"a b".as_slice(), "Ġ".as_bytes()));
         assert_eq!((v.word(b" a"), v.word(b"a b")), (Some(0), None));
     }
@@ -243,11 +244,11 @@ mod tests {
             (vec![("x", Byte)], "expected <0x00>"),
             (vec![(long, Normal)], "16385 bytes"),
         ] {
-            let error = Vocabulary::new(&data(Alphabet::Characters, &tokens)).err().unwrap();
+            let error = job::run(Vocabulary::new(&data(Alphabet::Characters, &tokens))).err().unwrap();
             assert!(error.kind() == ErrorKind::Format && error.message().contains(says), "{error}");
         }
         let mut unequal = data(Alphabet::Characters, &[("a", Normal)]);
         unequal.types.clear();
-        assert_eq!(Vocabulary::new(&unequal).err().unwrap().kind(), ErrorKind::Format);
+        assert_eq!(job::run(Vocabulary::new(&unequal)).err().unwrap().kind(), ErrorKind::Format);
     }
 }

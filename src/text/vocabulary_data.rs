@@ -160,8 +160,8 @@ pub struct VocabularyData<'a> {
     pub progress: Option<&'a Progress>,
 }
 
-/// Items between two looks at the cancel flag: half a millisecond of hashing.
-const ITEMS_PER_CHECK: u32 = 4096;
+/// Items of a slice of a load: a tenth of a millisecond of hashing.
+pub(super) const ITEMS_PER_SLICE: usize = 1024;
 
 impl VocabularyData<'_> {
     /// A vocabulary without tokens, of the plainest kind.
@@ -188,14 +188,14 @@ impl VocabularyData<'_> {
         }
     }
 
-    /// To be asked at each item `i` of a long loop: fails if the load was cancelled.
+    /// To be asked at each item `i` of a long loop: ends a slice now and then, and fails if the load was cancelled.
     ///
     /// # Errors
     /// `Cancelled`.
-    pub(super) fn check_wanted(&self, i: u32) -> Result<()> {
+    pub(super) async fn pause(&self, i: u32) -> Result<()> {
         match self.progress {
-            Some(progress) if i.is_multiple_of(ITEMS_PER_CHECK) => progress.check(),
-            _ => Ok(()),
+            Some(progress) => progress.pause(i as usize, ITEMS_PER_SLICE).await,
+            None => Ok(()),
         }
     }
 }

@@ -155,8 +155,8 @@ static void refusals(inf_session *s) {
   p.n_draft = 17;
   INVALID(inf_generate_start(s, &p, &g, &err));
   p = ask("x", 4);
-  p.reserved_pointer = &p;
-  STATUS(INF_ERR_ABI, inf_generate_start(s, &p, &g, &err));
+  p.draft = (const inf_model *)s;
+  STATUS(INF_ERR_INVALID_HANDLE, inf_generate_start(s, &p, &g, &err));
   INVALID(inf_generate_start(s, NULL, &g, &err));
   INVALID(inf_generate_start(s, &p, NULL, &err));
   CHECK(g == NULL);

@@ -7,6 +7,9 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#ifdef _WIN32
+#include <io.h>
+#endif
 
 /* The model's file. */
 static uint8_t *file;
@@ -19,6 +22,15 @@ static void read_file(const char *path) {
   file = malloc(file_size);
   CHECK(file && !fseek(f, 0, SEEK_SET) && fread(file, 1, file_size, f) == file_size);
   fclose(f);
+}
+
+/* An open file as the library takes it. */
+static intptr_t native_of(int fd) {
+#ifdef _WIN32
+  return _get_osfhandle(fd);
+#else
+  return fd;
+#endif
 }
 
 static double now_ms(void) {
@@ -127,7 +139,7 @@ static void every_kind_of_source(inf_runtime *rt, char **argv) {
   for (int rest = 0; rest < 2; rest++) {
     reader native = { 0 };
     int fd = dup(fileno(archive));
-    s = (inf_source){ .struct_size = sizeof s, .kind = INF_SOURCE_NATIVE, .native = fd, .offset = 7, .release = on_release, .user = &native };
+    s = (inf_source){ .struct_size = sizeof s, .kind = INF_SOURCE_NATIVE, .native = native_of(fd), .offset = 7, .release = on_release, .user = &native };
     s.size = rest ? 0 : file_size;
     ld = start(rt, &s);
     CHECK(!close(fd));

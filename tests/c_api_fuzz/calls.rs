@@ -422,6 +422,7 @@ fn session_create(w: &mut World) {
     (params.value.n_ctx, params.value.prefill_chunk) = (w.number(), w.number());
     params.value.flags = w.one_of(&[0, 0, 0, INF_SESSION_NO_SHARED_PREFIX, 1 << 31]);
     (params.value.overflow, params.value.n_keep) = (w.one_of(&[0, 0, 1, 1, 2, 3]), w.one_of(&[0, 0, 0, 5, 64, u32::MAX]));
+    (params.value.priority, params.value.reserved) = (w.one_of(&[0, 0, 3, i32::MIN, i32::MAX]), w.one_of(&[0, 0, 0, 0, 1]));
     let (mut out, m, pointer) = (null_mut(), w.handle(Kind::Model), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_session_create(m, pointer, place)).0 {
@@ -546,6 +547,9 @@ fn generate_start(w: &mut World) {
     params.value.queue_capacity = w.one_of(&[0, 1, 2, u32::MAX]);
     params.value.wake = if w.once_in(2) { Some(wake) } else { None };
     params.value.n_draft = w.one_of(&[0, 0, 1, 8, 16, 17]);
+    if w.once_in(4) {
+        params.value.draft = w.handle::<inf_model>(Kind::Model);
+    }
     let (mut out, s, pointer) = (null_mut(), w.handle(Kind::Session), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_generate_start(s, pointer, place)).0 {

@@ -7,12 +7,16 @@ import gguf
 import numpy as np
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from experts import add_experts, expert_tensors
 from families import Family
 from tokenizers_tiny import add_tokenizer
 
-ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "phi": "phi2"}
+ARCHITECTURES = {
+    "mistral": "llama", "mixtral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+    "granitemoeshared": "granitemoe", "gpt_oss": "gpt-oss", "olmo3": "olmo2", "llama4_text": "llama4",
+}  # fmt: skip
 # Their converters make neighbours of the rotated pairs.
-PERMUTED = ("llama", "mistral", "smollm3", "granite")
+PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite", "granitemoe", "granitemoeshared")
 TOP_NAMES = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "model.final_layernorm": "output_norm", "lm_head": "output",
 }  # fmt: skip
@@ -25,7 +29,11 @@ LAYER_NAMES = {
     "self_attn.o_proj": "attn_output",
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
+    "self_attn.sinks": "attn_sinks",
     "mlp.gate_proj": "ffn_gate",
+    "feed_forward.gate_proj": "ffn_gate",
+    "feed_forward.up_proj": "ffn_up",
+    "feed_forward.down_proj": "ffn_down",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
     "self_attn.qkv_proj": "attn_qkv",
@@ -46,7 +54,7 @@ SANDWICHED = LAYER_NAMES | {"post_attention_layernorm": "post_attention_norm"}
 
 def layer_names(config: PreTrainedConfig) -> dict[str, str]:
     """What the family's tensors are called."""
-    return SANDWICHED if config.model_type in ("gemma2", "gemma3_text", "olmo2") else LAYER_NAMES
+    return SANDWICHED if config.model_type in ("gemma2", "gemma3_text", "olmo2", "olmo3", "gpt_oss") else LAYER_NAMES
 
 
 def write_gguf(family: Family, model: PreTrainedModel, path: Path) -> None:
@@ -69,7 +77,7 @@ def add_config(writer: gguf.GGUFWriter, config: PreTrainedConfig, minimal: bool)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_feed_forward_length(getattr(config, "intermediate_size_mlp", config.intermediate_size))
     writer.add_head_count(config.num_attention_heads)
     if hasattr(config, "rms_norm_eps"):
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -80,6 +88,7 @@ def add_config(writer: gguf.GGUFWriter, config: PreTrainedConfig, minimal: bool)
     writer.add_head_count_kv(config.num_key_value_heads)
     add_rope(writer, config)
     add_traits(writer, config)
+    add_experts(writer, config)
     writer.add_key_length(head_dim(config))
     writer.add_value_length(head_dim(config))
     writer.add_vocab_size(config.vocab_size)
@@ -89,7 +98,8 @@ def add_rope(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
     """How positions rotate."""
     rope = config.rope_parameters
     if "full_attention" in rope:
-        writer.add_float32(f"{writer.arch}.rope.freq_base_swa", rope["sliding_attention"]["rope_theta"])
+        if config.model_type != "olmo3":
+            writer.add_float32(f"{writer.arch}.rope.freq_base_swa", rope["sliding_attention"]["rope_theta"])
         rope = rope["full_attention"]
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_rope_dimension_count(n_rot(config))
@@ -114,7 +124,11 @@ def add_traits(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
     if getattr(config, "attn_logit_softcapping", None):
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
-    if config.model_type == "granite":
+    if config.model_type == "llama4_text":
+        writer.add_sliding_window(config.attention_chunk_size)
+        writer.add_attn_temperature_length(config.floor_scale)
+        writer.add_attn_temperature_scale(config.attn_scale)
+    if config.model_type.startswith("granite"):
         writer.add_attention_scale(config.attention_multiplier)
         writer.add_embedding_scale(config.embedding_multiplier)
         writer.add_residual_scale(config.residual_multiplier)
@@ -139,7 +153,12 @@ def tensors(config: PreTrainedConfig, model: PreTrainedModel):
         if stem in TOP_NAMES:
             yield f"{TOP_NAMES[stem]}.{kind}", array
             continue
+        if kind == "sinks":
+            stem, kind = name, "weight"
         _, _, layer, role = stem.split(".", 3)
+        if experts := list(expert_tensors(config, f"{role}.{kind}", array)):
+            yield from ((f"blk.{layer}.{name}", array) for name, array in experts)
+            continue
         yield f"blk.{layer}.{layer_names(config)[role]}.{kind}", reordered(config, role, array)
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from transformers import (
-    AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, Glm4Config, GraniteConfig, LlamaConfig, MistralConfig, Olmo2Config,
-    Phi3Config, PhiConfig, PreTrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config, SmolLM3Config, Starcoder2Config,
+    AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, Glm4Config, GptOssConfig, GraniteConfig, GraniteMoeSharedConfig,
+    Llama4TextConfig, LlamaConfig, MistralConfig, MixtralConfig, Olmo2Config, Olmo3Config, OlmoeConfig, Phi3Config, PhiConfig, PhimoeConfig, PreTrainedConfig,
+    PreTrainedModel, Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig, SmolLM3Config, Starcoder2Config,
 )  # fmt: skip
 
 
@@ -59,6 +60,15 @@ def families() -> list[Family]:
         Family("starcoder2", 8, starcoder2(), "llama-bpe"),
         Family("phi2", 0, phi2(), "llama-bpe"),
         Family("glm4", 1, glm4(), "llama-bpe"),
+        Family("mixtral", 0, mixtral(), "llama-bpe"),
+        Family("qwen2moe", 0, qwen2moe(), "qwen2"),
+        Family("qwen3moe", 1, qwen3moe(), "qwen2"),
+        Family("olmoe", 0, olmoe(), "llama-bpe"),
+        Family("granitemoe", 0, granitemoe(), "llama-bpe"),
+        Family("phimoe", 0, phimoe(), "llama-bpe"),
+        Family("gpt-oss", 0, gpt_oss(), "llama-bpe"),
+        Family("llama4", 0, llama4(), "llama-bpe"),
+        Family("olmo3", 0, olmo3(), "llama-bpe"),
     ]
 
 
@@ -185,10 +195,96 @@ def glm4() -> PreTrainedConfig:
     )  # fmt: skip
 
 
+def mixtral() -> PreTrainedConfig:
+    """Two of five experts, their weights made to sum to one; a window."""
+    return MixtralConfig(
+        **SMALL, head_dim=10, rms_norm_eps=2e-4, num_local_experts=5, num_experts_per_tok=2, sliding_window=29, rope_parameters=PLAIN, **COMMON,
+    )  # fmt: skip
+
+
+def qwen2moe() -> PreTrainedConfig:
+    """Three of seven experts, weights as they are; a shared expert of another width, with its own gate."""
+    sizes = SMALL | dict(hidden_size=36)
+    return Qwen2MoeConfig(
+        **sizes, rms_norm_eps=2e-4, num_experts=7, num_experts_per_tok=3, moe_intermediate_size=22, shared_expert_intermediate_size=27,
+        norm_topk_prob=False, tie_word_embeddings=True, rope_parameters=PLAIN, **COMMON,
+    )  # fmt: skip
+
+
+def qwen3moe() -> PreTrainedConfig:
+    """Three of seven experts, their weights made to sum to one."""
+    return Qwen3MoeConfig(
+        **SMALL, head_dim=16, rms_norm_eps=2e-4, num_experts=7, num_experts_per_tok=3, moe_intermediate_size=22, norm_topk_prob=True,
+        tie_word_embeddings=True, rope_parameters=PLAIN, **COMMON,
+    )  # fmt: skip
+
+
+def olmoe() -> PreTrainedConfig:
+    """Queries and keys normalised over all heads; three of seven experts, weights as they are."""
+    sizes = SMALL | dict(hidden_size=36)
+    return OlmoeConfig(
+        **sizes, rms_norm_eps=2e-4, num_experts=7, num_experts_per_tok=3, norm_topk_prob=False, tie_word_embeddings=True,
+        rope_parameters=PLAIN, pad_token_id=0, **COMMON,
+    )  # fmt: skip
+
+
+def granitemoe() -> PreTrainedConfig:
+    """Four scales; softmax over the chosen experts; a shared one without a gate."""
+    sizes = SMALL | dict(hidden_size=36)
+    scales = dict(embedding_multiplier=0.6, logits_scaling=0.7, residual_multiplier=0.8, attention_multiplier=0.2)
+    return GraniteMoeSharedConfig(
+        **sizes, rms_norm_eps=2e-4, num_local_experts=5, num_experts_per_tok=2, shared_intermediate_size=27, tie_word_embeddings=True,
+        rope_parameters=PLAIN, **scales, **COMMON,
+    )  # fmt: skip
+
+
+def phimoe() -> PreTrainedConfig:
+    """Layer norms, biases, a sparse mixer."""
+    sizes = SMALL | dict(hidden_size=36)
+    return PhimoeConfig(
+        **sizes, rms_norm_eps=2e-4, num_local_experts=5, num_experts_per_tok=2, router_jitter_noise=0.01, attention_bias=True, lm_head_bias=True,
+        sliding_window=27, rope_parameters=PLAIN, **COMMON,
+    )  # fmt: skip
+
+
+def gpt_oss() -> PreTrainedConfig:
+    """Sinks, biases everywhere, a window in every other layer, stretched positions, clamped gates."""
+    rope = dict(
+        rope_type="yarn", rope_theta=1000.0, factor=8.0, beta_fast=32.0, beta_slow=1.0, original_max_position_embeddings=64, truncate=False,
+    )  # fmt: skip
+    return GptOssConfig(
+        **SMALL, head_dim=16, rms_norm_eps=2e-4, num_local_experts=5, num_experts_per_tok=2, sliding_window=23, pad_token_id=0,
+        rope_parameters=rope, **COMMON,
+    )  # fmt: skip
+
+
+def llama4() -> PreTrainedConfig:
+    """Chunks shorter than a block, a fourth layer that sees all and does not rotate, experts in every other layer."""
+    common = COMMON | dict(num_hidden_layers=4)
+    scaling = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
+    return Llama4TextConfig(
+        **SMALL, head_dim=12, rms_norm_eps=2e-4, intermediate_size_mlp=44, num_local_experts=5, num_experts_per_tok=2, interleave_moe_layer_step=2,
+        attention_chunk_size=27, floor_scale=9, attn_scale=0.3, tie_word_embeddings=True, pad_token_id=0,
+        rope_parameters=scaling | dict(original_max_position_embeddings=64), **common,
+    )  # fmt: skip
+
+
+def olmo3() -> PreTrainedConfig:
+    """An OLMo 2 with windows in three of four layers; the others are stretched."""
+    rope = dict(
+        full_attention=dict(rope_type="yarn", rope_theta=1000.0, factor=8.0, original_max_position_embeddings=64),
+        sliding_attention=dict(rope_type="default", rope_theta=1000.0),
+    )
+    common = COMMON | dict(num_hidden_layers=4)
+    return Olmo3Config(
+        **SMALL, head_dim=16, rms_norm_eps=2e-4, tie_word_embeddings=True, pad_token_id=0, sliding_window=23, rope_parameters=rope, **common,
+    )  # fmt: skip
+
+
 def random_model(family: Family) -> PreTrainedModel:
     """The family's model in float32, every parameter random: nothing is one or zero that could be left out unnoticed."""
     generator = torch.Generator().manual_seed(family.seed)
-    model = AutoModelForCausalLM.from_config(family.config, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_config(family.config, dtype=torch.float32, experts_implementation="eager").eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)

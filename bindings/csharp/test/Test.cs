@@ -105,14 +105,22 @@ internal static class Test
             Check(model.RenderChat("[{\"role\":\"user\",\"content\":\"H\u00fctte\"}]").Contains("H\u00fctte"), "UTF-8 there and back");
         }
         using (Session session = model.NewSession())
-        using (Generation generation = session.StartJson("{\"text\":\"The smith\",\"max_tokens\":200}"))
+        // A queue of one event, so that it has not ended before it is looked at.
+        using (Generation generation = session.Start(new Request { Text = "The smith", MaxTokens = 200, QueueCapacity = 1 }))
         {
             Fails(Status.Busy, () => session.Append(new[] { 5 }));
             generation.Cancel();
             Event e;
             do e = generation.Poll(-1);
             while (e.Type != Inference.EventType.Done);
-            Check(e.Finish == Finish.Cancelled || e.Finish == Finish.Eos || e.Finish == Finish.MaxTokens, "cancelled");
+            Check(e.Finish == Finish.Cancelled, "cancelled");
+        }
+        using (Session session = model.NewSession())
+        using (Generation generation = session.StartJson("{\"text\":\"The smith\",\"max_tokens\":3}"))
+        {
+            int tokens = 0;
+            foreach (Event e in generation) tokens += e.Tokens.Length;
+            Check(tokens == 3, "three tokens");
         }
     }
 

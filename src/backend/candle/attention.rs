@@ -3,13 +3,13 @@
 //! All scores exist at once, `(n_heads, rows, n_positions)` in `f32`, and what a row may not see is masked, not skipped: nothing here
 //! resembles the tiles and the online softmax of our kernels, so the two cannot share a mistake.
 
-use crate::backend::Attention;
+use crate::backend::{Attention, Sight, Temperature};
 use candle_core::{DType, Device, Tensor};
 
 /// What is added to the scores: 0 where a row may look, `-inf` where not. `positions` (`(rows,)`) -> `(rows, n_positions)`.
-pub(super) fn mask(positions: &[u32], n_positions: usize, window: Option<u32>, device: &Device) -> candle_core::Result<Tensor> {
-    // A row at `p` sees the keys `oldest..=p`; the window counts the row itself.
-    let oldest: Vec<u32> = positions.iter().map(|&p| window.map_or(0, |w| p.saturating_add(1).saturating_sub(w))).collect();
+pub(super) fn mask(positions: &[u32], n_positions: usize, sight: Sight, device: &Device) -> candle_core::Result<Tensor> {
+    // A row at `p` sees the keys `oldest..=p`.
+    let oldest: Vec<u32> = positions.iter().map(|&p| sight.oldest(p as usize) as u32).collect();
     let keys = Tensor::arange(0, n_positions as u32, device)?.unsqueeze(0)?; // (1, n_positions)
     let newest = Tensor::new(positions, device)?.unsqueeze(1)?; // (rows, 1)
     let oldest = Tensor::new(oldest, device)?.unsqueeze(1)?; // (rows, 1)
@@ -19,9 +19,24 @@ pub(super) fn mask(positions: &[u32], n_positions: usize, window: Option<u32>, d
     seen.where_cond(&open, &closed)
 }
 
+/// `query` (`(rows, n_heads, head_dim)`), each row times what its position says.
+pub(super) fn warm(query: &Tensor, positions: &[u32], temperature: Option<Temperature>) -> candle_core::Result<Tensor> {
+    let Some(temperature) = temperature else { return Ok(query.clone()) };
+    let factors: Vec<f32> = positions.iter().map(|&p| temperature.at(p as usize)).collect();
+    query.broadcast_mul(&Tensor::from_vec(factors, (positions.len(), 1, 1), query.device())?)
+}
+
 /// `softmax(cap(q k^T scale) + mask) v`: `query` `(rows, n_heads, head_dim)`, `keys` and `values` `(n_kv_heads, n_positions, head_dim)`,
-/// `mask` `(rows, n_positions)` -> `(rows, n_heads * head_dim)`. Source: arXiv 1706.03762, eq. 1; grouped heads: arXiv 2305.13245.
-pub(super) fn attend(query: &Tensor, keys: &Tensor, values: &Tensor, mask: &Tensor, attention: &Attention) -> candle_core::Result<Tensor> {
+/// `mask` `(rows, n_positions)`, `sinks` `(n_heads,)` -> `(rows, n_heads * head_dim)`. Source: arXiv 1706.03762, eq. 1; grouped heads: arXiv 2305.13245;
+/// sinks: arXiv 2309.17453.
+pub(super) fn attend(
+    query: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    mask: &Tensor,
+    attention: &Attention,
+    sinks: Option<&Tensor>,
+) -> candle_core::Result<Tensor> {
     let (rows, n_heads, head_dim) = query.dims3()?;
     let (n_kv_heads, n_positions, _) = keys.dims3()?;
     let group = n_heads / n_kv_heads; // query heads that share a KV head; they become rows of one product
@@ -36,7 +51,19 @@ pub(super) fn attend(query: &Tensor, keys: &Tensor, values: &Tensor, mask: &Tens
         None => scores,
     };
     let scores = scores.reshape((n_kv_heads, group, rows, n_positions))?.broadcast_add(mask)?;
-    let weights = candle_nn::ops::softmax_last_dim(&scores)?.reshape((n_kv_heads, group * rows, n_positions))?;
+    let scores = match sinks {
+        // One more position, whose weight is then dropped.
+        Some(sinks) => {
+            let sinks = sinks.reshape((n_kv_heads, group, 1, 1))?.broadcast_as((n_kv_heads, group, rows, 1))?;
+            Tensor::cat(&[scores, sinks.contiguous()?], 3)?.contiguous()?
+        }
+        None => scores,
+    };
+    let weights = candle_nn::ops::softmax_last_dim(&scores)?.narrow(3, 0, n_positions)?.contiguous()?.reshape((
+        n_kv_heads,
+        group * rows,
+        n_positions,
+    ))?;
     weights
         .matmul(values)? // (n_kv_heads, group * rows, head_dim)
         .reshape((n_kv_heads, group, rows, head_dim))?

@@ -14,6 +14,7 @@ mod attention;
 mod error;
 mod kv;
 mod memory;
+mod moe;
 mod rope;
 mod weights;
 mod workspace;
@@ -22,7 +23,7 @@ pub use kv::Kv;
 pub use weights::Matrix;
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, BlockId, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot};
+use super::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -91,7 +92,8 @@ impl Backend for Candle {
 
     fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64 {
         // Tensors come and go; about as many are alive as the activations of a layer.
-        let row = 4 * shape.n_embd + 2 * shape.n_heads * shape.head_dim + 2 * shape.n_ff;
+        let row =
+            4 * shape.n_embd + 2 * shape.n_heads * shape.head_dim + 2 * shape.n_ff.max(shape.moe.map_or(0, |moe| moe.n_used * moe.n_ff));
         (row.saturating_mul(max_rows).saturating_add(max_outputs.saturating_mul(shape.n_vocab)) as u64).saturating_mul(4)
     }
 
@@ -179,7 +181,15 @@ impl Backend for Candle {
         Ok(())
     }
 
-    fn attend(&self, ws: &mut Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Kv) -> Result<()> {
+    fn attend(
+        &self,
+        ws: &mut Workspace,
+        batch: &Batch,
+        layer: usize,
+        attention: &Attention,
+        sinks: Option<&Tensor>,
+        kv: &Kv,
+    ) -> Result<()> {
         ws.check(batch, "attend")?;
         let Shape { n_heads, head_dim, .. } = ws.shape;
         let query = ws.take(Slot::Query, "attend")?.reshape(((), n_heads, head_dim)).stage("attend")?; // (rows, n_heads, head_dim)
@@ -187,10 +197,11 @@ impl Backend for Candle {
         for sequence in &batch.sequences {
             let (keys, values) = kv.gather(batch, sequence, layer)?; // (n_kv_heads, n_positions, head_dim)
             let positions = &batch.positions[sequence.rows.clone()];
-            let part = attention::mask(positions, sequence.start + positions.len(), attention.window, &self.device)
+            let part = attention::mask(positions, sequence.start + positions.len(), attention.sight, &self.device)
                 .and_then(|mask| {
                     let query = query.narrow(0, sequence.rows.start, positions.len())?;
-                    attention::attend(&query, &keys, &values, &mask, attention)
+                    let query = attention::warm(&query, positions, attention.temperature)?;
+                    attention::attend(&query, &keys, &values, &mask, attention, sinks)
                 })
                 .stage("attend")?;
             parts.push(part);
@@ -206,11 +217,17 @@ impl Backend for Candle {
 
     fn glu(&self, ws: &mut Workspace, f: FeedForwardFn, down: &Linear<Self>, join: &Join<Self>) -> Result<()> {
         let up = ws.take(Slot::Up, "glu")?; // (rows, n_ff)
-        let x = match f {
-            FeedForwardFn::Gated(f) => activate(f, &ws.take(Slot::Gate, "glu")?).and_then(|gate| gate.mul(&up)),
-            FeedForwardFn::Plain(f) => activate(f, &up),
-        };
-        join_projection(ws, &x.stage("glu")?, down, join, "glu") // (rows, n_ff)
+        let gate = if matches!(f, FeedForwardFn::Plain(_)) { None } else { Some(ws.take(Slot::Gate, "glu")?) }; // (rows, n_ff)
+        let x = activate(f, gate.as_ref(), &up).stage("glu")?; // (rows, n_ff)
+        join_projection(ws, &x, down, join, "glu")
+    }
+
+    fn moe_up(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, experts: &Experts<Self>) -> Result<()> {
+        moe::moe_up(ws, norm, experts)
+    }
+
+    fn moe_down(&self, ws: &mut Workspace, f: FeedForwardFn, experts: &Experts<Self>, scale: f32) -> Result<()> {
+        moe::moe_down(ws, f, experts, scale)
     }
 
     fn head(&self, ws: &mut Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Matrix, vocab: Range<usize>) -> Result<()> {
@@ -257,8 +274,23 @@ fn normalise(x: &Tensor, norm: &Norm<Candle>) -> candle_core::Result<Tensor> {
     }
 }
 
+/// What a feed-forward makes of `gate` and `up`, element by element.
+fn activate(f: FeedForwardFn, gate: Option<&Tensor>, up: &Tensor) -> candle_core::Result<Tensor> {
+    let gate = gate.unwrap_or(up);
+    match f {
+        FeedForwardFn::Gated(f) => apply(f, gate)?.mul(up),
+        FeedForwardFn::Plain(f) => apply(f, up),
+        FeedForwardFn::Clamped => {
+            let (alpha, limit) = (f64::from(FeedForwardFn::ALPHA), FeedForwardFn::LIMIT);
+            let gate = gate.minimum(limit)?;
+            let sigmoid = candle_nn::ops::sigmoid(&(&gate * alpha)?)?;
+            (up.clamp(-limit, limit)? + 1.0)?.mul(&gate.mul(&sigmoid)?)
+        }
+    }
+}
+
 /// `f(x)`, element by element.
-fn activate(f: GateFn, x: &Tensor) -> candle_core::Result<Tensor> {
+fn apply(f: GateFn, x: &Tensor) -> candle_core::Result<Tensor> {
     match f {
         GateFn::Silu => x.silu(),
         GateFn::GeluTanh => x.gelu(),

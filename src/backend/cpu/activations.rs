@@ -5,6 +5,7 @@ use super::workspace::Scratch;
 use crate::error::Result;
 use crate::kernels::{Activation, ActivationRows};
 use crate::sys::memory::AlignedBytes;
+use std::ops::Range;
 
 /// Writes row `i` of the source into the slice, which is `(n_cols,)`.
 pub(super) type FillRow<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
@@ -53,6 +54,12 @@ impl Activations {
                 cpu.kernels.quantize(layout, x, out);
             }
         })
+    }
+
+    /// `rows` of those that [`Self::fill`] made last in `layout`, of `n_cols` elements.
+    pub(super) fn part(&self, cpu: &Cpu, layout: Activation, n_cols: usize, rows: Range<usize>) -> ActivationRows<'_> {
+        let row_bytes = cpu.kernels.activation_bytes(layout, n_cols);
+        ActivationRows { n_rows: rows.len(), bytes: &self.rows(layout).bytes[rows.start * row_bytes..rows.end * row_bytes] }
     }
 
     /// The rows that [`Self::fill`] made last in `layout`.

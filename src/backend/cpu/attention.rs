@@ -6,9 +6,11 @@
 
 use super::Cpu;
 use super::kv::Kv;
+use super::project::multiply;
 use super::softmax::{self, Running};
+use super::weights::Vector;
 use super::workspace::{Scratch, Workspace};
-use crate::backend::{Attention, BLOCK_TOKENS, Batch, Shape, Slot};
+use crate::backend::{Attention, BLOCK_TOKENS, Batch, Shape, Sight, Slot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::AttendParams;
 use crate::sys::memory::try_grow;
@@ -70,7 +72,7 @@ impl Plan {
     }
 
     /// Divides `batch` for `n_threads` threads.
-    fn build(&mut self, batch: &Batch, shape: &Shape, window: Option<u32>, n_threads: usize) {
+    fn build(&mut self, batch: &Batch, shape: &Shape, sight: Sight, n_threads: usize) {
         let rows_per_tile = shape.rows_per_tile();
         self.tiles.clear();
         self.n_pairs = 0;
@@ -78,7 +80,7 @@ impl Plan {
             for first in of.rows.clone().step_by(rows_per_tile) {
                 let rows = first..of.rows.end.min(first + rows_per_tile);
                 let start = of.start + (first - of.rows.start);
-                let seen = oldest(start, window)..start + rows.len();
+                let seen = sight.oldest(start)..start + rows.len();
                 let splits = seen.start / SPLIT_TOKENS..seen.end.div_ceil(SPLIT_TOKENS);
                 self.n_pairs += rows.len() * seen.len();
                 self.tiles.push(Tile { sequence, rows, start, splits, parts: 0..0 });
@@ -121,11 +123,6 @@ impl Plan {
     }
 }
 
-/// The first position that a token at `position` sees.
-fn oldest(position: usize, window: Option<u32>) -> usize {
-    window.map_or(0, |window| (position + 1).saturating_sub(window.max(1) as usize))
-}
-
 /// One layer's attention, as its tasks see it.
 struct Job<'a> {
     cpu: &'a Cpu,
@@ -133,23 +130,31 @@ struct Job<'a> {
     batch: &'a Batch,
     plan: &'a Plan,
     params: AttendParams,
-    window: Option<u32>,
+    attention: &'a Attention,
     kv: &'a Kv,
     layer: usize,
 }
 
 /// See [`crate::backend::Backend::attend`].
-pub(super) fn attend(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Kv) -> Result<()> {
+pub(super) fn attend(
+    cpu: &Cpu,
+    ws: &mut Workspace,
+    batch: &Batch,
+    layer: usize,
+    attention: &Attention,
+    sinks: Option<&Vector>,
+    kv: &Kv,
+) -> Result<()> {
     ws.check(batch, "attend")?;
+    sinks.map_or(Ok(()), |sinks| sinks.check(ws.shape.n_heads, "attend, sinks"))?;
     kv.check(layer, &batch.blocks, "attend")?;
     let Workspace { shape, n_rows, plan, partials, slots: [query, ..], scratch, .. } = ws;
-    let Attention { scale, softcap, window } = *attention;
-    plan.build(batch, shape, window, cpu.pool.n_threads());
+    plan.build(batch, shape, attention.sight, cpu.pool.n_threads());
     let n_partials = plan.n_parts * shape.n_kv_heads;
     try_grow(partials, n_partials * plan.stride)?;
     let partials = &mut partials[..n_partials * plan.stride];
-    let params = AttendParams { head_dim: shape.head_dim, scale, softcap };
-    let job = Job { cpu, shape, batch, plan, params, window, kv, layer };
+    let params = AttendParams { head_dim: shape.head_dim, scale: attention.scale, softcap: attention.softcap };
+    let job = Job { cpu, shape, batch, plan, params, attention, kv, layer };
     let query = &mut query[..*n_rows * shape.width(Slot::Query)];
     let per_task = plan.states_per_task(shape);
     cpu.pool.for_chunks_with(partials, per_task * plan.stride, scratch, &|task, states, own| {
@@ -158,7 +163,7 @@ pub(super) fn attend(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, layer: usize,
             job.partial(i / shape.n_kv_heads, i % shape.n_kv_heads, query, state, own);
         }
     })?;
-    job.combine(partials, query)
+    job.combine(partials, sinks.map(|sinks| &sinks.values[..]), query)
 }
 
 impl Job<'_> {
@@ -183,15 +188,16 @@ impl Job<'_> {
     fn gather<'q>(&self, tile: &Tile, head: usize, query: &[f32], queries: &'q mut [f32]) -> &'q [f32] {
         let (width, len) = (self.shape.width(Slot::Query), self.shape.group() * self.shape.head_dim);
         let queries = &mut queries[..tile.rows.len() * len];
-        for (m, to) in tile.rows.clone().zip(queries.chunks_mut(len)) {
+        for (i, (m, to)) in tile.rows.clone().zip(queries.chunks_mut(len)).enumerate() {
             to.copy_from_slice(&query[m * width + head * len..][..len]);
+            multiply(to, self.attention.temperature.map_or(1.0, |temperature| temperature.at(tile.start + i)));
         }
         queries
     }
 
     /// What `queries` see of split number `split`, into `state`.
     fn split(&self, tile: &Tile, head: usize, split: usize, queries: &[f32], visible: &mut [(u32, u32)], state: &mut [f32]) {
-        let (first, end) = (oldest(tile.start, self.window) / BLOCK_TOKENS, (tile.start + tile.rows.len()).div_ceil(BLOCK_TOKENS));
+        let (first, end) = (self.attention.sight.oldest(tile.start) / BLOCK_TOKENS, (tile.start + tile.rows.len()).div_ceil(BLOCK_TOKENS));
         let blocks = first.max(split * SPLIT_BLOCKS)..end.min((split + 1) * SPLIT_BLOCKS);
         let table = self.batch.table(&self.batch.sequences[tile.sequence]);
         let mut state = softmax::start(state, visible.len());
@@ -200,15 +206,15 @@ impl Job<'_> {
             let inside = |position: usize| position.saturating_sub(block * BLOCK_TOKENS).min(BLOCK_TOKENS) as u32;
             for (i, seen) in visible.chunks_mut(self.shape.group()).enumerate() {
                 let position = tile.start + i;
-                seen.fill((inside(oldest(position, self.window)), inside(position + 1)));
+                seen.fill((inside(self.attention.sight.oldest(position)), inside(position + 1)));
             }
             let next = Some(block + 1).filter(|next| blocks.contains(next)).map(tile_of);
             self.cpu.kernels.attend(&self.params, queries, tile_of(block), next, visible, &mut state);
         }
     }
 
-    /// Merges the parts of every query into `query`, `(rows, n_kv_heads, group, head_dim)`.
-    fn combine(&self, partials: &[f32], query: &mut [f32]) -> Result<()> {
+    /// Merges the parts of every query, and its head's sink, into `query`, `(rows, n_kv_heads, group, head_dim)`.
+    fn combine(&self, partials: &[f32], sinks: Option<&[f32]>, query: &mut [f32]) -> Result<()> {
         let Shape { n_kv_heads, head_dim, .. } = *self.shape;
         let (group, plan) = (self.shape.group(), self.plan);
         let unit = group * head_dim; // what one state holds of one row
@@ -223,6 +229,9 @@ impl Job<'_> {
                     for part in tile.parts.clone() {
                         let state = &partials[(part * n_kv_heads + head) * plan.stride..];
                         running.merge(state, tile.rows.len() * group, first + g);
+                    }
+                    if let Some(sinks) = sinks {
+                        running.add_sink(sinks[head * group + g]);
                     }
                     running.finish();
                 }

@@ -8,6 +8,7 @@ mod append;
 mod attention;
 mod head;
 mod kv;
+mod moe;
 mod norm;
 mod project;
 mod shift;
@@ -21,11 +22,12 @@ pub use kv::Kv;
 pub use weights::{Matrix, Vector};
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, BlockId, FeedForwardFn, HostTensor, Join, Linear, Norm, Rope, Shape, Slot};
+use super::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Linear, Norm, Rope, Shape, Slot};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{Kernels, KvType};
+use crate::sys::job;
 use crate::sys::memory::AlignedBytes;
 use crate::sys::pool::Pool;
 use std::ops::Range;
@@ -67,6 +69,10 @@ impl Backend for Cpu {
     }
 
     fn matrix(&self, tensor: HostTensor) -> Result<Matrix> {
+        job::run(Matrix::new(self, tensor))
+    }
+
+    fn matrix_in_slices(&self, tensor: HostTensor) -> impl Future<Output = Result<Matrix>> + Send {
         Matrix::new(self, tensor)
     }
 
@@ -152,8 +158,16 @@ impl Backend for Cpu {
         append::rope_append(self, ws, batch, layer, head_norms, rope, kv)
     }
 
-    fn attend(&self, ws: &mut Workspace, batch: &Batch, layer: usize, attention: &Attention, kv: &Kv) -> Result<()> {
-        attention::attend(self, ws, batch, layer, attention, kv)
+    fn attend(
+        &self,
+        ws: &mut Workspace,
+        batch: &Batch,
+        layer: usize,
+        attention: &Attention,
+        sinks: Option<&Vector>,
+        kv: &Kv,
+    ) -> Result<()> {
+        attention::attend(self, ws, batch, layer, attention, sinks, kv)
     }
 
     fn project_add(&self, ws: &mut Workspace, linear: &Linear<Self>, join: &Join<Self>) -> Result<()> {
@@ -162,6 +176,14 @@ impl Backend for Cpu {
 
     fn glu(&self, ws: &mut Workspace, f: FeedForwardFn, down: &Linear<Self>, join: &Join<Self>) -> Result<()> {
         project::glu(self, ws, f, down, join)
+    }
+
+    fn moe_up(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, experts: &Experts<Self>) -> Result<()> {
+        moe::moe_up(self, ws, norm, experts)
+    }
+
+    fn moe_down(&self, ws: &mut Workspace, f: FeedForwardFn, experts: &Experts<Self>, scale: f32) -> Result<()> {
+        moe::moe_down(self, ws, f, experts, scale)
     }
 
     fn head(&self, ws: &mut Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Matrix, vocab: Range<usize>) -> Result<()> {

@@ -5,7 +5,7 @@ use super::workspace::Workspace;
 use crate::backend::{Batch, FeedForwardFn, Join, Linear, Norm, Slot};
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::{Activation, ActivationRows};
+use crate::kernels::{Activation, ActivationRows, GateFn};
 use crate::sys::columns::ColumnsMut;
 
 use super::weights::Matrix;
@@ -42,17 +42,25 @@ pub(super) fn embed(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, table: &Matrix
 
 /// See [`crate::backend::Backend::norm_project`].
 pub(super) fn norm_project(cpu: &Cpu, ws: &mut Workspace, norm: Option<&Norm<Cpu>>, projections: &[(Slot, &Linear<Cpu>)]) -> Result<()> {
-    let Workspace { shape, n_rows, residual, slots, activations, scratch, .. } = ws;
+    let Workspace { shape, n_rows, n_ff, residual, slots, activations, scratch, .. } = ws;
     let (n_rows, n_embd) = (*n_rows, shape.n_embd);
     norm.map_or(Ok(()), |norm| norm.check(n_embd, "norm_project"))?;
     let mut free = slots.each_mut().map(Some);
     let mut outs: [_; 5] = std::array::from_fn(|_| ColumnsMut::new(&mut [], 1));
     for (i, (slot, linear)) in projections.iter().enumerate() {
-        linear.check(n_embd, shape.width(*slot), "norm_project")?;
+        let width = match slot {
+            // A layer's feed-forward may be narrower than the widest.
+            Slot::Gate | Slot::Up => linear.weight.n_out.min(shape.n_ff),
+            _ => shape.width(*slot),
+        };
+        linear.check(n_embd, width, "norm_project")?;
         let Some(values) = free[*slot as usize].take() else {
             fail!(Internal, "cpu, norm_project: two projections into {slot:?}");
         };
-        outs[i] = ColumnsMut::new(&mut values[..n_rows * shape.width(*slot)], shape.width(*slot));
+        if *slot == Slot::Up {
+            *n_ff = width;
+        }
+        outs[i] = ColumnsMut::new(&mut values[..n_rows * width], width);
     }
     let layout_of = |i: usize| projections[i].1.weight.activation();
     for (i, layout) in (0..projections.len()).map(layout_of).enumerate() {
@@ -86,24 +94,50 @@ pub(super) fn project_add(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>, j
 
 /// See [`crate::backend::Backend::glu`].
 pub(super) fn glu(cpu: &Cpu, ws: &mut Workspace, f: FeedForwardFn, down: &Linear<Cpu>, join: &Join<Cpu>) -> Result<()> {
-    let n_ff = ws.shape.n_ff;
+    weighted_glu(cpu, ws, f, down, join, None)
+}
+
+/// As [`glu`], with each row of `f` times its own number.
+pub(super) fn weighted_glu(
+    cpu: &Cpu,
+    ws: &mut Workspace,
+    f: FeedForwardFn,
+    down: &Linear<Cpu>,
+    join: &Join<Cpu>,
+    weights: Option<&[f32]>,
+) -> Result<()> {
+    let n_ff = ws.n_ff;
     down.check(n_ff, ws.shape.n_embd, "glu")?;
     let Workspace { slots: [.., gate, up], activations, scratch, n_rows, .. } = ws;
     let layout = down.weight.activation();
     activations.fill(cpu, scratch, layout, (*n_rows, n_ff), &|m, out| {
         let row = m * n_ff..(m + 1) * n_ff;
-        match f {
-            FeedForwardFn::Gated(f) => {
-                out.copy_from_slice(&gate[row.clone()]);
-                cpu.kernels.glu(f, out, &up[row]);
-            }
-            FeedForwardFn::Plain(f) => {
-                out.copy_from_slice(&up[row]);
-                cpu.kernels.activate(f, out);
-            }
-        }
+        activate(cpu, f, &gate[row.clone()], &up[row], out);
+        multiply(out, weights.map_or(1.0, |weights| weights[m]));
     })?;
     join_product(cpu, ws, down, layout, join)
+}
+
+/// `out = f(gate, up)`, all of the same width.
+pub(super) fn activate(cpu: &Cpu, f: FeedForwardFn, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    match f {
+        FeedForwardFn::Gated(f) => {
+            out.copy_from_slice(gate);
+            cpu.kernels.glu(f, out, up);
+        }
+        FeedForwardFn::Plain(f) => {
+            out.copy_from_slice(up);
+            cpu.kernels.activate(f, out);
+        }
+        FeedForwardFn::Clamped => {
+            const ALPHA: f32 = FeedForwardFn::ALPHA;
+            const LIMIT: f32 = FeedForwardFn::LIMIT;
+            // x * sigmoid(ALPHA * x) is SiLU(ALPHA * x) / ALPHA.
+            out.iter_mut().zip(gate).for_each(|(out, gate)| *out = ALPHA * gate.min(LIMIT));
+            cpu.kernels.activate(GateFn::Silu, out);
+            out.iter_mut().zip(up).for_each(|(out, up)| *out *= (up.clamp(-LIMIT, LIMIT) + 1.0) / ALPHA);
+        }
+    }
 }
 
 /// Joins `W x + b` to the residual, for the activations made last in `layout`.
@@ -145,7 +179,7 @@ fn add_product(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>, layout: Acti
 }
 
 /// `x *= scale`
-fn multiply(x: &mut [f32], scale: f32) {
+pub(super) fn multiply(x: &mut [f32], scale: f32) {
     if scale != 1.0 {
         x.iter_mut().for_each(|x| *x *= scale);
     }
@@ -153,11 +187,16 @@ fn multiply(x: &mut [f32], scale: f32) {
 
 impl Cpu {
     /// `out = W x + b` for the columns of `out`.
-    fn product(&self, linear: &Linear<Cpu>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
-        let columns = out.range();
-        self.kernels.matmul(linear.weight.rows(columns.clone()), x, out);
+    pub(super) fn product(&self, linear: &Linear<Cpu>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
+        self.product_from(linear, 0, x, out);
+    }
+
+    /// As [`Self::product`], with column 0 made by row `first_row` of `W`.
+    pub(super) fn product_from(&self, linear: &Linear<Cpu>, first_row: usize, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
+        let rows = first_row + out.range().start..first_row + out.range().end;
+        self.kernels.matmul(linear.weight.rows(rows.clone()), x, out);
         if let Some(bias) = &linear.bias {
-            (0..out.n_rows()).for_each(|m| self.kernels.add(out.row(m), &bias.values[columns.clone()]));
+            (0..out.n_rows()).for_each(|m| self.kernels.add(out.row(m), &bias.values[rows.clone()]));
         }
     }
 

@@ -54,6 +54,15 @@ impl<'a> Running<'a> {
         self.acc.iter_mut().zip(acc).for_each(|(a, b)| *a = *a * old + b * new);
     }
 
+    /// Adds a position of this score and no value.
+    pub(super) fn add_sink(&mut self, score: f32) {
+        let larger = self.max.max(score);
+        let old = (self.max - larger).exp();
+        self.max = larger;
+        self.sum = self.sum * old + (score - larger).exp();
+        self.acc.iter_mut().for_each(|x| *x *= old);
+    }
+
     /// Leaves the weighted mean of the values in `acc`.
     pub(super) fn finish(self) {
         self.acc.iter_mut().for_each(|x| *x /= self.sum);

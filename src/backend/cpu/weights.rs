@@ -6,11 +6,18 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{Activation, WeightRows};
+use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_vec};
 use std::ops::Range;
 
 /// Bytes that a task packs: a tenth of a millisecond.
 const PACK_BYTES: usize = 64 << 10;
+
+/// Tasks of a thread in a slice of a load.
+const TASKS_PER_SLICE: usize = 2;
+
+/// Bytes that are copied in a slice of a load: a tenth of a millisecond.
+const COPY_BYTES: usize = 512 << 10;
 
 /// A weight matrix `(n_out, n_in)`.
 pub struct Matrix {
@@ -32,16 +39,16 @@ pub struct Vector {
 }
 
 impl Matrix {
-    /// The matrix in `tensor`, packed in place by the kernels and on the threads of `cpu`.
-    pub(super) fn new(cpu: &Cpu, tensor: HostTensor) -> Result<Self> {
+    /// The matrix in `tensor`, packed in place by the kernels and on the threads of `cpu`, in slices.
+    pub(super) async fn new(cpu: &Cpu, tensor: HostTensor) -> Result<Self> {
         let row_bytes = check(&tensor)?;
         let HostTensor { dtype, n_rows, n_cols, data, .. } = tensor;
         let tile_rows = cpu.kernels.tile_rows();
         // `check` has seen that the rows fit memory, and a tile is a few more at most.
         let tile_bytes = row_bytes.saturating_mul(tile_rows);
-        let mut data = padded(data, n_rows.div_ceil(tile_rows).saturating_mul(tile_bytes))?;
+        let mut data = padded(data, n_rows.div_ceil(tile_rows).saturating_mul(tile_bytes)).await?;
         if tile_rows > 1 {
-            pack(cpu, dtype, data.as_mut_slice(), tile_bytes)?;
+            pack(cpu, dtype, data.as_mut_slice(), tile_bytes).await?;
         }
         Ok(Self { dtype, n_out: n_rows, n_in: n_cols, tile_rows, tile_bytes, data })
     }
@@ -70,29 +77,37 @@ impl Matrix {
 }
 
 /// `data` with zeros behind it, up to `len` bytes.
-fn padded(data: AlignedBytes, len: usize) -> Result<AlignedBytes> {
+async fn padded(data: AlignedBytes, len: usize) -> Result<AlignedBytes> {
     let n = data.as_slice().len();
     if n == len {
         return Ok(data);
     }
     let mut longer = AlignedBytes::zeroed(len)?;
-    longer.as_mut_slice()[..n].copy_from_slice(data.as_slice());
+    for (to, from) in longer.as_mut_slice().chunks_mut(COPY_BYTES).zip(data.as_slice().chunks(COPY_BYTES)) {
+        to[..from.len()].copy_from_slice(from);
+        job::pause().await;
+    }
     Ok(longer)
 }
 
-/// Makes a tile of each `tile_bytes` of rows in `data`.
-fn pack(cpu: &Cpu, dtype: DType, data: &mut [u8], tile_bytes: usize) -> Result<()> {
+/// Makes a tile of each `tile_bytes` of rows in `data`: a slice is a few tasks for each thread.
+async fn pack(cpu: &Cpu, dtype: DType, data: &mut [u8], tile_bytes: usize) -> Result<()> {
     let mut scratch = try_vec::<Vec<u8>>(cpu.pool.n_threads())?;
     for own in &mut scratch {
         *own = try_vec(tile_bytes)?;
     }
     let tiles_per_task = PACK_BYTES.div_ceil(tile_bytes);
-    cpu.pool.for_chunks_with(data, tiles_per_task * tile_bytes, &mut scratch, &|_, tiles, rows| {
-        for tile in tiles.chunks_mut(tile_bytes) {
-            rows.copy_from_slice(tile);
-            cpu.kernels.pack(dtype, rows, tile);
-        }
-    })
+    let task_bytes = tiles_per_task * tile_bytes;
+    for slice in data.chunks_mut(task_bytes * TASKS_PER_SLICE * cpu.pool.n_threads()) {
+        cpu.pool.for_chunks_with(slice, task_bytes, &mut scratch, &|_, tiles, rows| {
+            for tile in tiles.chunks_mut(tile_bytes) {
+                rows.copy_from_slice(tile);
+                cpu.kernels.pack(dtype, rows, tile);
+            }
+        })?;
+        job::pause().await;
+    }
+    Ok(())
 }
 
 impl Vector {

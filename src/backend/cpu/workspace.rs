@@ -3,6 +3,7 @@
 use super::Cpu;
 use super::activations::Activations;
 use super::attention::Plan;
+use super::moe::Moe;
 use super::softmax;
 use crate::backend::{Batch, Rope, Shape, Slot};
 use crate::error::Result;
@@ -17,6 +18,8 @@ pub struct Workspace {
     max_outputs: usize,
     /// Rows of the current batch.
     pub(super) n_rows: usize,
+    /// Width of what [`Slot::Gate`] and [`Slot::Up`] hold: that of the shape, or a narrower feed-forward's.
+    pub(super) n_ff: usize,
     /// Rows of the current batch whose logits are wanted.
     pub(super) n_outputs: usize,
     /// `(max_rows, n_embd)`
@@ -36,6 +39,8 @@ pub struct Workspace {
     pub(super) logits: Vec<f32>,
     /// The layout of the normalised output rows, once the head has made them in this pass.
     pub(super) head_input: Option<Activation>,
+    /// For models with experts.
+    pub(super) moe: Option<Moe>,
     /// One per thread.
     pub(super) scratch: Vec<Scratch>,
 }
@@ -57,7 +62,7 @@ impl Scratch {
     fn new(shape: &Shape) -> Result<Self> {
         let n_queries = shape.rows_per_tile() * shape.group();
         Ok(Self {
-            row: try_vec(shape.n_embd.max(shape.n_ff).max(shape.width(Slot::Query)))?,
+            row: try_vec(shape.widest())?,
             queries: try_vec(n_queries * shape.head_dim)?,
             split: try_vec(softmax::len(n_queries, shape.head_dim))?,
             visible: try_vec(n_queries)?,
@@ -110,9 +115,9 @@ impl Angles {
 /// Bytes of the buffers that grow with rows and outputs: what a workspace is made of, but for scratch and partial results of attention.
 pub(super) fn n_bytes(shape: &Shape, max_rows: usize, max_outputs: usize) -> u64 {
     let slots = [Slot::Query, Slot::Key, Slot::Value, Slot::Gate, Slot::Up].map(|slot| shape.width(slot)).iter().sum::<usize>();
-    let widest = shape.n_embd.max(shape.n_ff).max(shape.width(Slot::Query));
     // Residual and product; cosines and sines; the prepared rows of a product, which have at most as many bytes as floats.
-    let row = slots.saturating_add(2 * shape.n_embd).saturating_add(shape.head_dim).saturating_add(widest);
+    let row = slots.saturating_add(2 * shape.n_embd).saturating_add(shape.head_dim).saturating_add(shape.widest());
+    let row = row.saturating_add(shape.moe.map_or(0, |moe| Moe::elements_per_row(moe, shape.n_embd)));
     let elements = row.saturating_mul(max_rows).saturating_add(max_outputs.saturating_mul(shape.n_vocab));
     (elements as u64).saturating_mul(size_of::<f32>() as u64)
 }
@@ -125,6 +130,11 @@ impl Shape {
             Slot::Key | Slot::Value => self.n_kv_heads * self.head_dim,
             Slot::Gate | Slot::Up => self.n_ff,
         }
+    }
+
+    /// Elements of the widest row that is prepared for a product.
+    fn widest(&self) -> usize {
+        self.n_embd.max(self.n_ff).max(self.width(Slot::Query)).max(self.moe.map_or(0, |moe| moe.n_ff))
     }
 
     /// Query heads per KV head.
@@ -148,6 +158,7 @@ impl Workspace {
             max_rows,
             max_outputs,
             n_rows: 0,
+            n_ff: shape.n_ff,
             n_outputs: 0,
             residual: rows(shape.n_embd)?,
             slots: [slot(Slot::Query)?, slot(Slot::Key)?, slot(Slot::Value)?, slot(Slot::Gate)?, slot(Slot::Up)?],
@@ -158,6 +169,7 @@ impl Workspace {
             partials: Vec::new(),
             logits: try_vec(max_outputs.saturating_mul(shape.n_vocab))?,
             head_input: None,
+            moe: shape.moe.map(|moe| Moe::new(moe, shape.n_embd, max_rows)).transpose()?,
             scratch,
         })
     }
@@ -168,7 +180,7 @@ impl Workspace {
             fail!(Internal, "cpu, begin: {} rotary pairs in a head of {}", rope.inv_freq.len(), self.shape.head_dim);
         }
         batch.check(self.max_rows, self.max_outputs)?;
-        (self.n_rows, self.n_outputs, self.head_input) = (batch.n_rows(), batch.outputs.len(), None);
+        (self.n_rows, self.n_ff, self.n_outputs, self.head_input) = (batch.n_rows(), self.shape.n_ff, batch.outputs.len(), None);
         self.angles.truncate(ropes.len());
         while self.angles.len() < ropes.len() {
             self.angles.push(Angles::new(&self.shape, self.max_rows)?);

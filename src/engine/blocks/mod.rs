@@ -4,12 +4,14 @@
 //! function of the tokens before it has a *name* in the index, by which other sequences find it. A block that is named or held twice is
 //! never written again: whoever has to write into it takes a copy.
 
+mod claims;
 mod index;
 mod pool;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub(super) use claims::{Ahead, Claim};
 pub(super) use index::{BlockTokens, Prefix};
 pub(super) use pool::BlockPool;
 pub use pool::KvUsage;

@@ -1,5 +1,6 @@
 //! The blocks of one model: counted, found by their content, and evicted when nobody uses them.
 
+use super::claims::{Claim, Claims};
 use super::index::{BlockTokens, Index, Prefix};
 use crate::backend::BlockId;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +34,7 @@ pub(in crate::engine) struct BlockPool {
     block_bytes: u64,
     /// Blocks that are kept without a user, at most.
     most_cached: usize,
+    claims: Arc<Claims>,
     state: Mutex<State>,
 }
 
@@ -65,12 +67,24 @@ impl BlockPool {
             index: Index::default(),
             memory: Budget::within("KV memory of the model", kv_bytes, Some(budget.clone())).charge(0)?,
         };
-        Ok(Arc::new(Self { budget: budget.clone(), block_bytes: model.kv_block_bytes(), model, most_cached, state: Mutex::new(state) }))
+        Ok(Arc::new(Self {
+            budget: budget.clone(),
+            block_bytes: model.kv_block_bytes(),
+            model,
+            most_cached,
+            claims: Arc::default(),
+            state: Mutex::new(state),
+        }))
     }
 
     /// True if blocks may be found by their content: their bits must not depend on how they were computed.
     pub(super) fn names_blocks(&self) -> bool {
         self.model.is_bit_stable()
+    }
+
+    /// For a new sequence, to tell the others which block it computes.
+    pub(in crate::engine) fn claim(&self) -> Claim {
+        self.claims.claim()
     }
 
     /// A block of nobody else's, with any content.
@@ -165,6 +179,14 @@ impl BlockPool {
     /// The account of the runtime.
     pub(in crate::engine) fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// That contexts can be shifted.
+    ///
+    /// # Errors
+    /// `Unsupported` by the backend or the model.
+    pub(in crate::engine) fn check_shift(&self) -> Result<()> {
+        self.model.turn_back(&[], 0)
     }
 
     /// Rotates the keys of `ids` back.

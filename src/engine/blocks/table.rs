@@ -1,5 +1,6 @@
 //! The blocks of one sequence, and which of them other sequences may find.
 
+use super::claims::Claim;
 use super::index::{BlockTokens, Prefix};
 use super::pool::BlockPool;
 use crate::backend::{BLOCK_TOKENS, BlockId};
@@ -18,13 +19,27 @@ pub(in crate::engine) struct BlockTable {
     /// Blocks from here on hold what their tokens alone do not determine, and get no names.
     nameable: usize,
     shares: bool,
+    /// What a shift left to do before the next pass.
+    owed: Option<Turn>,
+}
+
+/// Keys that lie at earlier positions than they were rotated for: those of block `next` and all behind it.
+#[derive(Clone, Copy)]
+struct Turn {
+    next: usize,
+    n_positions: usize,
 }
 
 impl BlockTable {
     /// An empty table. If `shares`, it finds blocks of others and others find its blocks.
     pub(in crate::engine) fn new(pool: Arc<BlockPool>, shares: bool) -> Self {
         let shares = shares && pool.names_blocks();
-        Self { pool, ids: Vec::new(), named: Vec::new(), nameable: usize::MAX, shares }
+        Self { pool, ids: Vec::new(), named: Vec::new(), nameable: usize::MAX, shares, owed: None }
+    }
+
+    /// For another sequence of the same pool.
+    pub(in crate::engine) fn claim(&self) -> Claim {
+        self.pool.claim()
     }
 
     pub(in crate::engine) fn ids(&self) -> &[BlockId] {
@@ -34,7 +49,7 @@ impl BlockTable {
     /// A table of the same blocks.
     pub(in crate::engine) fn fork(&self) -> Self {
         self.ids.iter().for_each(|&id| self.pool.share(id));
-        Self { pool: self.pool.clone(), ids: self.ids.clone(), named: self.named.clone(), nameable: self.nameable, shares: self.shares }
+        Self { pool: self.pool.clone(), ids: self.ids.clone(), named: self.named.clone(), ..*self }
     }
 
     /// Takes over blocks that exist for the `tokens` of the sequence, of which `n_computed` are computed, and returns how many are then.
@@ -69,20 +84,14 @@ impl BlockTable {
         Some((before, tokens.get(block * BLOCK_TOKENS..)?.first_chunk()?))
     }
 
-    /// Makes room for positions `rows`, to be written: blocks that others see are replaced by copies.
+    /// Makes room for positions `rows`, to be written: blocks that others see are replaced by copies. First pays what a shift left to do.
     ///
     /// # Errors
     /// `Budget` or `OutOfMemory`; what is in the table is still right.
     pub(in crate::engine) fn reserve(&mut self, rows: &Range<usize>) -> Result<()> {
+        self.settle()?;
         let first = rows.start / BLOCK_TOKENS;
-        for block in first..self.ids.len().min(rows.end.div_ceil(BLOCK_TOKENS)) {
-            let id = self.ids[block];
-            if !self.pool.is_private(id) {
-                self.named.truncate(block);
-                self.ids[block] = self.pool.copy(id)?;
-                self.pool.release([id].into_iter());
-            }
-        }
+        (first..self.ids.len().min(rows.end.div_ceil(BLOCK_TOKENS))).try_for_each(|block| self.make_private(block))?;
         while self.ids.len() * BLOCK_TOKENS < rows.end {
             let id = self.pool.take()?;
             self.ids.push(id);
@@ -101,29 +110,58 @@ impl BlockTable {
         }
     }
 
-    /// Drops blocks `gone` from the middle and moves what is behind them to their positions. Blocks that others see are replaced by copies first;
-    /// what was moved gets no names any more: its keys and values know of tokens that are gone.
+    /// Drops blocks `gone` from the middle; what is behind them moves to their positions, and gets no names any more: its keys and values know of
+    /// tokens that are gone. The keys still have to be turned, block by block, by [`Self::turn_block`] or at the latest by [`Self::reserve`].
     ///
     /// # Errors
-    /// `Budget`, `OutOfMemory`, `Unsupported` by the backend; the table is as it was.
+    /// `Unsupported` by the backend; those of [`Self::settle`], if a shift before it is not paid yet. The blocks are as they were.
     pub(in crate::engine) fn shift(&mut self, gone: Range<usize>) -> Result<()> {
-        let mut copies = Self::new(self.pool.clone(), false);
-        let mut moved = Vec::new();
-        for &id in self.ids.get(gone.end..).unwrap_or_default() {
-            let copy = if self.pool.is_private(id) { id } else { self.pool.copy(id)? };
-            if copy != id {
-                copies.ids.push(copy);
-            }
-            moved.push(copy);
-        }
-        self.pool.turn_back(&moved, gone.len() * BLOCK_TOKENS)?;
-        copies.ids.clear();
-        let behind = self.ids.split_off(gone.end);
-        self.pool.release(behind.into_iter().filter(|id| !moved.contains(id)).rev());
-        self.pool.release(self.ids.drain(gone.start..).rev());
-        self.ids.extend(moved);
+        self.settle()?;
+        self.pool.turn_back(&[], gone.len() * BLOCK_TOKENS)?;
+        self.pool.release(self.ids.drain(gone.clone()).rev());
         self.named.truncate(gone.start);
         self.nameable = self.nameable.min(gone.start);
+        self.owed = Some(Turn { next: gone.start, n_positions: gone.len() * BLOCK_TOKENS });
+        Ok(())
+    }
+
+    /// True if there is something for [`Self::turn_block`] to do.
+    pub(in crate::engine) fn owes_turns(&self) -> bool {
+        self.owed.is_some_and(|turn| turn.next < self.ids.len())
+    }
+
+    /// Turns the keys of the next block that a shift moved. One that others see is replaced by a copy first.
+    ///
+    /// # Errors
+    /// `Budget` or `OutOfMemory`, to be tried again; `Internal`.
+    pub(in crate::engine) fn turn_block(&mut self) -> Result<()> {
+        let Some(Turn { next, n_positions }) = self.owed.filter(|turn| turn.next < self.ids.len()) else { return Ok(()) };
+        self.make_private(next)?;
+        self.pool.turn_back(&self.ids[next..=next], n_positions)?;
+        self.owed = Some(Turn { next: next + 1, n_positions });
+        Ok(())
+    }
+
+    /// Does all that a shift left to do.
+    ///
+    /// # Errors
+    /// As [`Self::turn_block`].
+    pub(in crate::engine) fn settle(&mut self) -> Result<()> {
+        while self.owes_turns() {
+            self.turn_block()?;
+        }
+        self.owed = None;
+        Ok(())
+    }
+
+    /// Replaces block `i` by a copy if others see it.
+    fn make_private(&mut self, i: usize) -> Result<()> {
+        let id = self.ids[i];
+        if !self.pool.is_private(id) {
+            self.named.truncate(i);
+            self.ids[i] = self.pool.copy(id)?;
+            self.pool.release([id].into_iter());
+        }
         Ok(())
     }
 
@@ -171,6 +209,7 @@ impl BlockTable {
         if keep <= self.nameable {
             self.nameable = usize::MAX;
         }
+        self.owed = self.owed.filter(|turn| turn.next < keep);
     }
 }
 

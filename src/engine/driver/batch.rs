@@ -1,23 +1,29 @@
 //! All running generations of one model: `schedule -> run -> collect`, in one forward pass for all of them.
+//!
+//! Each of the three is cut in slices, and so is what comes between passes; `schedule` decides who gets rows.
+
+mod schedule;
 
 use super::task::Task;
+use crate::backend::Batch;
 use crate::engine::events::Finish;
 use crate::engine::model::Model;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Pass, Progress};
+use schedule::{MAX_ROWS, Shortage};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Rows of one pass: decoding sequences take one each, prefill gets the rest. Bounds how long a prompt delays the others.
-const MAX_ROWS: usize = 128;
 
 /// How much longer a pass may take for the prompts beside it than the streams alone would need.
 const MOST_DELAY: u32 = 2;
 
 /// New tasks that get their prompt tokenised before a pass: the streams that run must not wait for all of a crowd.
 const PREPARED_PER_PASS: usize = 16;
+
+/// Blocks of shifted contexts that are turned before a pass, for the same reason; a millisecond or two.
+const TURNED_PER_PASS: usize = 8;
 
 /// Rows of one task in a pass.
 struct Scheduled {
@@ -27,23 +33,36 @@ struct Scheduled {
     output: Option<usize>,
 }
 
+/// A pass over the scheduled rows.
+struct Flight {
+    pass: Box<dyn Pass>,
+    /// The tasks' own model, or one that drafts for them.
+    model: Arc<Model>,
+    drafts: bool,
+    /// Once the pass is done: how many of the scheduled tasks have taken in what it computed.
+    n_collected: Option<usize>,
+}
+
 /// The running generations of one model.
 pub(super) struct ModelBatch {
     model: Arc<Model>,
     tasks: Vec<Task>,
     scheduled: Vec<Scheduled>,
-    /// The pass over `scheduled`, between two stages.
-    running: Option<Box<dyn Pass>>,
+    flight: Option<Flight>,
     /// Task that is asked first; moves on, because the last ones get nothing where there are more tasks than rows.
     next: usize,
+    /// Passes begun, for turns.
+    n_passes: usize,
     /// The last pass was given up for a cancel.
     gave_up: bool,
+    /// The last pass was one of a draft model: the others are next.
+    drafted: bool,
 }
 
 impl ModelBatch {
     pub(super) fn new(task: Task) -> Self {
         let model = task.session().model().clone();
-        Self { model, tasks: vec![task], scheduled: Vec::new(), running: None, next: 0, gave_up: false }
+        Self { model, tasks: vec![task], scheduled: Vec::new(), flight: None, next: 0, n_passes: 0, gave_up: false, drafted: false }
     }
 
     pub(super) fn serves(&self, task: &Task) -> bool {
@@ -59,7 +78,7 @@ impl ModelBatch {
     }
 
     pub(super) fn cancel_all(&mut self) {
-        self.running = None;
+        self.flight = None;
         self.scheduled.clear();
         self.tasks.iter_mut().for_each(|task| task.finish(Finish::Cancelled, None));
         self.tasks.clear();
@@ -67,25 +86,30 @@ impl ModelBatch {
 
     /// True in the middle of a pass.
     pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
+        self.flight.is_some()
     }
 
-    /// How long the next stage will take; zero if that is not known.
+    /// How long the next slice will take; zero if that is not known.
     pub(super) fn expected(&self) -> Duration {
-        self.running.as_ref().map_or(Duration::ZERO, |pass| self.model.pace().map_or(Duration::ZERO, |pace| pace.expect(pass.next_stage())))
+        let Some(Flight { pass, model, n_collected, .. }) = &self.flight else { return Duration::ZERO };
+        let Ok(pace) = model.pace() else { return Duration::ZERO };
+        if n_collected.is_some() { pace.expect_collect() } else { pace.expect(pass.next_stage()) }
     }
 
-    /// Runs one stage of the pass, or begins one whose stages take at most `most`; false if no task can go on now. A failure or a panic ends the
-    /// tasks it concerns, nothing else.
+    /// Runs one slice: a stage of the pass, or what one task does with its results, or the beginning of a pass whose stages take at most `most`; false if no
+    /// task can go on now. A failure or a panic ends the tasks it concerns, nothing else.
     pub(super) fn advance(&mut self, most: Option<Duration>) -> bool {
-        let result = guarded(|| match self.running.take() {
-            Some(pass) => self.advance_pass(pass).map(|()| true),
-            None => self.begin_pass(most),
+        let drafts = self.flight.as_ref().is_some_and(|flight| flight.drafts);
+        let result = guarded(|| match self.flight.take() {
+            Some(flight) if flight.n_collected.is_some() => self.collect(flight).map(|()| true),
+            Some(flight) => self.advance_pass(flight).map(|()| true),
+            None => self.begin(most),
         });
         if let Err(error) = &result {
-            self.running = None;
+            self.flight = None;
             for s in self.scheduled.drain(..) {
-                self.tasks[s.task].fail(error.clone());
+                let task = &mut self.tasks[s.task];
+                if drafts { task.give_up_draft() } else { task.fail(error.clone()) }
             }
         }
         self.clean_up();
@@ -94,61 +118,125 @@ impl ModelBatch {
 
     /// Forgets tasks that have ended. Not during a pass: it changes the order of the tasks.
     fn clean_up(&mut self) {
-        if self.running.is_none() {
+        if self.flight.is_none() {
             self.scheduled.clear();
             self.tasks.retain(|task| !task.is_finished());
         }
     }
 
-    fn begin_pass(&mut self, most: Option<Duration>) -> Result<bool> {
+    /// Does what comes before a pass, and begins one.
+    fn begin(&mut self, most: Option<Duration>) -> Result<bool> {
         let prepared = self.prepare(if most.is_some() { 1 } else { PREPARED_PER_PASS });
-        let pace = self.model.pace()?;
-        let n_streams = self.tasks.iter().filter(|task| task.is_ready() && task.is_decoding()).count();
-        let beside = if n_streams > 0 { pace.rows_beside(n_streams, MOST_DELAY) } else { MAX_ROWS };
-        let room = most.map_or(beside, |most| pace.rows_within(most)).min(MAX_ROWS);
-        let made_room = self.schedule(room);
-        if self.scheduled.is_empty() {
-            return Ok(prepared || made_room);
+        let mut short = Shortage::default();
+        let turned = self.turn_blocks(if most.is_some() { 1 } else { TURNED_PER_PASS }, &mut short);
+        if turned && most.is_some() {
+            return Ok(true);
         }
-        let n_rows = self.scheduled.iter().map(|s| s.rows.len()).sum();
-        let mut pass = self.model.take_pass(n_rows)?;
-        let (tasks, scheduled) = (&self.tasks, &mut self.scheduled);
+        self.n_passes = self.n_passes.wrapping_add(1);
+        self.drafted = !self.drafted && self.begin_draft(most)?;
+        if self.drafted || self.begin_pass(most, &mut short)? {
+            return Ok(true);
+        }
+        // Nobody but a draft model can go on.
+        self.drafted = self.begin_draft(most)?;
+        Ok(self.drafted || prepared || turned || self.make_room(short))
+    }
+
+    fn begin_pass(&mut self, most: Option<Duration>, short: &mut Shortage) -> Result<bool> {
+        let room = self.room(most)?;
+        self.schedule(room, short);
+        self.take_off(self.model.clone(), false, |task, batch, rows| task.fill(batch, rows))
+    }
+
+    /// Begins a pass of a draft model for all tasks that it drafts for; false if there is none. A task whose draft fails goes on without.
+    fn begin_draft(&mut self, most: Option<Duration>) -> Result<bool> {
+        self.tasks.iter_mut().filter(|task| task.is_ready()).for_each(Task::prepare_draft);
+        let Some(model) = self.tasks.iter_mut().find_map(|task| task.drafting().map(|draft| draft.model().clone())) else {
+            return Ok(false);
+        };
+        let pace = model.pace()?;
+        let mut room = most.map_or(MAX_ROWS, |most| pace.rows_within(most)).min(MAX_ROWS);
+        for (i, task) in self.tasks.iter_mut().enumerate() {
+            let Some(draft) = task.drafting().filter(|draft| room > 0 && Arc::ptr_eq(draft.model(), &model)) else { continue };
+            match draft.schedule(room) {
+                Ok(rows) => {
+                    room -= rows.len();
+                    self.scheduled.push(Scheduled { task: i, rows, output: None });
+                }
+                Err(_) => task.give_up_draft(),
+            }
+        }
+        let begun = self.take_off(model, true, |task, batch, rows| task.drafting().map_or(0, |draft| draft.fill(batch, rows)));
+        if begun.is_err() {
+            self.scheduled.drain(..).for_each(|s| self.tasks[s.task].give_up_draft());
+        }
+        Ok(begun.unwrap_or(false))
+    }
+
+    /// Begins a pass of `model` over what is scheduled; false if that is nothing. `fill` adds a task's rows, and returns for how many logits it asked.
+    fn take_off(&mut self, model: Arc<Model>, drafts: bool, fill: impl Fn(&mut Task, &mut Batch, &Range<usize>) -> usize) -> Result<bool> {
+        if self.scheduled.is_empty() {
+            return Ok(false);
+        }
+        let mut pass = model.take_pass(self.scheduled.iter().map(|s| s.rows.len()).sum())?;
+        let (tasks, scheduled) = (&mut self.tasks, &mut self.scheduled);
         pass.begin(&mut |batch| {
             let mut n_outputs = 0;
             for s in scheduled.iter_mut() {
-                let wanted = tasks[s.task].fill(batch, &s.rows);
+                let wanted = fill(&mut tasks[s.task], batch, &s.rows);
                 s.output = (wanted > 0).then_some(n_outputs);
                 n_outputs += wanted;
             }
         })?;
-        self.running = Some(pass);
+        self.flight = Some(Flight { pass, model, drafts, n_collected: None });
         Ok(true)
     }
 
-    fn advance_pass(&mut self, mut pass: Box<dyn Pass>) -> Result<()> {
+    fn advance_pass(&mut self, mut flight: Flight) -> Result<()> {
         if self.cancel_between() {
             self.gave_up = true;
-            self.model.keep_pass(pass);
+            flight.model.keep_pass(flight.pass);
             return Ok(());
         }
-        let (load, started) = (pass.next_stage(), Instant::now());
-        if pass.advance()? == Progress::Running {
-            self.running = Some(pass);
-        } else {
+        let (load, started) = (flight.pass.next_stage(), Instant::now());
+        if flight.pass.advance()? == Progress::Done {
             self.gave_up = false;
-            self.collect(&*pass);
-            self.model.keep_pass(pass);
+            flight.n_collected = Some(0);
         }
-        self.model.pace()?.note(load, started.elapsed());
+        flight.model.pace()?.note(load, started.elapsed());
+        self.flight = Some(flight);
+        Ok(())
+    }
+
+    /// Has the next task take in what the pass computed for it.
+    fn collect(&mut self, flight: Flight) -> Result<()> {
+        let (n, started) = (flight.n_collected.unwrap_or(0), Instant::now());
+        let Some(s) = self.scheduled.get(n) else {
+            flight.model.keep_pass(flight.pass);
+            return Ok(());
+        };
+        let task = &mut self.tasks[s.task];
+        if !task.is_cancelled() {
+            let collected = guarded(|| match task.drafting().filter(|_| flight.drafts) {
+                Some(draft) => draft.collect(&s.rows, &*flight.pass, s.output),
+                None => task.collect(&s.rows, &*flight.pass, s.output),
+            });
+            match collected {
+                Ok(()) => flight.model.pace()?.note_collect(started.elapsed()),
+                Err(_) if flight.drafts => task.give_up_draft(),
+                Err(error) => task.fail(error),
+            }
+        }
+        self.flight = Some(Flight { n_collected: Some(n + 1), ..flight });
         Ok(())
     }
 
     /// Ends cancelled tasks, except those in a pass with others that go on: they end with it.
     pub(super) fn cancel_requested(&mut self) {
         let all = self.scheduled.iter().all(|s| self.tasks[s.task].is_cancelled());
-        if all && let Some(pass) = self.running.take() {
+        if all && let Some(flight) = self.flight.take() {
             self.scheduled.clear();
-            self.model.keep_pass(pass);
+            flight.model.keep_pass(flight.pass);
         }
         for (i, task) in self.tasks.iter_mut().enumerate().filter(|(_, task)| task.is_cancelled()) {
             if self.scheduled.iter().all(|s| s.task != i) {
@@ -179,70 +267,23 @@ impl ModelBatch {
         chose || n_new > 0
     }
 
-    /// Gives each ready task its rows: one to each that decodes, then an equal share of the rest to each prompt, so that none waits for another's.
-    /// A prompt that begins as one ahead of it waits for the blocks of that one instead. True if nothing got rows, but memory was made free.
-    fn schedule(&mut self, mut room: usize) -> bool {
-        let n = self.tasks.len();
-        self.next = (self.next + 1) % n.max(1);
-        let mut short: Option<(usize, Error)> = None;
-        for decoding in [true, false] {
-            let first = self.next;
-            let turn: Vec<usize> = (0..n).map(|i| (first + i) % n).filter(|&i| self.may_run(i, decoding)).collect();
-            let mut waiting = turn.len();
-            for i in turn {
-                let share = room.div_ceil(waiting.max(1));
-                waiting -= 1;
-                if room == 0 || (!decoding && self.is_behind(i)) {
-                    continue;
-                }
-                match self.tasks[i].schedule(share) {
-                    Ok(rows) => {
-                        room -= rows.len();
-                        self.scheduled.push(Scheduled { task: i, rows, output: None });
+    /// Turns the keys of up to `most` blocks that shifts have moved; true if there were some.
+    fn turn_blocks(&mut self, most: usize, short: &mut Shortage) -> bool {
+        let mut n_turned = 0;
+        for (i, task) in self.tasks.iter_mut().enumerate() {
+            while n_turned < most {
+                match guarded(|| task.turn_block()) {
+                    Ok(false) => break,
+                    Ok(true) => n_turned += 1,
+                    Err(error) if error.is_shortage() => {
+                        short.note(i, task, error);
+                        break;
                     }
-                    Err(error) if matches!(error.kind(), ErrorKind::Budget | ErrorKind::OutOfMemory) => {
-                        short = short.filter(|(first, _)| *first < i).or(Some((i, error)));
-                    }
-                    Err(error) => self.tasks[i].fail(error),
+                    Err(error) => task.fail(error),
                 }
             }
         }
-        match short.filter(|_| self.scheduled.is_empty()) {
-            Some((i, error)) => self.make_room(i, error),
-            None => return false,
-        }
-        true
-    }
-
-    /// True if task `i` is ready, to decode or for its prompt. One that has not begun lets those before it go first where memory is short.
-    fn may_run(&mut self, i: usize, decoding: bool) -> bool {
-        let (before, rest) = self.tasks.split_at_mut(i);
-        let Some(task) = rest.first_mut() else { return false };
-        if !task.is_ready() || task.is_decoding() != decoding || (task.n_computed() == 0 && before.iter().any(Task::lacks_memory)) {
-            return false;
-        }
-        if !decoding {
-            task.adopt_blocks();
-        }
-        true
-    }
-
-    /// True if another task computes the block that task `i` needs next, further on than it or in this pass.
-    fn is_behind(&self, i: usize) -> bool {
-        let own = &self.tasks[i];
-        self.tasks.iter().enumerate().any(|(j, ahead)| {
-            let first = ahead.n_computed() > own.n_computed() || self.scheduled.iter().any(|s| s.task == j);
-            j != i && ahead.is_ready() && first && own.follows(ahead)
-        })
-    }
-
-    /// Nothing can run, because task `i` and perhaps others lack memory: the newest other task that holds some gives it back, to be computed again
-    /// when there is room. Where there is none, task `i` fails.
-    fn make_room(&mut self, i: usize, error: Error) {
-        match (0..self.tasks.len()).rfind(|&j| j != i && self.tasks[j].can_be_evicted()) {
-            Some(victim) => self.tasks[victim].evict(),
-            None => self.tasks[i].fail(error),
-        }
+        n_turned > 0
     }
 
     /// True if the pass is to be given up for those in it that were cancelled.
@@ -251,18 +292,6 @@ impl ModelBatch {
     fn cancel_between(&self) -> bool {
         let cancelled = self.scheduled.iter().filter(|s| self.tasks[s.task].is_cancelled()).count();
         cancelled == self.scheduled.len() || (cancelled > 0 && !self.gave_up)
-    }
-
-    fn collect(&mut self, pass: &dyn Pass) {
-        for s in &self.scheduled {
-            let task = &mut self.tasks[s.task];
-            if task.is_cancelled() {
-                continue;
-            }
-            if let Err(error) = guarded(|| task.collect(&s.rows, pass, s.output)) {
-                task.fail(error);
-            }
-        }
     }
 }
 

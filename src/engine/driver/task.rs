@@ -2,9 +2,10 @@
 
 use super::answer::{Answer, Told};
 use crate::backend::Batch;
-use crate::engine::draft::Drafter;
+use crate::engine::draft::{DraftModel, Drafter};
 use crate::engine::events::{Event, EventKind, Finish, Usage};
 use crate::engine::generation::{GenerateParams, Prompt};
+use crate::engine::model::Model;
 use crate::engine::sampler::Sampler;
 use crate::engine::session::{Borrower, Session, State};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+/// Tokens that a draft model guesses at once when the host does not say.
+const DEFAULT_DRAFT: usize = 8;
+
 /// A generation while it runs. Holds the session's state; brings it back before the final event, whatever happens.
 pub(in crate::engine) struct Task {
     session: Arc<Session>,
@@ -25,6 +29,7 @@ pub(in crate::engine) struct Task {
     /// Taken when the prompt was appended.
     prompt: Option<Prompt>,
     max_tokens: u32,
+    n_draft: usize,
     sampler: Sampler,
     answer: Answer,
     /// Chosen tokens whose text was not told yet.
@@ -33,6 +38,8 @@ pub(in crate::engine) struct Task {
     /// Tokens that were queued when it began.
     n_prompt: u32,
     lacks_memory: bool,
+    /// The model that drafts, until the prompt is appended.
+    draft: Option<Arc<Model>>,
     drafter: Drafter,
     /// What it guessed for the pass in flight.
     guess: Vec<Token>,
@@ -49,13 +56,15 @@ impl Task {
             state: None,
             prompt: Some(params.prompt),
             max_tokens: params.max_tokens,
+            n_draft: params.n_draft as usize,
             sampler,
             answer,
             untold: Vec::new(),
             usage: Usage::default(),
             n_prompt: 0,
             lacks_memory: false,
-            drafter: Drafter::new(params.n_draft as usize),
+            drafter: Drafter::new(params.n_draft as usize, None),
+            draft: params.draft,
             guess: Vec::new(),
             started: Instant::now(),
             first_token: None,
@@ -79,9 +88,17 @@ impl Task {
         self.state.is_none()
     }
 
-    /// True if it can be given rows now: a reader that is behind pauses it.
+    /// True if it can be given rows now: a reader that is behind pauses it, and so do keys that a shift has moved and not turned.
     pub(super) fn is_ready(&self) -> bool {
-        self.state.is_some() && self.prompt.is_none() && self.borrower.events.has_room()
+        self.prompt.is_none() && self.borrower.events.has_room() && self.state.as_ref().is_some_and(|state| !state.sequence.owes_turns())
+    }
+
+    /// Turns the keys of a block that a shift has moved; false if there is none.
+    pub(super) fn turn_block(&mut self) -> Result<bool> {
+        let Some(state) = self.state.as_mut().filter(|state| state.sequence.owes_turns()) else { return Ok(false) };
+        let turned = state.sequence.turn_block();
+        self.lacks_memory = turned.as_ref().is_err_and(Error::is_shortage);
+        turned.map(|()| true)
     }
 
     /// True if its prompt was not appended yet.
@@ -106,6 +123,11 @@ impl Task {
                 state.sequence.become_tokens(&model.tokenizer().encode_chat(&rendered)?)?;
                 self.answer.set_parser(model.chat_parser(&request, &rendered)?);
             }
+        }
+        if let Some(draft) = self.draft.take() {
+            model.check_vocabulary_of(&draft)?;
+            let most = if self.n_draft == 0 { DEFAULT_DRAFT } else { self.n_draft };
+            self.drafter = Drafter::new(most, Some(DraftModel::new(&draft, state.sequence.n_ctx())?));
         }
         if state.sequence.len() == 0 {
             fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
@@ -157,17 +179,43 @@ impl Task {
             // Each guess that is right is one token of the answer; the pass gives another one behind it.
             let left = (self.max_tokens as usize).wrapping_sub(self.usage.output_tokens as usize + 1);
             let room = left.min(room - 1).min(state.sequence.n_ctx() - rows.end);
-            self.guess.extend_from_slice(self.drafter.guess(state.sequence.tokens(), room));
+            let known = |token: &Token| (*token as usize) < self.session.model().n_vocab();
+            self.guess.extend(self.drafter.guess(state.sequence.tokens(), room).into_iter().take_while(known));
             rows.end += self.guess.len();
         }
         let reserved = state.sequence.reserve(&rows);
-        self.lacks_memory = reserved.is_err();
+        if reserved.is_ok() {
+            state.sequence.begin_work();
+        }
+        self.lacks_memory = reserved.as_ref().is_err_and(Error::is_shortage);
         reserved.map(|()| rows)
     }
 
     /// True if there was no KV memory for it when it was scheduled last.
     pub(super) fn lacks_memory(&self) -> bool {
         self.lacks_memory && !self.is_finished()
+    }
+
+    /// Has the draft model guess what comes next, if there is one and its turn has come.
+    pub(super) fn prepare_draft(&mut self) {
+        let Some(state) = self.state.as_ref().filter(|state| self.first_token.is_some() && state.sequence.n_queued() == 1) else { return };
+        let left = (self.max_tokens as usize).wrapping_sub(self.usage.output_tokens as usize + 1);
+        self.drafter.prepare(state.sequence.tokens(), left.min(state.sequence.n_ctx() - state.sequence.len()));
+    }
+
+    /// The draft model, if it has to run before the next pass of this task.
+    pub(super) fn drafting(&mut self) -> Option<&mut DraftModel> {
+        if self.state.is_some() { self.drafter.at_work() } else { None }
+    }
+
+    /// Goes on without guesses.
+    pub(super) fn give_up_draft(&mut self) {
+        self.drafter.give_up_model();
+    }
+
+    /// The urgency of its session; higher is sooner.
+    pub(super) fn priority(&self) -> i32 {
+        self.state.as_ref().map_or(0, |state| state.priority)
     }
 
     /// True if it waits for its next token only.

@@ -5,6 +5,7 @@ mod step;
 
 use crate::backend::BLOCK_TOKENS;
 use crate::engine::Wait;
+use crate::engine::blocks::Ahead;
 use crate::engine::events::EventQueue;
 use crate::engine::hooks::in_hook;
 use crate::engine::model::Model;
@@ -38,6 +39,8 @@ pub struct SessionConfig {
     pub prefill_chunk: u32,
     /// What happens when it is full.
     pub overflow: Overflow,
+    /// Urgency of its generations beside those of other sessions; higher is sooner.
+    pub priority: i32,
     /// Neither take keys and values that other sessions computed for the same tokens, nor let others take its own.
     pub no_shared_prefix: bool,
 }
@@ -72,9 +75,12 @@ pub struct Step {
 pub(in crate::engine) struct State {
     pub(in crate::engine) sequence: Sequence,
     pub(in crate::engine) chunk: usize,
+    pub(in crate::engine) priority: i32,
     running: Option<Running>,
     /// Progress of the queue: `(done, total)`.
     prefill: (u32, u32),
+    /// The session that computed the same when a step last looked.
+    seen_ahead: Option<Ahead>,
 }
 
 /// A pass that a step began and did not finish.
@@ -113,7 +119,7 @@ impl Session {
     /// An empty session of `model`.
     ///
     /// # Errors
-    /// `Unsupported` for a model without weights, `InvalidArgument` for sizes the model cannot hold, `OutOfMemory`.
+    /// `Unsupported` for a model without weights, or one that cannot shift and is asked to; `InvalidArgument` for sizes the model cannot hold, `OutOfMemory`.
     pub fn new(model: &Arc<Model>, config: SessionConfig) -> Result<Arc<Self>> {
         model.runtime().check_alive()?;
         let n_ctx = model.context_length(config.n_ctx)?;
@@ -126,8 +132,11 @@ impl Session {
         {
             fail!(InvalidArgument, "n_keep {n_keep} of {n_ctx} tokens: {LEAST_MOVABLE} must be left to be shifted");
         }
+        if matches!(config.overflow, Overflow::Shift { .. }) {
+            model.blocks()?.check_shift()?;
+        }
         let sequence = Sequence::new(model.blocks()?, model.n_vocab(), n_ctx, !config.no_shared_prefix, config.overflow)?;
-        Ok(Self::with(model, State { sequence, chunk, running: None, prefill: (0, 0) }))
+        Ok(Self::with(model, State { sequence, chunk, priority: config.priority, running: None, prefill: (0, 0), seen_ahead: None }))
     }
 
     fn with(model: &Arc<Model>, state: State) -> Arc<Self> {
@@ -149,7 +158,7 @@ impl Session {
         let state = self.with_state(|state| {
             self.give_up_pass(state);
             let (sequence, prefill) = (state.sequence.fork()?, (0, state.sequence.n_queued() as u32));
-            Ok(State { sequence, chunk: state.chunk, running: None, prefill })
+            Ok(State { sequence, prefill, running: None, seen_ahead: None, ..*state })
         })?;
         Ok(Self::with(&self.model, state))
     }
@@ -252,10 +261,12 @@ impl Session {
         if let Some(running) = state.running.take() {
             self.model.keep_pass(running.pass);
         }
+        state.sequence.give_up_work();
     }
 
-    /// Takes the state back from a generation, or from a call.
-    pub(in crate::engine) fn take_back(&self, state: Box<State>) {
+    /// Takes the state back from a generation, or from a call, in which way ever that ended.
+    pub(in crate::engine) fn take_back(&self, mut state: Box<State>) {
+        state.sequence.set_at_work(false);
         self.publish(&state);
         *self.slot.lock() = Slot::Here(state);
         self.returned.notify_all();

@@ -12,6 +12,9 @@ use crate::text::Token;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long a step waits for another session before it looks whether the runtime was shut down.
+const LOOK_AROUND: Duration = Duration::from_millis(20);
+
 impl State {
     pub(super) fn step(&mut self, model: &Arc<Model>, sampler: Option<&mut Sampler>, limit: Limit, ignore_end: bool) -> Result<Step> {
         if self.sequence.len() == 0 {
@@ -26,6 +29,16 @@ impl State {
             fail!(InvalidArgument, "the sampler is for {} tokens, the model has {}", s.n_vocab(), model.n_vocab());
         }
         while self.sequence.logits().is_none() {
+            while self.sequence.owes_turns() {
+                self.sequence.turn_block()?;
+                if is_past(limit, Duration::ZERO) {
+                    return Ok(self.report(StepState::Pending, None, 0.0));
+                }
+            }
+            if self.running.is_none() && self.waits(model, limit)? {
+                return Ok(self.report(StepState::Pending, None, 0.0));
+            }
+            self.sequence.set_at_work(true);
             let done = self.advance(model, limit)?;
             if !done || (self.sequence.logits().is_none() && is_past(limit, Duration::ZERO)) {
                 return Ok(self.report(StepState::Pending, None, 0.0));
@@ -34,6 +47,30 @@ impl State {
         match sampler {
             Some(sampler) => self.choose(model, sampler, ignore_end),
             None => Ok(self.report(StepState::Token, None, 0.0)),
+        }
+    }
+
+    /// True if another session computes the block that comes next, and this step is to end instead of computing the same. Takes over what is computed of the
+    /// queue, and waits for a thread that is at work for the other one, at most until the deadline.
+    ///
+    /// An owner that nobody works for is waited for as long as it comes on between the steps of this session: where one thread steps many sessions in turn.
+    fn waits(&mut self, model: &Model, limit: Limit) -> Result<bool> {
+        loop {
+            self.prefill.0 = (self.prefill.0 + self.sequence.adopt() as u32).min(self.prefill.1);
+            let Some(ahead) = self.sequence.ahead() else { return Ok(false) };
+            if !ahead.at_work {
+                let comes_on = limit.is_some() && self.seen_ahead != Some(ahead);
+                self.seen_ahead = Some(ahead);
+                return Ok(comes_on);
+            }
+            // Who waits must not be waited for.
+            self.sequence.give_up_work();
+            let soon = Instant::now() + LOOK_AROUND;
+            self.sequence.wait_for_ahead(limit.map_or(soon, |(at, _)| at.min(soon)));
+            model.runtime().check_alive()?;
+            if is_past(limit, Duration::ZERO) {
+                return Ok(true);
+            }
         }
     }
 
@@ -71,9 +108,10 @@ impl State {
     fn begin(&mut self, model: &Arc<Model>, limit: Limit) -> Result<Running> {
         let pace = model.pace()?;
         let chunk = limit.map_or(self.chunk, |(_, most)| self.chunk.min(pace.rows_within(most)));
-        self.prefill.0 = (self.prefill.0 + self.sequence.adopt() as u32).min(self.prefill.1);
         let rows = self.sequence.next_rows(chunk);
         self.sequence.reserve(&rows)?;
+        self.sequence.begin_work();
+        self.sequence.set_at_work(true);
         let mut pass = model.take_pass(rows.len())?;
         let mut wants_logits = false;
         pass.begin(&mut |batch| wants_logits = self.sequence.fill(batch, &rows))?;

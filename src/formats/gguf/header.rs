@@ -17,6 +17,7 @@ use crate::formats::gguf::tensor::{MIN_TENSOR_BYTES, TensorInfo};
 use crate::formats::limits::{MAX_HEADER_BYTES, MAX_TENSORS};
 use crate::formats::size::ByteSize;
 use crate::sys::file::ReadAt;
+use crate::sys::job;
 use crate::sys::memory::try_with_capacity;
 
 /// The first bytes of every GGUF file.
@@ -30,18 +31,19 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads and checks the header of `source`.
+    /// Reads and checks the header of `source`, in slices.
     ///
     /// # Errors
     /// `Format`, `Unsupported` (version, byte order), `Io`, `OutOfMemory`.
-    pub(crate) fn read(source: &dyn ReadAt) -> Result<Self> {
+    pub(crate) async fn read(source: &dyn ReadAt) -> Result<Self> {
         let mut cursor = Cursor::new(source, MAX_HEADER_BYTES);
         check_magic(&mut cursor)?;
         check_version(cursor.u32()?)?;
         let n_tensors = at_most(MAX_TENSORS, cursor.u64()?, "tensors")?;
         let n_entries = cursor.u64()?;
-        let metadata = Metadata::read(&mut cursor, n_entries)?;
+        let metadata = Metadata::read(&mut cursor, n_entries).await?;
         let alignment = layout::alignment(metadata.get(layout::ALIGNMENT_KEY))?;
+        job::pause().await;
         let mut tensors = read_tensors(&mut cursor, n_tensors)?;
         layout::place(&mut tensors, cursor.position()?, alignment, ByteSize::new(source.len()))?;
         Ok(Self { metadata, tensors })

@@ -44,18 +44,18 @@ impl Metadata {
         Ok(Self { entries: NameTable::new(Vec::new())? })
     }
 
-    /// Reads `n` entries.
+    /// Reads `n` entries, in slices.
     ///
     /// # Errors
     /// `Format`, naming the entry; `OutOfMemory`.
-    pub(crate) fn read(cursor: &mut Cursor<'_>, n: u64) -> Result<Self> {
+    pub(crate) async fn read(cursor: &mut Cursor<'_>, n: u64) -> Result<Self> {
         at_most(MAX_METADATA_ENTRIES, n, "metadata entries")?;
         cursor.expect_items(n, MIN_ENTRY_BYTES).map_err(|e| e.at("metadata"))?;
         let mut entries = try_with_capacity(ByteSize::new(n).to_usize()?)?;
         let mut values = ValueReader { cursor, n_nested: 0 };
         for i in 0..n {
             let key = read_name(values.cursor, MAX_KEY_BYTES).map_err(|e| e.at(format_args!("key of metadata entry {i}")))?;
-            let value = values.value().map_err(|e| e.at(format_args!("metadata {}", Quoted(&key))))?;
+            let value = values.value().await.map_err(|e| e.at(format_args!("metadata {}", Quoted(&key))))?;
             entries.push(Entry { key, value });
         }
         Ok(Self { entries: NameTable::new(entries).map_err(|e| e.at("metadata key"))? })

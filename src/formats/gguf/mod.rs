@@ -29,6 +29,7 @@ use crate::formats::limits::MAX_TENSORS;
 use crate::formats::names::{NameTable, Quoted};
 use crate::formats::size::ByteSize;
 use crate::sys::file::{FileSource, ReadAt};
+use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_with_capacity};
 use header::Header;
 use split::Split;
@@ -56,21 +57,24 @@ impl Gguf {
     /// # Errors
     /// `Io`, `Format`, `Unsupported` (version, byte order) or `OutOfMemory`, naming the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(path.as_ref(), &|path| Ok(Arc::new(FileSource::open(path)?)))
+        job::run(Self::open_with(path.as_ref(), &|path| Ok(Arc::new(FileSource::open(path)?))))
     }
 
-    /// As [`Self::open`], with `open` to open each file.
+    /// As [`Self::open`], in slices, with `open` to open each file.
     ///
     /// # Errors
     /// As [`Self::open`], and those of `open`.
-    pub fn open_with(path: &Path, open: &dyn Fn(&Path) -> Result<Arc<dyn ReadAt>>) -> Result<Self> {
-        let given = Part::read(open(path)?)?;
+    pub async fn open_with(path: &Path, open: &(dyn Fn(&Path) -> Result<Arc<dyn ReadAt>> + Sync)) -> Result<Self> {
+        let given = Part::read(open(path)?).await?;
         let Some(split) = given.split else { return Self::assemble(vec![given]) };
         let paths = split.paths(path).map_err(|e| e.at(path.display()))?;
         let mut parts = Vec::new();
         for (no, path) in paths.iter().enumerate().filter(|(no, _)| *no != split.no) {
             let number = no.saturating_add(1);
-            let part = open(path).and_then(Part::read);
+            let part = match open(path) {
+                Ok(source) => Part::read(source).await,
+                Err(e) => Err(e),
+            };
             parts.push(part.map_err(|e| e.at(format_args!("part {number} of {}", split.count)))?);
         }
         parts.push(given);
@@ -82,15 +86,19 @@ impl Gguf {
     /// # Errors
     /// As [`Self::open`]; `InvalidArgument` if it is one part of a split set.
     pub fn from_source(source: Arc<dyn ReadAt>) -> Result<Self> {
-        Self::from_sources(vec![source])
+        job::run(Self::from_sources(vec![source]))
     }
 
-    /// A model in one source, or in all parts of a split set in any order.
+    /// A model in one source, or in all parts of a split set in any order; read in slices.
     ///
     /// # Errors
     /// As [`Self::open`]; `InvalidArgument` if the sources are not one whole set.
-    pub fn from_sources(sources: Vec<Arc<dyn ReadAt>>) -> Result<Self> {
-        Self::assemble(sources.into_iter().map(Part::read).collect::<Result<_>>()?)
+    pub async fn from_sources(sources: Vec<Arc<dyn ReadAt>>) -> Result<Self> {
+        let mut parts = Vec::new();
+        for source in sources {
+            parts.push(Part::read(source).await?);
+        }
+        Self::assemble(parts)
     }
 
     fn assemble(mut parts: Vec<Part>) -> Result<Self> {
@@ -171,13 +179,13 @@ impl Gguf {
 }
 
 impl Part {
-    fn read(source: Arc<dyn ReadAt>) -> Result<Self> {
+    async fn read(source: Arc<dyn ReadAt>) -> Result<Self> {
         let name = |e: Error| match source.name() {
             // What the source itself reports is named already.
             Some(name) if e.kind() != ErrorKind::Io => e.at(name),
             _ => e,
         };
-        let header = Header::read(&*source).map_err(name)?;
+        let header = Header::read(&*source).await.map_err(name)?;
         let split = Split::of(&header.metadata).map_err(name)?;
         Ok(Self { header, split, source })
     }

@@ -7,12 +7,23 @@ use crate::formats::gguf::strings::Strings;
 use crate::formats::gguf::value::{Array, Value, ValueType, bool_from_byte};
 use crate::formats::limits::{MAX_ARRAY_DEPTH, MAX_NESTED_ARRAYS};
 use crate::formats::size::ByteSize;
+use crate::sys::job;
 use crate::sys::memory::try_with_capacity;
 
 /// In the file, a string is at least its length (u64).
 const MIN_STRING_BYTES: u64 = 8;
 /// In the file, an array is at least the type of its elements (u32) and their number (u64).
 const MIN_ARRAY_BYTES: u64 = 12;
+
+/// Elements of an array that are read in a slice of a load: a tenth of a millisecond.
+const ELEMENTS_PER_SLICE: u64 = 2048;
+
+/// Ends a slice before some of the elements `i` of an array.
+async fn pause(i: u64) {
+    if i % ELEMENTS_PER_SLICE == ELEMENTS_PER_SLICE - 1 {
+        job::pause().await;
+    }
+}
 
 /// Reads values from `cursor`, and counts what only an absolute cap bounds.
 pub(crate) struct ValueReader<'c, 'a> {
@@ -23,7 +34,7 @@ pub(crate) struct ValueReader<'c, 'a> {
 
 impl ValueReader<'_, '_> {
     /// The next value, with its type in front.
-    pub(crate) fn value(&mut self) -> Result<Value> {
+    pub(crate) async fn value(&mut self) -> Result<Value> {
         let value_type = self.value_type()?;
         Ok(match value_type {
             ValueType::U8 => Value::U8(self.scalar()?),
@@ -35,7 +46,7 @@ impl ValueReader<'_, '_> {
             ValueType::F32 => Value::F32(self.scalar()?),
             ValueType::Bool => Value::Bool(self.scalar()?),
             ValueType::String => Value::String(self.string()?),
-            ValueType::Array => Value::Array(self.array(0)?),
+            ValueType::Array => Value::Array(self.array(0).await?),
             ValueType::U64 => Value::U64(self.scalar()?),
             ValueType::I64 => Value::I64(self.scalar()?),
             ValueType::F64 => Value::F64(self.scalar()?),
@@ -50,23 +61,23 @@ impl ValueReader<'_, '_> {
     }
 
     /// The next array, its element type and length in front, `depth` levels below the value.
-    fn array(&mut self, depth: usize) -> Result<Array> {
+    async fn array(&mut self, depth: usize) -> Result<Array> {
         let element_type = self.value_type()?;
         let n = self.cursor.u64()?;
         Ok(match element_type {
-            ValueType::U8 => Array::U8(self.scalars(n)?),
-            ValueType::I8 => Array::I8(self.scalars(n)?),
-            ValueType::U16 => Array::U16(self.scalars(n)?),
-            ValueType::I16 => Array::I16(self.scalars(n)?),
-            ValueType::U32 => Array::U32(self.scalars(n)?),
-            ValueType::I32 => Array::I32(self.scalars(n)?),
-            ValueType::F32 => Array::F32(self.scalars(n)?),
-            ValueType::Bool => Array::Bool(self.scalars(n)?),
-            ValueType::String => Array::String(self.strings(n)?),
+            ValueType::U8 => Array::U8(self.scalars(n).await?),
+            ValueType::I8 => Array::I8(self.scalars(n).await?),
+            ValueType::U16 => Array::U16(self.scalars(n).await?),
+            ValueType::I16 => Array::I16(self.scalars(n).await?),
+            ValueType::U32 => Array::U32(self.scalars(n).await?),
+            ValueType::I32 => Array::I32(self.scalars(n).await?),
+            ValueType::F32 => Array::F32(self.scalars(n).await?),
+            ValueType::Bool => Array::Bool(self.scalars(n).await?),
+            ValueType::String => Array::String(self.strings(n).await?),
             ValueType::Array => Array::Array(self.arrays(n, depth)?),
-            ValueType::U64 => Array::U64(self.scalars(n)?),
-            ValueType::I64 => Array::I64(self.scalars(n)?),
-            ValueType::F64 => Array::F64(self.scalars(n)?),
+            ValueType::U64 => Array::U64(self.scalars(n).await?),
+            ValueType::I64 => Array::I64(self.scalars(n).await?),
+            ValueType::F64 => Array::F64(self.scalars(n).await?),
         })
     }
 
@@ -75,9 +86,10 @@ impl ValueReader<'_, '_> {
     }
 
     /// `n` values of fixed size, in as many bytes as they have in the file.
-    fn scalars<T: Scalar>(&mut self, n: u64) -> Result<Vec<T>> {
+    async fn scalars<T: Scalar>(&mut self, n: u64) -> Result<Vec<T>> {
         let mut scalars = self.reserved(n, T::BYTES)?;
-        for _ in 0..n {
+        for i in 0..n {
+            pause(i).await;
             scalars.push(T::read(self.cursor)?);
         }
         Ok(scalars)
@@ -90,10 +102,11 @@ impl ValueReader<'_, '_> {
     }
 
     /// `n` strings. Their total length is known only at the end, so the buffer grows, to at most twice what it holds.
-    fn strings(&mut self, n: u64) -> Result<Strings> {
+    async fn strings(&mut self, n: u64) -> Result<Strings> {
         self.cursor.expect_items(n, MIN_STRING_BYTES)?;
         let mut strings = Strings::with_capacity(ByteSize::new(n).to_usize()?)?;
-        for _ in 0..n {
+        for i in 0..n {
+            pause(i).await;
             let n_bytes = self.cursor.u64()?;
             self.cursor.expect_bytes(n_bytes)?;
             strings.push_with(ByteSize::new(n_bytes).to_usize()?, |dst| self.cursor.fill(dst))?;
@@ -111,7 +124,8 @@ impl ValueReader<'_, '_> {
         at_most(MAX_NESTED_ARRAYS, self.n_nested, "arrays inside arrays")?;
         let mut arrays = self.reserved(n, MIN_ARRAY_BYTES)?;
         for _ in 0..n {
-            arrays.push(self.array(depth.saturating_add(1))?);
+            // Its own slices are not those of the whole: there is no end to the kinds of nesting, and caps bound it.
+            arrays.push(job::run(self.array(depth.saturating_add(1)))?);
         }
         Ok(arrays)
     }

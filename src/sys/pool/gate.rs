@@ -3,8 +3,7 @@
 //! One atomic word decides everything, so that a closed gate lets nobody in any more; the lock and the condition variables only
 //! put threads to sleep. Nothing here knows what a region computes.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sys::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Workers inside: the low 16 bits.

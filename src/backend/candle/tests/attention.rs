@@ -21,7 +21,7 @@ impl AttentionCase {
     const TABLES: [[BlockId; 3]; 2] = [[5, 0, 3], [1, 4, 2]];
 
     fn new() -> Self {
-        let attention = Attention { scale: 0.2, softcap: None, window: None };
+        let attention = Attention::plain(0.2);
         let rope = rope(RopeStyle::Halves, 12);
         Self { rope, head_norms: false, attention, kind: KvType::F32, chunks: &[70], tolerance: ROUNDING }
     }
@@ -62,7 +62,7 @@ impl AttentionCase {
         let norms = Self::head_scales().map(|scale| norm(&scale, 1e-3));
         let norms = self.head_norms.then_some((&norms[0], &norms[1]));
         backend().rope_append(&mut ws, &batch, 1, norms, Some(0), kv).unwrap();
-        backend().attend(&mut ws, &batch, 1, &self.attention, kv).unwrap();
+        backend().attend(&mut ws, &batch, 1, &self.attention, None, kv).unwrap();
         let out = values(&ws.take(Slot::Query, "test").unwrap()); // (2 * n, Q_WIDTH)
         results.iter_mut().zip(out.chunks(n * Q_WIDTH)).for_each(|(result, out)| result.extend_from_slice(out));
     }
@@ -135,7 +135,7 @@ fn windows_and_softcaps_limit_what_is_seen() {
     for (window, softcap) in
         [(Some(1), None), (Some(33), None), (Some(500), None), (Some(u32::MAX), None), (None, Some(0.7)), (Some(9), Some(0.7))]
     {
-        let attention = Attention { scale: 0.9, softcap, window };
+        let attention = Attention { softcap, sight: window.into(), ..Attention::plain(0.9) };
         AttentionCase { attention, chunks: &[50, 1, 19], ..AttentionCase::new() }.check(&format!("{attention:?}"));
     }
 }

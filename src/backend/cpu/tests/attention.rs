@@ -1,6 +1,7 @@
 //! `rope_append` and `attend` together, over two sequences at once.
 
 use super::*;
+use crate::backend::Sight;
 
 /// One run of the two stages.
 struct Case {
@@ -22,7 +23,7 @@ impl Case {
         Self {
             rope: rope(RopeStyle::Halves, 12),
             head_norms: false,
-            attention: Attention { scale: 0.2, softcap: None, window: None },
+            attention: Attention::plain(0.2),
             kind: KvType::F32,
             n_tokens: 70,
             chunks: &[],
@@ -83,7 +84,7 @@ impl Case {
         let norms = Self::head_scales().map(|scale| norm(cpu, &scale, 1e-3));
         let norms = self.head_norms.then_some((&norms[0], &norms[1]));
         cpu.rope_append(ws, &batch, 1, norms, Some(0), kv).unwrap();
-        cpu.attend(ws, &batch, 1, &self.attention, kv).unwrap();
+        cpu.attend(ws, &batch, 1, &self.attention, None, kv).unwrap();
         let query = ws.slots[0].chunks(tokens.len() * Q_WIDTH);
         results.iter_mut().zip(query).for_each(|(result, out)| result.extend_from_slice(out));
     }
@@ -155,7 +156,7 @@ fn windows_and_softcaps_limit_what_is_seen() {
     for (window, softcap) in
         [(Some(1), None), (Some(33), None), (Some(500), None), (Some(u32::MAX), None), (None, Some(0.7)), (Some(9), Some(0.7))]
     {
-        let attention = Attention { scale: 0.9, softcap, window };
+        let attention = Attention { softcap, sight: window.into(), ..Attention::plain(0.9) };
         // Scores are large here, and f32 has rounded the angles that make them.
         Case { attention, chunks: &[50, 1], tolerance: 1e-5, ..Case::short() }.check(&format!("{attention:?}"), 0);
     }
@@ -176,7 +177,7 @@ fn contexts_of_several_splits() {
     let case = || Case { rope: rope(RopeStyle::Halves, 0), ..Case::long() };
     case().check("long", 1060);
     for window in [1, 40, 512, 700] {
-        let attention = Attention { scale: 0.2, softcap: None, window: Some(window) };
+        let attention = Attention { sight: Sight::Window(window), ..Attention::plain(0.2) };
         Case { attention, ..case() }.check(&format!("long, window {window}"), 1060);
     }
 }
@@ -186,7 +187,7 @@ fn bits_do_not_depend_on_chunks_threads_or_company() {
     for name in kernels::available() {
         let kernels = kernels::select(Some(name)).unwrap();
         for window in [None, Some(530)] {
-            let attention = Attention { scale: 0.2, softcap: None, window };
+            let attention = Attention { sight: window.into(), ..Attention::plain(0.2) };
             let case = || Case { attention, kernels, kind: KvType::F16, head_norms: true, n_tokens: 600, ..Case::long() };
             let expected = bits(&Case { chunks: &[], n_threads: 1, ..case() }.run(&[1]));
             let divisions: [(usize, &[usize], &[usize]); 4] =
@@ -234,8 +235,8 @@ fn more_pieces_than_one_wave() {
             }
         }
         cpu.rope_append(&mut ws, &batch, 0, None, Some(0), kv).unwrap();
-        let attention = Attention { scale: 0.2, softcap: None, window: Some(1) };
-        cpu.attend(&mut ws, &batch, 0, &attention, kv).unwrap();
+        let attention = Attention { sight: Sight::Window(1), ..Attention::plain(0.2) };
+        cpu.attend(&mut ws, &batch, 0, &attention, None, kv).unwrap();
         ws.slots[0][..sequences.len() * Q_WIDTH].to_vec()
     };
     let together = run(&mut kv, 0..200);
@@ -253,10 +254,10 @@ fn blocks_that_are_missing_or_shared_are_refused() {
     batch.blocks = vec![2];
     let e = cpu.rope_append(&mut ws, &batch, 0, None, Some(0), &mut kv).unwrap_err();
     assert_eq!((e.kind(), e.message()), (ErrorKind::Internal, "cpu, rope_append: block 2 of 2"));
-    let attention = Attention { scale: 1.0, softcap: None, window: None };
-    assert!(cpu.attend(&mut ws, &batch, 0, &attention, &kv).is_err());
+    let attention = Attention::plain(1.0);
+    assert!(cpu.attend(&mut ws, &batch, 0, &attention, None, &kv).is_err());
     batch.blocks = vec![1];
-    assert!(cpu.attend(&mut ws, &batch, 2, &attention, &kv).is_err());
+    assert!(cpu.attend(&mut ws, &batch, 2, &attention, None, &kv).is_err());
     batch.push(&[1], 0, &[1], false);
     cpu.begin(&mut ws, &batch, std::slice::from_ref(&rope)).unwrap();
     let e = cpu.rope_append(&mut ws, &batch, 0, None, Some(0), &mut kv).unwrap_err();

@@ -1,12 +1,15 @@
 //! The promise of the backend as a whole: logits of a small decoder, bit for bit, however the work is divided.
 
 use super::*;
+use crate::backend::{Experts, MoeShape, Routing, Scores};
 
 /// Sizes that every weight type can store, and that no tile divides.
-const SHAPE: Shape = Shape { n_layers: 1, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 256, n_vocab: 100 };
+const SHAPE: Shape =
+    Shape { n_layers: 1, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 256, moe: Some(EXPERTS), n_vocab: 100 };
+const EXPERTS: MoeShape = MoeShape { n_experts: 5, n_used: 2, n_ff: 256 };
 const N_TOKENS: usize = 40;
 
-/// A decoder of one layer.
+/// A decoder of one layer, which has a feed-forward and a mixture of experts.
 struct Tiny {
     cpu: Cpu,
     table: Matrix,
@@ -15,6 +18,7 @@ struct Tiny {
     into: [(Slot, Linear<Cpu>); 5],
     output: Linear<Cpu>,
     down: Linear<Cpu>,
+    experts: Experts<Cpu>,
     rope: Rope,
 }
 
@@ -30,6 +34,16 @@ impl Tiny {
             into: slots.map(|slot| (slot, linear(SHAPE.width(slot), SHAPE.n_embd, 3 + slot as u64))),
             output: linear(SHAPE.n_embd, SHAPE.width(Slot::Query), 10),
             down: linear(SHAPE.n_embd, SHAPE.n_ff, 11),
+            experts: Experts {
+                router: linear(EXPERTS.n_experts, SHAPE.n_embd, 12),
+                choice_bias: None,
+                routing: Routing { n_used: 2, scores: Scores::Softmax, normalises: true, scale: 1.0, weighs_input: false, groups: None },
+                gate: linear(EXPERTS.n_experts * EXPERTS.n_ff, SHAPE.n_embd, 13),
+                up: linear(EXPERTS.n_experts * EXPERTS.n_ff, SHAPE.n_embd, 14),
+                down: linear(EXPERTS.n_experts * SHAPE.n_embd, EXPERTS.n_ff, 15),
+                shared: None,
+                shared_gate: None,
+            },
             rope: rope(RopeStyle::Interleaved, 32),
             cpu,
         }
@@ -37,16 +51,18 @@ impl Tiny {
 
     fn forward(&self, ws: &mut Workspace, batch: &Batch, kv: &mut Kv) {
         let (cpu, into) = (&self.cpu, self.into.each_ref().map(|(slot, linear)| (*slot, linear)));
-        let attention = Attention { scale: 0.125, softcap: None, window: None };
+        let attention = Attention::plain(0.125);
         cpu.begin(ws, batch, std::slice::from_ref(&self.rope)).unwrap();
         cpu.embed(ws, batch, &self.table, 1.0).unwrap();
         for layer in 0..SHAPE.n_layers {
             cpu.norm_project(ws, Some(&self.norm), &into[..3]).unwrap();
             cpu.rope_append(ws, batch, layer, None, Some(0), kv).unwrap();
-            cpu.attend(ws, batch, layer, &attention, kv).unwrap();
+            cpu.attend(ws, batch, layer, &attention, None, kv).unwrap();
             cpu.project_add(ws, &self.output, &Join::default()).unwrap();
             cpu.norm_project(ws, Some(&self.norm), &into[3..]).unwrap();
             cpu.glu(ws, FeedForwardFn::Gated(GateFn::Silu), &self.down, &Join::default()).unwrap();
+            cpu.moe_up(ws, Some(&self.norm), &self.experts).unwrap();
+            cpu.moe_down(ws, FeedForwardFn::Gated(GateFn::Silu), &self.experts, 1.0).unwrap();
         }
         for vocab in [0..30, 30..SHAPE.n_vocab] {
             cpu.head(ws, batch, &self.norm, &self.table, vocab).unwrap();
