@@ -131,7 +131,8 @@ test-go: $(LIBRARY) ## Go: vet, the race detector, cgocheck2; INF_ROUNDS=50 for 
 
 test-python: $(LIBRARY) ## Python: signatures and structs against the header, then the model
 	@if command -v python3 >/dev/null; then \
-	  INF_LIBRARY=$(abspath $(LIBRARY)) INF_MODEL=$(abspath $(MODEL)) CC="$(CC)" python3 bindings/python/test_inference.py -q; \
+	  INF_LIBRARY=$(abspath $(LIBRARY)) INF_MODEL=$(abspath $(MODEL)) CC="$(CC)" python3 bindings/python/test_inference.py -q && \
+	  INF_LIBRARY=$(abspath $(LIBRARY)) python3 tools/schema_conformance.py --quick $(abspath $(MODEL)); \
 	else echo "  python3 is not installed: skipped its tests"; fi
 
 test-surface: ## every function is called from C, and known to every wrapper
@@ -182,7 +183,7 @@ endif
 
 # A real engine. SCENE_SECONDS of each of three scenes; STRICT=1 fails on late frames.
 SCENE_SECONDS ?= 2
-GODOT         ?= $(shell command -v godot3-server || command -v godot3-runner || command -v godot-server)
+GODOT         ?= $(shell command -v godot3-server || command -v godot-server)
 
 $(BUILD)/godot/libinference_godot.so: examples-c/godot/inference_godot.c $(wildcard examples-c/godot/*) include/inference.h $(LIBRARY)
 	@mkdir -p $(@D)

@@ -273,8 +273,10 @@ INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf
 /**
  * Works for about budget_us microseconds on the calling thread: at loads, prompts and tokens, in slices that pause
  * between the stages of a layer. Chunks are cut so that a stage takes at most half of the budget, by what stages took
- * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included.
- * One-off jobs are one slice: tokenising a prompt, building a model's tokenizer, taking in a tensor.
+ * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included. The
+ * tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too. One-off jobs are one
+ * slice each: rendering and tokenising a prompt, compiling a chat template, comparing a draft model's vocabulary at the
+ * start of a generation.
  *
  * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
  * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
@@ -384,7 +386,9 @@ typedef struct inf_model_params {
   uint32_t struct_size;              /**< `sizeof(inf_model_params)` */
   uint32_t n_sources;                /**< Entries of sources. */
   const inf_source *const *sources;  /**< A GGUF file: 1, of a split set one path finds the others; or all files of
-                                          the set, of any kind. Files beside GGUF are refused by name. */
+                                          the set, of any kind. Or a Hugging Face directory: its path, or its files
+                                          one by one (`config.json`, the `.safetensors`, their index if there are
+                                          several, `tokenizer.json`, `tokenizer_config.json`), by name. */
   const char *device;                /**< NULL or "auto", "cpu", or an id from `inf_device_get`. */
   uint32_t n_ctx_hint;               /**< Context that sessions get by default, cut to what the model was made for. 0
                                           = 4096. */
@@ -401,11 +405,18 @@ typedef struct inf_model_params {
                                           so). `{"backend":"candle"}` computes with candle instead of our own
                                           kernels: slow, for comparison only, as candle has process-wide threads,
                                           reads environment variables and does not survive a fork.
-                                          `{"pre_tokenizer":"default"}` cuts text as that one does, for files that
-                                          name none or an unknown one: a wrong one gives wrong tokens and worse
-                                          answers. `{"chat_template":"..."}` is Jinja source that takes the place of
-                                          the templates in the file. NULL = none. An unknown key is an error that
-                                          names it. */
+                                          `{"pre_tokenizer":"default"}` cuts text as that one does, for vocabularies
+                                          of bytes that name none or an unknown one: a wrong one gives wrong tokens
+                                          and worse answers. `{"chat_template":"..."}` is Jinja source that takes the
+                                          place of the templates in the file. `{"quantize":"q4_k"}` (or `q4_0`,
+                                          `q8_0`, `q5_k`, `q6_k`, `f16`) holds the matrices of a float model so,
+                                          encoded while they are read; the head keeps six bits, rows that are no
+                                          whole blocks become `q8_0` or stay.
+                                          `{"topology":[{"layers":"0-8","quantize":"q8_0"},{"tensors":"ffn_down|attn_v","quantize":"q6_k"}]}`
+                                          sets it by layers (the end is not meant) or by regular expressions over
+                                          GGUF's names; expressions win over layers, of ranges the one that ends
+                                          last, then the later. NULL = none. An unknown key is an error that names
+                                          it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
@@ -479,6 +490,22 @@ INF_API inf_status inf_model_estimate(inf_runtime *rt, const inf_model_params *p
 INF_API inf_status inf_model_load(inf_runtime *rt, const inf_model_params *p, inf_model **out, inf_error *err);
 
 /**
+ * Writes m to path as a GGUF file: weights as they are held, quantised or not, with tokenizer, chat template and all
+ * other metadata. Loading it again needs no conversion, and gives the same logits to the last bit.
+ *
+ * path is UTF-8; what was there is replaced when all is written, or stays. m stays as it is. Any thread. Blocks until
+ * the file is on the disk.
+ *
+ * - `INF_ERR_INVALID_ARGUMENT`: path is NULL or no UTF-8.
+ * - `INF_ERR_UNSUPPORTED`: the model has no weights, or candle holds them.
+ * - `INF_ERR_IO`: the file cannot be written; the message names it.
+ * - `INF_ERR_BUSY`: called from inside a hook.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_model_save_gguf(const inf_model *m, const char *path, inf_error *err);
+
+/**
  * Takes one more reference on m and returns it: it then takes one more `inf_model_free`. NULL for a dead handle.
  *
  * Any thread. Never blocks. Since 0.1.
@@ -548,9 +575,9 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  * languages.
  *
  * options_json:
- * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"..."}`,
- * all optional, with the meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or
- * "q8_0". NULL = none. An unknown key is an error that names it.
+ * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"...",
+ * "quantize":"q4_k","topology":[...]}`, all optional, with the meaning of the fields and options of inf_model_params;
+ * kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
  *
@@ -884,6 +911,42 @@ INF_API inf_status inf_sampler_pick(inf_sampler *s, const float *logits, size_t 
  */
 INF_API inf_status inf_sampler_accept(inf_sampler *s, inf_token t, inf_error *err);
 
+/* ---- Constraints: what a sampler may choose at all ----------------------------------------------------------------- */
+
+#define INF_CONSTRAINT_JSON_SCHEMA 1u  /**< A JSON schema. Property order is that of the schema; keywords that no
+                                            grammar can express are an error. */
+#define INF_CONSTRAINT_REGEX 2u        /**< A regular expression in the syntax of Rust's regex; the whole answer
+                                            matches it. */
+#define INF_CONSTRAINT_LARK 3u         /**< A grammar in llguidance's variant of Lark; it begins with the rule start.
+                                            `<name>` and `<[17]>` stand for control tokens. */
+#define INF_CONSTRAINT_GBNF 4u         /**< A grammar as llama.cpp reads them (GBNF); it begins with the rule root. */
+#define INF_CONSTRAINT_JSON 5u         /**< Any JSON value; there is no source. */
+
+/**
+ * Lets a chain choose only tokens that continue a text of a language, and the end only where the text is complete. kind
+ * is one of `INF_CONSTRAINT_*` and src its source, or kind is 0 and src empty: then everything is allowed again. It is
+ * applied before every stage, wherever it was set, and begins with the next token that the chain chooses or accepts;
+ * `inf_sampler_reset` begins it anew, a copy of the chain goes on by itself. Where only one token is allowed,
+ * `inf_session_step` takes it without computing logits. What `inf_session_step` and `inf_sampler_pick` answer if
+ * nothing is allowed is `INF_ERR_DEAD_END`.
+ *
+ * Between the values of JSON it allows a space, or a line break with an indentation, at most:
+ * `"x-guidance":{"whitespace_flexible":false}` in a schema allows none.
+ *
+ * One thread at a time. Blocks for the time of the work: milliseconds, more for the first constraint of a model, which
+ * makes a trie of its vocabulary.
+ *
+ * - `INF_ERR_CONSTRAINT`: src does not compile, says what no grammar can, or is too large; detail[0] is the byte offset
+ *   (0 where it is about all of it), the sentence names the key or the rule; unchanged.
+ * - `INF_ERR_INVALID_ARGUMENT`: an unknown kind, or a source where there is none; unchanged.
+ * - `INF_ERR_INVALID_HANDLE`: the model of the chain was freed.
+ * - `INF_ERR_BUSY`: in use by another thread; unchanged.
+ *
+ * Since 0.1.
+ */
+INF_API inf_status inf_sampler_set_constraint(inf_sampler *s, uint32_t kind, const char *src, size_t len,
+    inf_error *err);
+
 /* ---- Sessions: append, then step; for hosts that own the loop ------------------------------------------------------ */
 
 #define INF_OVERFLOW_ERROR 0u            /**< A full session: calls that need room answer `INF_ERR_CONTEXT_FULL`, a
@@ -1014,6 +1077,10 @@ INF_API inf_status inf_session_append(inf_session *s, const inf_token *tokens, s
  * nothing is chosen (`INF_STEP_TOKEN`, token -1): read the logits, pick, append. With nothing queued and valid logits
  * it chooses at once. After an end-of-generation token it answers `INF_STEP_END` and changes nothing, until something
  * is appended, or with the flag `INF_STEP_IGNORE_EOG`.
+ *
+ * What another session of the model is computing already is not computed again: while another thread steps that one,
+ * this call waits for it, within its budget; where one thread steps many in turn, with budgets, it answers
+ * `INF_STEP_PENDING` at once as long as the other one comes on between its calls.
  *
  * out is the caller's, with struct_size set. One thread at a time. Blocks for about budget_us microseconds (0: until
  * done), checked between the stages of a layer.

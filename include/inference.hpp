@@ -56,6 +56,12 @@ enum class Finish : uint32_t {
   tool_call = INF_FINISH_TOOL_CALL, cancelled = INF_FINISH_CANCELLED, error = INF_FINISH_ERROR,
 };
 
+// The languages of constraints.
+enum class Constraint : uint32_t {
+  none = 0, json_schema = INF_CONSTRAINT_JSON_SCHEMA, regex = INF_CONSTRAINT_REGEX, lark = INF_CONSTRAINT_LARK, gbnf = INF_CONSTRAINT_GBNF,
+  json = INF_CONSTRAINT_JSON,
+};
+
 // "INF_ERR_BUSY".
 inline const char *name_of(Status status) noexcept { return inf_status_name(static_cast<inf_status>(status)); }
 
@@ -304,6 +310,8 @@ class Event {
   EventType type() const noexcept { return static_cast<EventType>(raw_.type); }
   std::string_view text() const noexcept { return { raw_.text, raw_.text_len }; }
   View<Token> tokens() const noexcept { return { raw_.tokens, raw_.n_tokens }; }
+  // One object per token, in the shape of OpenAI's API; "" if it was not asked for.
+  std::string_view logprobs_json() const noexcept { return { raw_.logprobs_json, raw_.logprobs_len }; }
   Finish finish() const noexcept { return static_cast<Finish>(raw_.finish); }
   Status status() const noexcept { return static_cast<Status>(raw_.status); }
   std::string_view error_text() const noexcept { return { raw_.error_text, raw_.error_len }; }
@@ -413,6 +421,10 @@ class Sampler : public detail::Handle<inf_sampler> {
     return detail::filled<Token>([&](auto... a) { return inf_sampler_pick(get(), logits.data(), logits.size(), a...); });
   }
   Returned<void> accept(Token t) { return detail::check([&](auto e) { return inf_sampler_accept(get(), t, e); }); }
+  // Only what continues a text of this language; Constraint::none and no source allow everything again.
+  Returned<void> set_constraint(Constraint kind, std::string_view source = {}) {
+    return detail::check([&](auto e) { return inf_sampler_set_constraint(get(), static_cast<uint32_t>(kind), source.data(), source.size(), e); });
+  }
 };
 
 // ---- Sessions --------------------------------------------------------------------------------------------------------
@@ -430,6 +442,10 @@ struct GenerateParams : Sized<inf_generate_params> {
     return *this;
   }
   GenerateParams &with(const Sampler &chain) noexcept { return sampler = chain.get(), *this; }
+  // For a prompt too: {"response_format":{..}}; for chats also tool_choice and what the template knows.
+  GenerateParams &options(std::string_view json) noexcept { return options_json = json.data(), options_len = json.size(), *this; }
+  // The probability of each token, and of the n likeliest ones in its place.
+  GenerateParams &logprobs(uint32_t n) noexcept { return top_logprobs = n, *this; }
 };
 
 // One sequence of tokens.
@@ -495,6 +511,8 @@ class Model : public detail::Handle<inf_model> {
   Returned<std::string> metadata(const char *key) const {
     return detail::buffered<std::string>(64, [&](auto... a) { return inf_model_metadata(get(), key, a...); });
   }
+  // As a GGUF file, as it is held: quantised or not.
+  Returned<void> save_gguf(const char *path) const { return detail::check([&](auto e) { return inf_model_save_gguf(get(), path, e); }); }
   bool is_eog(Token t) const noexcept { return inf_model_is_eog(get(), t) != 0; }
 
   // flags: INF_TOK_*.

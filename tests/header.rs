@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sections in reading order: a file of `src/ffi`, and what the header calls it.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("status", "Status codes and errors"),
     ("library", "The library"),
     ("runtime", "Runtimes: threads, devices, log"),
@@ -20,6 +20,7 @@ const SECTIONS: [(&str, &str); 12] = [
     ("tokenizer", "Tokenizer"),
     ("chat", "Chats: messages become a prompt"),
     ("sampler", "Samplers"),
+    ("constraint", "Constraints: what a sampler may choose at all"),
     ("session", "Sessions: append, then step; for hosts that own the loop"),
     ("state", "Saved sessions: as bytes and in files"),
     ("generation", "Generations: in the background; pull their events"),
@@ -120,11 +121,11 @@ fn layouts() -> Vec<Layout> {
         session::inf_step { struct_size, state, token, prefill_done, prefill_total, logprob }
         generation::inf_generate_params {
             struct_size, max_tokens, text, text_len, messages_json, messages_len, tools_json, tools_len, options_json, options_len, stop_json, stop_len,
-            sampler, draft, n_draft, queue_capacity, wake, wake_user, wake_tag
+            sampler, draft, n_draft, queue_capacity, wake, wake_user, wake_tag, top_logprobs, reserved
         }
         generation::inf_event {
             struct_size, r#type, finish, status, text, text_len, tokens, n_tokens, error_text, error_len, n_done, n_total, prompt_tokens, cached_tokens,
-            output_tokens, reserved, prefill_ms, decode_ms
+            output_tokens, reserved, prefill_ms, decode_ms, logprobs_json, logprobs_len
         }
     }
 }

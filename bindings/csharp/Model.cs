@@ -61,6 +61,8 @@ namespace Inference
         public uint Context, PrefillChunk, Keep;
         public bool NoSharedPrefix;
         public Overflow Overflow;
+        /// <summary>Higher is sooner, beside other sessions of the model.</summary>
+        public int Priority;
     }
 
     /// <summary>Weights and a tokenizer, shared by any number of sessions. Any thread.</summary>
@@ -95,6 +97,9 @@ namespace Inference
             return Encoding.UTF8.GetString(Call.Buffered(128, (byte[] buffer, UIntPtr capacity, out UIntPtr length) =>
                 Native.inf_model_metadata(this, name, buffer, capacity, out length, Call.Error)));
         }
+
+        /// <summary>Writes the model as it is held, quantised or not, as a GGUF file.</summary>
+        public void SaveGguf(string path) => Call.Check(Native.inf_model_save_gguf(this, Call.Terminated(path), Call.Error));
 
         public bool EndsGeneration(int token) => Native.inf_model_is_eog(this, token) != 0;
 
@@ -138,7 +143,7 @@ namespace Inference
             var p = new inf_session_params
             {
                 struct_size = (uint)Marshal.SizeOf(typeof(inf_session_params)), n_ctx = o.Context, prefill_chunk = o.PrefillChunk,
-                flags = o.NoSharedPrefix ? 1u : 0u, overflow = (uint)o.Overflow, n_keep = o.Keep,
+                flags = o.NoSharedPrefix ? 1u : 0u, overflow = (uint)o.Overflow, n_keep = o.Keep, priority = o.Priority,
             };
             Call.Check(Native.inf_session_create(this, ref p, out IntPtr made, Call.Error));
             return new Session(made);

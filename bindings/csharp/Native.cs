@@ -33,6 +33,7 @@ namespace Inference
         [DllImport(Library)] internal static extern uint inf_model_estimate(SafeHandle rt, ref inf_model_params p, ref inf_plan made, byte[] err);
         [DllImport(Library)] internal static extern void inf_model_free(IntPtr m);
         [DllImport(Library)] internal static extern uint inf_model_get_info(SafeHandle m, ref inf_model_info made, byte[] err);
+        [DllImport(Library)] internal static extern uint inf_model_save_gguf(SafeHandle m, byte[] path, byte[] err);
         [DllImport(Library)] internal static extern uint inf_model_metadata(SafeHandle m, byte[] key, byte[] buf, UIntPtr cap, out UIntPtr len, byte[] err);
         [DllImport(Library)] internal static extern uint inf_model_is_eog(SafeHandle m, int t);
         [DllImport(Library)] internal static extern uint inf_load_start_path(SafeHandle rt, byte[] path, UIntPtr path_len, byte[] options_json, UIntPtr options_len, out IntPtr made, byte[] err);
@@ -155,6 +156,8 @@ namespace Inference
     internal struct inf_session_params
     {
         internal uint struct_size, n_ctx, prefill_chunk, flags, overflow, n_keep;
+        internal int priority;
+        internal uint reserved;
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -180,7 +183,7 @@ namespace Inference
         internal UIntPtr options_len;
         internal IntPtr stop_json;
         internal UIntPtr stop_len;
-        internal IntPtr sampler, reserved_pointer;
+        internal IntPtr sampler, draft;
         internal uint n_draft, queue_capacity;
         internal IntPtr wake, wake_user;
         internal ulong wake_tag;

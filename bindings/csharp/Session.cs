@@ -83,6 +83,8 @@ namespace Inference
         public string Text, MessagesJson, ToolsJson, OptionsJson, StopJson;
         public uint MaxTokens, Draft, QueueCapacity;
         public Sampler Sampler;
+        /// <summary>A smaller model with the same vocabulary that guesses what comes next.</summary>
+        public Model DraftModel;
     }
 
     /// <summary>One sequence of tokens. One thread at a time; a clash throws Busy.</summary>
@@ -95,6 +97,9 @@ namespace Inference
             Native.inf_session_free(handle);
             return true;
         }
+
+        /// <summary>The handle of an object that is kept alive around the call, or NULL.</summary>
+        private static IntPtr Raw(Handle handle) => handle == null ? IntPtr.Zero : handle.DangerousGetHandle();
 
         /// <summary>How many tokens it holds.</summary>
         public int Count => (int)Native.inf_session_n_tokens(this);
@@ -113,8 +118,7 @@ namespace Inference
         public Step Step(Sampler sampler = null, uint budgetMicroseconds = 0, bool ignoreEnd = false)
         {
             var s = new inf_step { struct_size = (uint)Marshal.SizeOf(typeof(inf_step)) };
-            IntPtr chain = sampler == null ? IntPtr.Zero : sampler.DangerousGetHandle();
-            Call.Check(Native.inf_session_step(this, chain, budgetMicroseconds, ignoreEnd ? 1u : 0u, ref s, Call.Error));
+            Call.Check(Native.inf_session_step(this, Raw(sampler), budgetMicroseconds, ignoreEnd ? 1u : 0u, ref s, Call.Error));
             GC.KeepAlive(sampler);
             return new Step { State = (StepState)s.state, Token = s.token, PrefillDone = s.prefill_done, PrefillTotal = s.prefill_total, LogProbability = s.logprob };
         }
@@ -155,10 +159,10 @@ namespace Inference
                     struct_size = (uint)Marshal.SizeOf(typeof(inf_generate_params)), max_tokens = r.MaxTokens, n_draft = r.Draft, queue_capacity = r.QueueCapacity,
                     text = pins.Add(text), text_len = Call.Length(text), messages_json = pins.Add(messages), messages_len = Call.Length(messages),
                     tools_json = pins.Add(tools), tools_len = Call.Length(tools), options_json = pins.Add(options), options_len = Call.Length(options),
-                    stop_json = pins.Add(stop), stop_len = Call.Length(stop), sampler = r.Sampler == null ? IntPtr.Zero : r.Sampler.DangerousGetHandle(),
+                    stop_json = pins.Add(stop), stop_len = Call.Length(stop), sampler = Raw(r.Sampler), draft = Raw(r.DraftModel),
                 };
                 Call.Check(Native.inf_generate_start(this, ref p, out IntPtr made, Call.Error));
-                GC.KeepAlive(r.Sampler);
+                GC.KeepAlive(r);
                 return new Generation(made);
             }
         }

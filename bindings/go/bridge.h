@@ -24,11 +24,12 @@ static inline inf_status bridge_session_create(inf_model *m, uint32_t n_ctx, uin
 /* A prompt, or where messages_len is not 0, a conversation. */
 static inline inf_status bridge_generate_start(inf_session *s, const char *text, size_t text_len, const char *messages, size_t messages_len,
                                                const char *tools, size_t tools_len, const char *options, size_t options_len, const char *stop,
-                                               size_t stop_len, uint32_t max_tokens, uint32_t n_draft, uint32_t queue_capacity,
+                                               size_t stop_len, uint32_t max_tokens, uint32_t n_draft, uint32_t queue_capacity, uint32_t top_logprobs,
                                                const inf_sampler *sampler, inf_generation **out, inf_error *err) {
   inf_generate_params p = { 0 };
   p.struct_size = sizeof p;
   p.text = text, p.text_len = text_len, p.max_tokens = max_tokens, p.n_draft = n_draft, p.queue_capacity = queue_capacity, p.sampler = sampler;
+  p.top_logprobs = top_logprobs;
   if (messages_len) p.messages_json = messages, p.messages_len = messages_len;
   if (tools_len) p.tools_json = tools, p.tools_len = tools_len;
   if (options_len) p.options_json = options, p.options_len = options_len;

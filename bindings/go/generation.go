@@ -19,6 +19,8 @@ type GenerateOptions struct {
 	Sampler   *Sampler // Copied. nil = the chain that the model recommends.
 	Draft     int      // Most tokens to guess ahead from repetitions in the session's own text.
 	Queue     int      // Events that are buffered before the worker pauses. 0 = 256.
+	Format    string   // What the answer must match: a response_format as JSON, as {"type":"json_schema","json_schema":{"schema":{..}}}. Empty = anything.
+	Logprobs  int      // Above 0: Event.Logprobs tells the probability of each token, and of so many of the likeliest ones.
 }
 
 // EventType says what an event is about.
@@ -58,6 +60,8 @@ type Event struct {
 	Type    EventType
 	Text    string        // With EventText and EventThinking whole UTF-8 characters, with EventToolCall JSON.
 	Tokens  []Token       // Behind Text; may be empty.
+	// Logprobs is JSON: one object per entry of Tokens, in the shape of OpenAI's API. Empty if it was not asked for.
+	Logprobs string
 	Finish  Finish        // With EventDone.
 	Done    int           // Prompt tokens computed ...
 	Total   int           // ... of these.
@@ -132,11 +136,30 @@ func (s *Session) start(prompt string, c conversation, options *GenerateOptions)
 	text, textLen := cstring(prompt)
 	messages, messagesLen := cstring(c.messages)
 	tools, toolsLen := cstring(c.tools)
-	template, templateLen := cstring(c.options)
+	choices, err := withFormat(c.options, o.Format)
+	if err != nil {
+		return nil, err
+	}
+	template, templateLen := cstring(choices)
 	stop, stopLen := cstring(stops)
 	status := C.bridge_generate_start(s.h, text, textLen, messages, messagesLen, tools, toolsLen, template, templateLen, stop, stopLen,
-		u32(o.MaxTokens), u32(o.Draft), u32(o.Queue), chain, &h, &e)
+		u32(o.MaxTokens), u32(o.Draft), u32(o.Queue), u32(o.Logprobs), chain, &h, &e)
 	return s.newGeneration(status, h, &e)
+}
+
+// withFormat is the JSON object options, or an empty one, with a response_format.
+func withFormat(options, format string) (string, error) {
+	if format == "" {
+		return options, nil
+	}
+	fields := map[string]json.RawMessage{}
+	if options != "" {
+		if err := json.Unmarshal([]byte(options), &fields); err != nil {
+			return "", err
+		}
+	}
+	fields["response_format"] = json.RawMessage(format)
+	return encoded(len(fields), fields)
 }
 
 // StartJSON starts what a request of inf_generate_json describes: prompt or messages, sampling, and all else.
@@ -177,6 +200,9 @@ func (g *Generation) Next(limit time.Duration) (Event, error) {
 		return Event{}, failure(status, &e)
 	}
 	event := Event{Type: EventType(out._type), Done: int(out.n_done), Total: int(out.n_total)}
+	if out.logprobs_len > 0 {
+		event.Logprobs = C.GoStringN(out.logprobs_json, C.int(out.logprobs_len))
+	}
 	switch event.Type {
 	case EventText, EventThinking, EventToolCall:
 		event.Text = C.GoStringN(out.text, C.int(out.text_len))

@@ -253,6 +253,24 @@ func TestChatsSamplersStates(t *testing.T) {
 	for done = (inference.Event{}); done.Type != inference.EventDone; {
 		done = must[inference.Event](t)(g.Next(-1))
 	}
+	format := `{"type":"json_schema","json_schema":{"schema":{"enum":["yes","no"]}}}`
+	said, logprobs := "", ""
+	for event, err := range copied.Generate(context.Background(), " so", &inference.GenerateOptions{Format: format, Logprobs: 1}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.Type == inference.EventText {
+			said += event.Text
+		}
+		logprobs += event.Logprobs
+	}
+	if (said != `"yes"` && said != `"no"`) || !strings.Contains(logprobs, "top_logprobs") {
+		t.Errorf("%q, %s", said, logprobs)
+	}
+	must[*inference.Sampler](t)(model.NewSampler(inference.Constrain(inference.GBNF, `root ::= "a"`)))
+	if _, err := model.NewSampler(inference.Constrain(inference.Regex, "(")); !errors.Is(err, inference.StatusConstraint) {
+		t.Error(err)
+	}
 	if _, err := model.ParseSampler(`{"heat":1}`); !errors.Is(err, inference.StatusInvalidArgument) {
 		t.Error(err)
 	}

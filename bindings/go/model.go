@@ -173,6 +173,14 @@ func (m *Model) Metadata(key string) (string, error) {
 	})
 }
 
+// SaveGGUF writes the model as it is held, quantised or not: its old content or all of the new one is there at any moment.
+func (m *Model) SaveGGUF(path string) error {
+	defer runtime.KeepAlive(m)
+	var e C.inf_error
+	name, _ := cstring(path + "\x00")
+	return failure(C.inf_model_save_gguf(m.h, name, &e), &e)
+}
+
 // IsEOG says whether t ends a generation.
 func (m *Model) IsEOG(t Token) bool {
 	defer runtime.KeepAlive(m)

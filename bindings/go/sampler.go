@@ -111,6 +111,25 @@ func LogitBias(bias map[Token]float32) Stage {
 	}}
 }
 
+// A Language of constraints.
+type Language uint32
+
+const (
+	JSONSchema Language = C.INF_CONSTRAINT_JSON_SCHEMA // A JSON schema.
+	Regex      Language = C.INF_CONSTRAINT_REGEX       // A regular expression that all of the answer matches.
+	Lark       Language = C.INF_CONSTRAINT_LARK        // A grammar in llguidance's variant of Lark; it begins with the rule start.
+	GBNF       Language = C.INF_CONSTRAINT_GBNF        // A grammar as llama.cpp reads them; it begins with the rule root.
+	AnyJSON    Language = C.INF_CONSTRAINT_JSON        // Any JSON value; the source is empty.
+)
+
+// Constrain lets the chain choose only tokens that continue a text of a language. Wherever it stands in the chain, it comes first.
+func Constrain(language Language, source string) Stage {
+	return Stage{func(s *C.inf_sampler, e *C.inf_error) C.inf_status {
+		chars, n := cstring(source)
+		return C.inf_sampler_set_constraint(s, C.uint32_t(language), chars, n, e)
+	}}
+}
+
 // ParseSampler makes a chain from JSON: {"temperature":0.8,"top_k":40,"seed":7}; inference.h lists the keys.
 func (m *Model) ParseSampler(json string) (*Sampler, error) {
 	defer runtime.KeepAlive(m)

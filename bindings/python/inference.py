@@ -117,7 +117,8 @@ class inf_generate_params(Struct):
         ("struct_size", c_uint32), ("max_tokens", c_uint32), ("text", c_char_p), ("text_len", c_size_t), ("messages_json", c_char_p),
         ("messages_len", c_size_t), ("tools_json", c_char_p), ("tools_len", c_size_t), ("options_json", c_char_p), ("options_len", c_size_t),
         ("stop_json", c_char_p), ("stop_len", c_size_t), ("sampler", c_void_p), ("draft", c_void_p), ("n_draft", c_uint32),
-        ("queue_capacity", c_uint32), ("wake", c_void_p), ("wake_user", c_void_p), ("wake_tag", c_uint64),
+        ("queue_capacity", c_uint32), ("wake", c_void_p), ("wake_user", c_void_p), ("wake_tag", c_uint64), ("top_logprobs", c_uint32),
+        ("reserved", c_uint32),
     ]  # fmt: skip
 
 
@@ -126,7 +127,7 @@ class inf_event(Struct):
         ("struct_size", c_uint32), ("type", c_uint32), ("finish", c_uint32), ("status", c_uint32), ("_text", c_void_p), ("text_len", c_size_t),
         ("_tokens", POINTER(c_int32)), ("n_tokens", c_size_t), ("error_text", c_char_p), ("error_len", c_size_t), ("n_done", c_uint32),
         ("n_total", c_uint32), ("prompt_tokens", c_uint32), ("cached_tokens", c_uint32), ("output_tokens", c_uint32), ("reserved", c_uint32),
-        ("prefill_ms", c_float), ("decode_ms", c_float),
+        ("prefill_ms", c_float), ("decode_ms", c_float), ("_logprobs", c_void_p), ("logprobs_len", c_size_t),
     ]  # fmt: skip
 
 
@@ -145,6 +146,7 @@ FALLIBLE = {
     "load_wait": (HANDLE, c_int32, POINTER(c_float), OUT),
     "model_get_info": (HANDLE, POINTER(inf_model_info)),
     "model_estimate": (HANDLE, POINTER(inf_model_params), POINTER(inf_plan)),
+    "model_save_gguf": (HANDLE, c_char_p),
     "model_metadata": (HANDLE, c_char_p, *BUFFER),
     "tokenize": (HANDLE, *BYTES, c_uint32, *BUFFER),
     "detokenize": (HANDLE, c_void_p, c_size_t, c_uint32, *BUFFER),
@@ -167,6 +169,7 @@ FALLIBLE = {
     "sampler_add_dry": (HANDLE, c_float, c_float, c_uint32, c_uint32, *BYTES),
     "sampler_add_mirostat": (HANDLE, c_float, c_float),
     "sampler_add_logit_bias": (HANDLE, POINTER(c_int32), POINTER(c_float), c_size_t),
+    "sampler_set_constraint": (HANDLE, c_uint32, *BYTES),
     "sampler_pick": (HANDLE, POINTER(c_float), c_size_t, POINTER(c_int32)),
     "sampler_accept": (HANDLE, c_int32),
     "session_create": (HANDLE, POINTER(inf_session_params), OUT),
@@ -387,6 +390,10 @@ class Model(Handle):
         call("model_get_info", self.raw, byref(out))
         return out
 
+    def save_gguf(self, path) -> None:
+        """Writes the model as it is held, quantised or not."""
+        call("model_save_gguf", self.raw, os.fspath(path).encode())
+
     def metadata(self, key: str) -> str:
         return _buffered("model_metadata", c_char, 128, self.raw, key.encode()).decode()
 
@@ -426,6 +433,9 @@ class Model(Handle):
         return Session("session_create", self.raw, byref(inf_session_params(**fields)))
 
 
+CONSTRAINTS = {None: 0, "json_schema": 1, "regex": 2, "lark": 3, "gbnf": 4, "json": 5}
+
+
 class Sampler(Handle):
     """A chain of stages that chooses tokens."""
 
@@ -440,6 +450,12 @@ class Sampler(Handle):
 
     def add_dry(self, multiplier: float, base: float, allowed_len: int, last_n: int, breakers: list[str] | None = None) -> None:
         self.add("dry", multiplier, base, allowed_len, last_n, *_json(breakers))
+
+    def set_constraint(self, kind: str | None, source: str | dict = "") -> None:
+        """Only what continues a text of this language: json_schema (a dict or JSON), regex, lark, gbnf, json; None allows everything again."""
+        text = source if isinstance(source, str) else json.dumps(source)
+        data = text.encode()
+        call("sampler_set_constraint", self.raw, CONSTRAINTS[kind], data, len(data))
 
     def clone(self) -> "Sampler":
         return Sampler("sampler_clone", self.raw)
@@ -518,12 +534,13 @@ class Session(Handle):
 class Event:
     """One message of a generation. At the end, `usage` is the whole inf_event."""
 
-    __slots__ = ("type", "text", "tokens", "finish", "usage")
+    __slots__ = ("type", "text", "tokens", "logprobs", "finish", "usage")
 
     def __init__(self, raw: inf_event):
         self.type = raw.type
         self.text = ctypes.string_at(raw._text, raw.text_len).decode() if raw.text_len else ""
         self.tokens = raw._tokens[: raw.n_tokens] if raw.n_tokens else []
+        self.logprobs = json.loads(ctypes.string_at(raw._logprobs, raw.logprobs_len)) if raw.logprobs_len else []
         self.finish = FINISH.get(raw.finish, "")
         self.usage = raw if raw.type == EV_DONE else None
 
@@ -547,7 +564,9 @@ class Generation(Handle):
             if raw.status:
                 raise Error(raw.status, raw.error_text.decode())
             raw._text = raw.error_text = None  # Borrowed: gone with the generation.
-        return Event(raw)
+        event = Event(raw)
+        raw._logprobs = None
+        return event
 
     def __iter__(self):
         while True:

@@ -1,6 +1,7 @@
 """Tests of inference.py: signatures and structs against inference.h, then the shipped model (or INF_MODEL)."""
 
 import ctypes
+import json
 import os
 import re
 import subprocess
@@ -156,6 +157,15 @@ class WithTheModel(unittest.TestCase):
             self.model.sampler_from({"heat": 1})
         session = self.model.session(overflow=inference.OVERFLOW_SHIFT, n_keep=32)
         self.assertTrue(session.chat(messages, options=options, max_tokens=8, sampler=chain).text())
+        schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
+        answer = {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+        events = list(self.model.session().chat(messages, options=options | answer, max_tokens=40, top_logprobs=1))
+        self.assertIn(json.loads("".join(event.text for event in events if event.type == inference.EV_TEXT)), ({"n": 1}, {"n": 2}))
+        self.assertEqual(sum(len(event.logprobs) for event in events), events[-1].usage.output_tokens)
+        only = self.model.sampler()
+        only.set_constraint("json_schema", {"const": 7})
+        with self.assertRaisesRegex(Error, "INF_ERR_CONSTRAINT"):
+            only.set_constraint("regex", "(")
         copy = self.model.session()
         copy.restore(session.save())
         self.assertEqual(len(copy), len(session))
@@ -164,6 +174,9 @@ class WithTheModel(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             session.save_file(Path(folder) / "köln.state")
             copy.restore_file(Path(folder) / "köln.state")
+            self.model.save_gguf(Path(folder) / "köln.gguf")
+            again = inference.load(Path(folder) / "köln.gguf", quantize="q8_0", topology=[{"layers": "0-1", "quantize": "none"}])
+            self.assertEqual(again.info().n_params, self.model.info().n_params)
         request = {"text": " and", "max_tokens": 4, "sampling": {"temperature": 0}}
         self.assertEqual(copy.generate_json(request).text(), session.generate_json(request).text())
 

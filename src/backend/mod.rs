@@ -4,6 +4,7 @@
 //! thing a forward pass can be paused between. Activations live in named [`Slot`]s of a workspace, so a stage names its inputs
 //! and outputs and a backend keeps them wherever it likes.
 
+mod attention;
 pub mod candle;
 mod check;
 pub mod cpu;
@@ -11,13 +12,15 @@ pub mod cpu;
 mod naive;
 mod routing;
 
+pub use attention::{Attention, Sight, Temperature};
 pub use routing::{Experts, Groups, Mlp, MoeShape, Pick, Routing, Scores};
 
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::{GateFn, KvType, RopeStyle, TILE_TOKENS};
-use crate::sys::memory::AlignedBytes;
+use crate::kernels::{self, GateFn, Kernels as _, KvType, RopeStyle, TILE_TOKENS, WeightRows};
+use crate::sys::memory::{AlignedBytes, try_vec};
+use std::io::Write;
 use std::ops::Range;
 
 /// Tokens per KV block. Attention tiles and split borders sit at absolute multiples of it, which keeps results independent of chunking.
@@ -149,71 +152,6 @@ pub struct Shape {
     pub n_vocab: usize,
 }
 
-/// Constants of a layer's attention.
-#[derive(Clone, Copy, Debug)]
-pub struct Attention {
-    /// Multiplies `q . k`.
-    pub scale: f32,
-    /// `cap * tanh(score / cap)`, if any.
-    pub softcap: Option<f32>,
-    /// Which positions a token sees.
-    pub sight: Sight,
-    /// Queries grow with their position, in layers that do not rotate (Llama 4).
-    pub temperature: Option<Temperature>,
-}
-
-/// Which of the positions before it a token sees, itself included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// All.
-    All,
-    /// So many.
-    Window(u32),
-    /// Those of its own chunk; chunks begin at multiples of this (Llama 4).
-    Chunk(u32),
-}
-
-impl Sight {
-    /// The first position that a token at `position` sees.
-    pub fn oldest(self, position: usize) -> usize {
-        match self {
-            Self::All => 0,
-            Self::Window(n) => (position + 1).saturating_sub(n.max(1) as usize),
-            Self::Chunk(n) => position - position % n.max(1) as usize,
-        }
-    }
-}
-
-impl From<Option<u32>> for Sight {
-    /// A window, or none.
-    fn from(window: Option<u32>) -> Self {
-        window.map_or(Self::All, Self::Window)
-    }
-}
-
-/// Queries at position `p` are multiplied by `1 + scale * ln(1 + floor((p + 1) / length))`, as transformers has it. Source: Nakanishi 2025, arXiv 2501.19399.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Temperature {
-    /// Positions between two steps.
-    pub length: f32,
-    /// Height of the steps.
-    pub scale: f32,
-}
-
-impl Temperature {
-    /// What a query at `position` is multiplied by.
-    pub fn at(self, position: usize) -> f32 {
-        ((position as f32 + 1.0) / self.length).floor().ln_1p() * self.scale + 1.0
-    }
-}
-
-impl Attention {
-    /// Nothing but a scale.
-    pub const fn plain(scale: f32) -> Self {
-        Self { scale, softcap: None, sight: Sight::All, temperature: None }
-    }
-}
-
 /// The rows of a batch that belong to one sequence, in order of position.
 #[derive(Clone, Debug, Default)]
 pub struct SequenceRows {
@@ -277,6 +215,16 @@ impl Batch {
     }
 }
 
+/// Rows of `values.len()` elements, float as `from` says, in storage type `to`; `values` is scratch.
+fn encode_rows(from: DType, to: DType, rows: &[u8], out: &mut [u8], values: &mut [f32]) {
+    let bytes = |dtype: DType| dtype.row_bytes(values.len()).filter(|&n| n > 0);
+    let (Some(row_bytes), Some(out_bytes)) = (bytes(from), bytes(to)) else { return };
+    for (row, out) in rows.chunks_exact(row_bytes).zip(out.chunks_exact_mut(out_bytes)) {
+        kernels::Reference.dequantize(WeightRows::stored(from, values.len(), row), values);
+        kernels::encode(to, values, out);
+    }
+}
+
 /// A device that can hold weights and run the stages of a decoder.
 ///
 /// Stages are called in the order of the decoder, one pass per workspace; several workspaces may be in flight. A row's result
@@ -307,6 +255,32 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Takes a weight vector.
     fn vector(&self, tensor: HostTensor) -> Result<Self::Vector>;
+
+    /// Writes whole `rows` of `n_cols` elements, float as `from` says, in storage type `to` into `out`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn encode(&self, from: DType, to: DType, n_cols: usize, rows: &[u8], out: &mut [u8]) -> Result<()> {
+        let mut values = try_vec(n_cols)?;
+        encode_rows(from, to, rows, out, &mut values);
+        Ok(())
+    }
+
+    /// Writes the rows of a matrix as they lay in its file.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Io` from `out`, `OutOfMemory`.
+    fn write_matrix(&self, _matrix: &Self::Matrix, _out: &mut dyn Write) -> Result<()> {
+        fail!(Unsupported, "the {} backend cannot give weights back", self.name());
+    }
+
+    /// The elements of a vector.
+    ///
+    /// # Errors
+    /// As [`Self::write_matrix`].
+    fn vector_values(&self, _vector: &Self::Vector) -> Result<Vec<f32>> {
+        fail!(Unsupported, "the {} backend cannot give weights back", self.name());
+    }
 
     /// Bytes that a matrix occupies.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;

@@ -71,6 +71,8 @@ pub struct Event {
     pub text: String,
     /// The tokens behind `text`; may be empty.
     pub tokens: Vec<Token>,
+    /// The probabilities of `tokens` as JSON, if they were asked for; empty otherwise.
+    pub logprobs: String,
     /// What failed, with [`Finish::Error`].
     pub error: Option<Error>,
     /// Prompt tokens computed.

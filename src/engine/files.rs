@@ -1,9 +1,12 @@
-//! The files that a model is made from: GGUF, or, for its tokenizer alone, `tokenizer.json` and what lies beside it.
+//! The files that a model is made from: GGUF, a Hugging Face directory, or, for its tokenizer alone, `tokenizer.json` and what lies beside it.
 
+use super::companions::is_companion;
+use super::directory::{self, Directory, HfFiles, TOKENIZER_CONFIG, TOKENIZER_JSON};
 use super::model::LoadConfig;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::formats::gguf::Gguf;
+use crate::model::ModelFile;
 use crate::sys::file::{FileSource, ReadAt, exists, is_directory, read_all};
 use crate::sys::progress::{Progress, Watched};
 use crate::text::Tokenizer;
@@ -11,15 +14,13 @@ use crate::text::limits::MAX_JSON_BYTES;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const TOKENIZER_JSON: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-
 /// Files that published models have beside their weights, by the ends of their names: told apart from a broken GGUF file.
 const COMPANIONS: [&str; 5] = [".json", ".safetensors", ".jinja", ".model", ".txt"];
 
 /// What was found.
 pub(super) enum Opened {
     Gguf(Gguf),
+    Hf(Box<HfFiles>),
     /// `tokenizer.json`, and `tokenizer_config.json`, if there is one.
     Json(Vec<u8>, Option<Vec<u8>>),
 }
@@ -30,13 +31,18 @@ impl Opened {
         let instead = config.pre_tokenizer.as_deref();
         match self {
             Self::Gguf(gguf) => Tokenizer::from_gguf_with(gguf.metadata(), instead, progress).await,
+            Self::Hf(files) => {
+                let n_vocab = Some(files.model.spec().n_vocab);
+                Tokenizer::from_json_for(&files.tokenizer, files.tokenizer_config.as_deref(), instead, n_vocab)
+            }
             Self::Json(tokenizer, settings) => Tokenizer::from_json_with(tokenizer, settings.as_deref(), instead),
         }
     }
 
-    pub(super) fn into_gguf(self) -> Option<Gguf> {
+    pub(super) fn into_model(self) -> Option<ModelFile> {
         match self {
-            Self::Gguf(gguf) => Some(gguf),
+            Self::Gguf(gguf) => Some(ModelFile::Gguf(gguf)),
+            Self::Hf(files) => Some(ModelFile::Hf(Box::new(files.model))),
             Self::Json(..) => None,
         }
     }
@@ -50,7 +56,9 @@ pub(super) async fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Resul
         let sources = paths.iter().map(|path| file(path)).chain(config.sources.iter().map(|source| Ok(watched(source.clone()))));
         return open_json(sources.collect::<Result<_>>()?);
     }
-    config.paths.iter().try_for_each(|path| refuse_hf_directory(path))?;
+    if let Some(directory) = hf_directory(config, &file, &watched)? {
+        return Ok(Opened::Hf(Box::new(directory.open()?)));
+    }
     source_names(config).try_for_each(|name| refuse_companion(&name))?;
     let gguf = match (&config.paths[..], &config.sources[..]) {
         ([], []) => fail!(InvalidArgument, "no model file was given"),
@@ -72,7 +80,7 @@ fn tokenizer_files(config: &LoadConfig) -> Option<Vec<PathBuf>> {
             let is_json = tokenizer.file_name()? == TOKENIZER_JSON;
             is_json.then(|| if exists(&settings) { vec![tokenizer, settings] } else { vec![tokenizer] })
         }
-        ([], [_, ..]) => source_names(config).all(|name| name.ends_with(".json")).then(Vec::new),
+        ([], [_, ..]) => source_names(config).all(|name| name.ends_with(".json") || is_companion(&name)).then(Vec::new),
         _ => None,
     }
 }
@@ -80,7 +88,8 @@ fn tokenizer_files(config: &LoadConfig) -> Option<Vec<PathBuf>> {
 /// The sources are told apart by their names.
 fn open_json(sources: Vec<Arc<dyn ReadAt>>) -> Result<Opened> {
     let is_settings = |source: &Arc<dyn ReadAt>| source.name().is_some_and(|name| name.ends_with(TOKENIZER_CONFIG));
-    let (settings, tokenizer): (Vec<_>, Vec<_>) = sources.into_iter().partition(is_settings);
+    let of_tokenizer = sources.into_iter().filter(|source| !source.name().is_some_and(is_companion));
+    let (settings, tokenizer): (Vec<_>, Vec<_>) = of_tokenizer.partition(is_settings);
     let ([tokenizer], [] | [_]) = (&tokenizer[..], &settings[..]) else {
         fail!(InvalidArgument, "expected one {TOKENIZER_JSON}, and one {TOKENIZER_CONFIG} at most");
     };
@@ -93,15 +102,23 @@ fn source_names(config: &LoadConfig) -> impl Iterator<Item = String> {
     paths.chain(config.sources.iter().map(|source| source.name().unwrap_or("memory").to_owned()))
 }
 
-fn refuse_hf_directory(path: &Path) -> Result<()> {
-    if exists(&path.join("config.json")) || exists(&path.join(TOKENIZER_JSON)) {
-        fail!(
-            Unsupported,
-            "{}: is a Hugging Face directory: this build loads models from GGUF files, and with vocab_only a {TOKENIZER_JSON}",
-            path.display()
-        );
+/// The Hugging Face directory that `config` names, by its path or by the files of one.
+fn hf_directory<'a>(
+    config: &LoadConfig,
+    file: &'a dyn Fn(&Path) -> Result<Arc<dyn ReadAt>>,
+    watched: &dyn Fn(Arc<dyn ReadAt>) -> Arc<dyn ReadAt>,
+) -> Result<Option<Directory<'a>>> {
+    if let ([path], []) = (&config.paths[..], &config.sources[..])
+        && is_directory(path)
+    {
+        return Ok(directory::is_model(path).then(|| Directory::Path(path.clone(), file)));
     }
-    Ok(())
+    if config.paths.len() + config.sources.len() < 2 || !source_names(config).any(|name| directory::is_config(&name)) {
+        return Ok(None);
+    }
+    let paths = config.paths.iter().map(|path| file(path));
+    let sources = paths.chain(config.sources.iter().map(|source| Ok(watched(source.clone()))));
+    Ok(Some(Directory::Sources(sources.collect::<Result<_>>()?)))
 }
 
 fn refuse_companion(name: &str) -> Result<()> {
@@ -109,7 +126,8 @@ fn refuse_companion(name: &str) -> Result<()> {
     if COMPANIONS.iter().any(|end| lower.ends_with(end)) {
         fail!(
             Unsupported,
-            "{name}: this build loads models from GGUF files, which hold tokenizer and settings, and with vocab_only a {TOKENIZER_JSON}"
+            "{name}: this is one file of several: this build loads models from GGUF files and Hugging Face directories, and with vocab_only a \
+             {TOKENIZER_JSON}"
         );
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::text::Token;
 use crate::text::chat::ChatRequest;
+use crate::text::constraint::ConstraintSource;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -20,6 +21,9 @@ const DEFAULT_QUEUE: usize = 256;
 
 /// More guesses are hardly ever right, and each needs room for its logits.
 const MAX_DRAFT: u32 = 16;
+
+/// As many as OpenAI's API allows.
+const MAX_LOGPROBS: u32 = 20;
 
 /// What the model is to continue.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +49,10 @@ pub struct GenerateParams {
     pub stop: Vec<String>,
     /// `None` = the model's recommended chain.
     pub sampler: Option<Sampler>,
+    /// What the answer must match; compiled on the worker. A sampler with a constraint of its own allows no other. That of a chat's options is in the chat.
+    pub constraint: Option<ConstraintSource>,
+    /// Tell the probability of each token, and of so many of the likeliest ones in its place, 20 at most; `None` = none of it.
+    pub logprobs: Option<u32>,
     /// Most tokens to guess ahead from repetitions in the text; 0 = none. Guesses are verified: what is said does not depend on them.
     pub n_draft: u32,
     /// A smaller model with the same vocabulary, of the same runtime, that guesses instead; with `n_draft` 0, up to 8 tokens at once.
@@ -63,11 +71,20 @@ impl Default for GenerateParams {
             max_tokens: 0,
             stop: Vec::new(),
             sampler: None,
+            constraint: None,
+            logprobs: None,
             n_draft: 0,
             draft: None,
             queue_capacity: 0,
             wake: None,
         }
+    }
+}
+
+impl GenerateParams {
+    /// True if the request, without its sampler, says what the answer must match.
+    fn is_constrained(&self) -> bool {
+        self.constraint.is_some() || matches!(&self.prompt, Prompt::Chat(chat) if chat.is_constrained())
     }
 }
 
@@ -90,6 +107,12 @@ impl Generation {
         }
         if let Some(draft) = &params.draft {
             model.check_draft(draft)?;
+        }
+        if params.logprobs.is_some_and(|n| n > MAX_LOGPROBS) {
+            fail!(InvalidArgument, "top_logprobs {}: expected at most {MAX_LOGPROBS}", params.logprobs.unwrap_or(0));
+        }
+        if params.is_constrained() && params.sampler.as_ref().is_some_and(Sampler::is_constrained) {
+            fail!(InvalidArgument, "the sampler has a constraint of its own: response_format and tool_choice cannot be met beside it");
         }
         let sampler = match &params.sampler {
             Some(sampler) if sampler.n_vocab() != model.n_vocab() => {

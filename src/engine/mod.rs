@@ -5,7 +5,9 @@
 //! children keep their parents alive, so a host may free in any order.
 
 mod blocks;
+mod companions;
 mod device;
+mod directory;
 mod draft;
 mod driver;
 mod events;
@@ -19,8 +21,10 @@ mod model;
 mod pace;
 mod plan;
 mod probability;
+mod recommended;
 mod runtime;
 mod sampler;
+mod save;
 mod sequence;
 mod session;
 

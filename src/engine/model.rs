@@ -1,25 +1,28 @@
 //! A loaded model: weights, tokenizer, KV blocks, and the passes that sessions borrow. Immutable to its users.
 
 use super::blocks::{BlockPool, KvUsage};
+use super::companions::Companions;
 use super::files;
 use super::log::LogLevel;
 use super::metered::Metered;
 use super::pace::Pace;
+use super::recommended::Recommended;
 use super::runtime::Runtime;
-use super::sampler::{Sampler, Stage};
+use super::sampler::Sampler;
 use crate::backend::BLOCK_TOKENS;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::formats::gguf::{Gguf, Metadata};
+use crate::formats::gguf::{Metadata, TensorInfo};
 use crate::formats::names::QuotedBytes;
 use crate::kernels::KvType;
-use crate::model::{self, Forward, ModelSpec, Pass, Placement};
+use crate::model::{self, Checkpoint, Forward, ModelFile, ModelSpec, Pass, Placement, Quantization, Quantized};
 use crate::sys::budget::Charge;
 use crate::sys::file::ReadAt;
 use crate::sys::job;
 use crate::sys::progress::Progress;
 use crate::text::chat::{ChatRequest, ChatTemplates, OutputParser, Rendered};
+use crate::text::constraint::{Constraint, ConstraintSource, Grammars};
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -46,8 +49,8 @@ pub enum BackendKind {
 /// What to load, and how.
 #[derive(Clone, Debug, Default)]
 pub struct LoadConfig {
-    /// A GGUF file (one of a split set finds the others), or all parts of a split set. With `vocab_only` also a `tokenizer.json`, or the
-    /// directory that it lies in.
+    /// A GGUF file (one of a split set finds the others), or all parts of a split set; or a Hugging Face directory, or its files. With
+    /// `vocab_only` also a `tokenizer.json`, or the directory that it lies in.
     pub paths: Vec<PathBuf>,
     /// What is not a path: memory, readers, open files. A whole model, or parts of a split set, also together with `paths`.
     pub sources: Vec<Arc<dyn ReadAt>>,
@@ -63,6 +66,8 @@ pub struct LoadConfig {
     pub vocab_only: bool,
     /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
     pub pre_tokenizer: Option<String>,
+    /// In which storage types weights are held.
+    pub quantization: Quantization,
     /// Which backend computes.
     pub backend: BackendKind,
     /// A chat template instead of those in the file.
@@ -90,7 +95,7 @@ pub struct ModelInfo {
     pub n_params: u64,
     /// `"llama"`, `"qwen2"`, ...
     pub architecture: String,
-    /// The storage type that most weight bytes have: `"Q4_K"`.
+    /// The storage type that most of the weights have: `"Q4_K"`.
     pub quantization: String,
     /// `"cpu"`
     pub device: String,
@@ -110,11 +115,15 @@ struct Weights {
 pub struct Model {
     runtime: Arc<Runtime>,
     metadata: Metadata,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
+    /// Made for the first constraint: a trie of the vocabulary.
+    grammars: OnceCell<Grammars>,
     weights: Option<Weights>,
     info: ModelInfo,
     n_ctx: usize,
     chat: ChatTemplates,
+    /// Of files beside the model's own; `None` = the metadata tell.
+    recommendation: Option<Recommended>,
     /// Read when it is first asked for: a file with bad recommendations still serves a host that brings its own chain.
     recommended: OnceCell<Sampler>,
 }
@@ -127,25 +136,44 @@ impl Model {
         let in_file = |e: Error| files::named(e, config);
         let opened = files::open(config, progress).await.map_err(in_file)?;
         job::pause().await;
-        let tokenizer = opened.tokenizer(config, progress).await.map_err(in_file)?;
-        let gguf = opened.into_gguf();
+        let mut tokenizer = opened.tokenizer(config, progress).await.map_err(in_file)?;
+        let companions = Companions::find(config).map_err(in_file)?;
+        let ends = companions.recommended.iter().flat_map(|recommended| &recommended.ends);
+        ends.copied().try_for_each(|token| tokenizer.add_end(token)).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()))?;
+        let tokenizer = Arc::new(tokenizer);
+        let file = opened.into_model();
         job::pause().await;
-        let weights = load_weights(runtime, config, gguf.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
+        let weights = load_weights(runtime, config, file.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
         job::pause().await;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
         let n_ctx = default_n_ctx(config, n_ctx_max);
-        let info = describe(gguf.as_ref(), &tokenizer, spec);
+        let info = describe(config, file.as_ref(), &tokenizer, spec);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
         });
-        let metadata = gguf.map_or_else(Metadata::empty, |gguf| Ok(gguf.into_metadata()))?;
+        let metadata = file.map_or_else(Metadata::empty, |file| Ok(file.into_metadata()))?;
         let chat = match &config.chat_template {
             Some(source) => ChatTemplates::new(&tokenizer, Some(source.clone()), None),
-            None => ChatTemplates::from_gguf(&metadata, &tokenizer).map_err(in_file)?,
+            None => match companions.templates {
+                Some((default, with_tools)) => ChatTemplates::new(&tokenizer, Some(default), with_tools),
+                None => ChatTemplates::from_gguf(&metadata, &tokenizer).map_err(in_file)?,
+            },
         };
-        Ok(Arc::new(Self { runtime: runtime.clone(), metadata, tokenizer, weights, info, n_ctx, chat, recommended: OnceCell::new() }))
+        let (grammars, recommended, recommendation) = (OnceCell::new(), OnceCell::new(), companions.recommended);
+        Ok(Arc::new(Self {
+            runtime: runtime.clone(),
+            metadata,
+            tokenizer,
+            grammars,
+            weights,
+            info,
+            n_ctx,
+            chat,
+            recommendation,
+            recommended,
+        }))
     }
 
     /// Facts about it.
@@ -176,6 +204,22 @@ impl Model {
         Ok(OutputParser::new(self.chat.source(request)?, &rendered.text(), request.tools()))
     }
 
+    /// What an answer to `rendered`, the prompt of `request`, must match; `None` if it is free.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if a tool is to be called that the chat does not have, `Unsupported` if the template's notation of calls is not known.
+    pub(super) fn chat_constraint(&self, request: &ChatRequest, rendered: &Rendered) -> Result<Option<ConstraintSource>> {
+        request.constraint(&self.tokenizer, self.chat.source(request)?, &rendered.text())
+    }
+
+    /// Compiles a constraint for its vocabulary. The first one takes longer: it builds what all share.
+    ///
+    /// # Errors
+    /// `Constraint` with `detail[0]` = byte offset; `Unsupported` for a vocabulary that no grammar can be matched against.
+    pub fn compile(&self, source: &ConstraintSource) -> Result<Constraint> {
+        self.grammars.get_or_try_init(|| Grammars::new(&self.tokenizer))?.compile(source)
+    }
+
     /// The tokens whose text holds one of `texts`.
     pub(super) fn tokens_with(&self, texts: &[String]) -> HashSet<Token> {
         let holds = |token: &Token| {
@@ -190,12 +234,16 @@ impl Model {
         self.tokenizer.is_eog(token)
     }
 
-    /// The chain its file recommends (`general.sampling.*`), else temperature 0.8 on the top 40, top-p 0.95 and min-p 0.05.
+    /// The chain its file recommends (`general.sampling.*`, or a `generation_config.json` beside it), else temperature 0.8 on the top 40,
+    /// top-p 0.95 and min-p 0.05.
     ///
     /// # Errors
     /// `Format` if the file recommends a number out of range.
     pub fn recommended_sampler(&self) -> Result<Sampler> {
-        let chain = self.recommended.get_or_try_init(|| recommended_chain(&self.metadata, self.n_vocab()))?;
+        let chain = self.recommended.get_or_try_init(|| {
+            let read = || Recommended::from_gguf(&self.metadata);
+            recommended_chain(&self.recommendation.clone().map_or_else(read, Ok)?, self.n_vocab())
+        })?;
         let mut sampler = chain.clone();
         sampler.reseed();
         Ok(sampler)
@@ -290,6 +338,11 @@ impl Model {
         }
     }
 
+    /// The computing half, if there is one.
+    pub(super) fn forward(&self) -> Option<&Arc<dyn Forward>> {
+        self.weights.as_ref().map(|weights| &weights.forward)
+    }
+
     fn weights(&self) -> Result<&Weights> {
         self.weights.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the model was loaded without weights"))
     }
@@ -317,18 +370,11 @@ pub(super) fn default_n_ctx(config: &LoadConfig, n_ctx_max: usize) -> usize {
     wanted.min(n_ctx_max)
 }
 
-fn recommended_chain(metadata: &Metadata, n_vocab: usize) -> Result<Sampler> {
-    let number = |key: &str, default: f32| metadata.f32_or(&format!("general.sampling.{key}"), default);
-    let stages = [
-        Stage::TopK(metadata.u32_or("general.sampling.top_k", 40)?),
-        Stage::TopP(number("top_p", 0.95)?),
-        Stage::MinP(number("min_p", 0.05)?),
-        Stage::Temperature(number("temp", 0.8)?),
-    ];
+fn recommended_chain(recommended: &Recommended, n_vocab: usize) -> Result<Sampler> {
     let mut sampler = Sampler::new(n_vocab);
-    for stage in stages {
+    for stage in recommended.stages() {
         // The number is the file's, not the caller's.
-        sampler.add(stage).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()).at("metadata \"general.sampling\""))?;
+        sampler.add(stage).map_err(|e| Error::new(ErrorKind::Format, e.message().to_owned()).at("recommended sampling"))?;
     }
     Ok(sampler)
 }
@@ -343,31 +389,34 @@ fn check_device(device: &str) -> Result<()> {
 async fn load_weights(
     runtime: &Arc<Runtime>,
     config: &LoadConfig,
-    gguf: Option<&Gguf>,
+    file: Option<&ModelFile>,
     tokenizer: &Tokenizer,
     progress: &Progress,
 ) -> Result<Option<Weights>> {
-    let Some(gguf) = gguf.filter(|gguf| !config.vocab_only && gguf.tensors().next().is_some()) else { return Ok(None) };
-    let spec = ModelSpec::from_gguf(gguf)?;
+    let Some(file) = file.filter(|file| !config.vocab_only && !file.checkpoint().tensors().is_empty()) else { return Ok(None) };
+    let spec = file.spec()?;
+    let checkpoint = &quantized(file, &spec, config);
     let n_ctx = default_n_ctx(config, spec.n_ctx_max);
     let spec = spec.for_context(n_ctx);
     if spec.n_vocab != tokenizer.n_vocab() {
         fail!(Format, "token_embd.weight has {} rows, the tokenizer has {} tokens", spec.n_vocab, tokenizer.n_vocab());
     }
     let placement = placement(runtime, config)?;
-    let needs = model::needs(gguf, &spec, &placement, kv_type(config), 1)?;
+    let needs = model::needs(checkpoint, &spec, &placement, kv_type(config), 1)?;
     // Before anything is read: a load that cannot fit fails at once.
     let mut memory = runtime.memory().charge(needs.weights)?;
     // All tensors are read, each once: one that nothing reads is an error.
-    progress.plan(gguf.tensors().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
-    let forward = model::load_in_slices(gguf, spec, placement, kv_type(config)).await?;
+    progress.plan(checkpoint.tensors().iter().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
+    let forward = model::load_in_slices(checkpoint, spec, placement, kv_type(config)).await?;
     memory.set(forward.weight_bytes())?;
     let n_ctx = default_n_ctx(config, forward.spec().n_ctx_max);
     let blocks = BlockPool::new(forward.clone(), runtime.memory(), config.kv_bytes, n_ctx.div_ceil(BLOCK_TOKENS))?;
     Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default(), _memory: memory }))
 }
 
-fn describe(gguf: Option<&Gguf>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
+fn describe(config: &LoadConfig, file: Option<&ModelFile>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
+    let tensors = file.map_or(&[][..], |file| file.checkpoint().tensors());
+    let held = file.zip(spec).map(|(file, spec)| main_dtype(&quantized(file, spec, config)));
     ModelInfo {
         n_vocab: tokenizer.n_vocab() as u32,
         n_ctx_max: spec.map_or(0, |s| s.n_ctx_max) as u32,
@@ -376,16 +425,22 @@ fn describe(gguf: Option<&Gguf>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),
-        n_params: gguf.map_or(0, |gguf| gguf.tensors().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64))),
-        architecture: gguf.and_then(|gguf| gguf.metadata().str("general.architecture").ok()).unwrap_or("").to_owned(),
-        quantization: gguf.map_or_else(String::new, main_dtype),
+        n_params: tensors.iter().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64)),
+        architecture: file.and_then(|file| file.metadata().str("general.architecture").ok()).unwrap_or("").to_owned(),
+        quantization: held.or_else(|| file.map(|file| main_dtype(file.checkpoint()))).unwrap_or_default(),
         device: "cpu".into(),
     }
 }
 
-/// The storage type that holds most of the bytes.
-fn main_dtype(gguf: &Gguf) -> String {
-    let bytes_of = |dtype| -> usize { gguf.tensors().filter(|t| t.dtype() == Ok(dtype)).map(|t| t.n_bytes().unwrap_or(0)).sum() };
-    let most = DType::ALL.into_iter().max_by_key(|&dtype| bytes_of(dtype)).filter(|&dtype| bytes_of(dtype) > 0);
+/// The tensors of `file` as `config` wants them held.
+pub(super) fn quantized<'a>(file: &'a ModelFile, spec: &ModelSpec, config: &'a LoadConfig) -> Quantized<'a> {
+    Quantized { file: file.checkpoint(), quantization: &config.quantization, tied: spec.tied }
+}
+
+/// The storage type that holds most of the weights.
+fn main_dtype(checkpoint: &dyn Checkpoint) -> String {
+    let held_as = |t: &&TensorInfo, dtype: DType| checkpoint.storage(t) == Ok(dtype);
+    let weights_of = |dtype| -> usize { checkpoint.tensors().iter().filter(|t| held_as(t, dtype)).map(TensorInfo::n_elements).sum() };
+    let most = DType::ALL.into_iter().max_by_key(|&dtype| weights_of(dtype)).filter(|&dtype| weights_of(dtype) > 0);
     most.map_or_else(String::new, |dtype| dtype.name().to_owned())
 }

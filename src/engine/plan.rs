@@ -1,13 +1,13 @@
 //! What a model will need, told before it is loaded: from the header of its file alone.
 
 use super::files;
-use super::model::{LoadConfig, Model, default_n_ctx, kv_type, placement};
+use super::model::{LoadConfig, Model, default_n_ctx, kv_type, placement, quantized};
 use super::runtime::Runtime;
 use super::session::DEFAULT_CHUNK;
 use crate::backend::BLOCK_TOKENS;
 use crate::error::Result;
 use crate::fail;
-use crate::model::{ModelSpec, needs};
+use crate::model::needs;
 use crate::sys::job;
 use crate::sys::machine::physical_memory;
 use crate::sys::progress::Progress;
@@ -41,10 +41,10 @@ impl Model {
     /// As [`Model::load`], as far as the header tells; `Unsupported` for a file without weights.
     pub fn estimate(runtime: &Arc<Runtime>, config: &LoadConfig) -> Result<Plan> {
         let opened = job::run(files::open(config, &Arc::new(Progress::default()))).map_err(|e| files::named(e, config))?;
-        let Some(gguf) = opened.into_gguf() else { fail!(Unsupported, "there are no weights to estimate") };
-        let spec = ModelSpec::from_gguf(&gguf).map_err(|e| files::named(e, config))?;
-        let needs =
-            needs(&gguf, &spec, &placement(runtime, config)?, kv_type(config), DEFAULT_CHUNK).map_err(|e| files::named(e, config))?;
+        let Some(file) = opened.into_model() else { fail!(Unsupported, "there are no weights to estimate") };
+        let spec = file.spec().map_err(|e| files::named(e, config))?;
+        let needs = needs(&quantized(&file, &spec, config), &spec, &placement(runtime, config)?, kv_type(config), DEFAULT_CHUNK)
+            .map_err(|e| files::named(e, config))?;
         let n_ctx = default_n_ctx(config, spec.n_ctx_max);
         let kv_bytes = needs.kv_block.saturating_mul(n_ctx.div_ceil(BLOCK_TOKENS) as u64);
         let scratch_bytes = needs.pass.saturating_add(spec.n_vocab as u64 * size_of::<f32>() as u64);

@@ -5,16 +5,20 @@ use crate::text::Token;
 /// Sums side by side, so that a compiler makes vectors of them: a vocabulary is read once per token.
 const LANES: usize = 16;
 
-/// `ln(softmax(logits)[token])`; a NaN counts as `-inf`.
-pub(super) fn log_probability(logits: &[f32], token: Token) -> f32 {
+/// `ln` of the sum of `exp(logits)`: what is taken from a logit to make a log probability of it.
+pub(super) fn log_sum(logits: &[f32]) -> f32 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let (rows, rest) = logits.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for row in rows {
         sums = std::array::from_fn(|lane| sums[lane] + exp_below_zero(row[lane] - max));
     }
-    let sum = rest.iter().map(|logit| exp_below_zero(logit - max)).chain(sums).sum::<f32>();
-    logits.get(token as usize).map_or(0.0, |logit| logit - max - sum.ln())
+    max + rest.iter().map(|logit| exp_below_zero(logit - max)).chain(sums).sum::<f32>().ln()
+}
+
+/// `ln(softmax(logits)[token])`; a NaN counts as `-inf`.
+pub(super) fn log_probability(logits: &[f32], token: Token) -> f32 {
+    logits.get(token as usize).map_or(0.0, |logit| logit - log_sum(logits))
 }
 
 /// Adding it to a number below 2^22 leaves the nearest integer in the low bits.

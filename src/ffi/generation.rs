@@ -15,6 +15,7 @@ use crate::engine::{Event, EventKind, GenerateParams, Generation, Prompt, Wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::text::chat::ChatRequest;
+use crate::text::constraint::ConstraintSource;
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
@@ -88,7 +89,9 @@ pub struct inf_generate_params {
     pub tools_json: *const c_char,
     /// Bytes of tools_json, or `INF_NUL`.
     pub tools_len: usize,
-    /// With messages_json: options of the template, as `inf_chat_render` takes them. NULL = none.
+    /// NULL, or a JSON object. With text or messages_json: response_format, what the answer must match (see "Constraints"). With messages_json also tool_choice
+    /// (`"none"`, `"auto"`, `"required"`, `{"type":"function","function":{"name":".."}}`; without it calls are free, and unchecked until they are complete),
+    /// parallel_tool_calls (true), and options of the template as `inf_chat_render` takes them.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -112,6 +115,10 @@ pub struct inf_generate_params {
     pub wake_user: *mut c_void,
     /// Handed to wake.
     pub wake_tag: u64,
+    /// Above 0: each event tells the probability of its tokens, and of so many of the likeliest ones in their place, 20 at most. 0 = none.
+    pub top_logprobs: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), begins with struct_size; integers, pointers and optional function pointers.
@@ -160,6 +167,11 @@ pub struct inf_event {
     pub prefill_ms: f32,
     /// Wall time after the first token, in milliseconds.
     pub decode_ms: f32,
+    /// If probabilities were asked for: one object per entry of tokens, `[{"token":"He","id":17,"logprob":-0.25,"bytes":[72,101],"top_logprobs":[..]}]`, before any stage of
+    /// the sampler; a token that a constraint left no choice about has logprob 0. With a NUL behind it; "" otherwise. Borrowed as text is.
+    pub logprobs_json: *const c_char,
+    /// Bytes of logprobs_json.
+    pub logprobs_len: usize,
 }
 
 // SAFETY: repr(C), begins with struct_size; integers, floats and pointers.
@@ -205,8 +217,9 @@ pub unsafe extern "C" fn inf_generate_start(
 
 /// Starts a generation from one JSON text: `inf_generate_start` without structs, for callers from other languages.
 ///
-/// request_json: `{"messages":[..],"tools":[..],"options":{..},"sampling":{..},"stop":["\n\n"],"max_tokens":100,"n_draft":0}`, or `"text":".."` instead of messages;
-/// all optional, with the meaning of the fields of inf_generate_params. sampling is what `inf_sampler_from_json` takes. An unknown key is an error that names it.
+/// request_json: `{"messages":[..],"tools":[..],"options":{..},"sampling":{..},"stop":["\n\n"],"max_tokens":100,"n_draft":0,"response_format":{..},"tool_choice":"auto",
+/// "parallel_tool_calls":true,"logprobs":false,"top_logprobs":0}`, or `"text":".."` instead of messages; all optional, with the meaning of the fields of inf_generate_params and its
+/// options_json. sampling is what `inf_sampler_from_json` takes. An unknown key is an error that names it.
 ///
 /// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on computation.
 ///
@@ -299,13 +312,16 @@ pub extern "C" fn inf_generation_free(g: *mut inf_generation) {
 /// # Safety
 /// The pointers in `params` are as the header demands.
 unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
+    options::must_be_zero("inf_generate_params.reserved", params.reserved)?;
     // SAFETY: passed on from the caller.
-    let (prompt, stop) = unsafe { (prompt(params)?, options::json_strings("stop_json", params.stop_json, params.stop_len)?) };
+    let ((prompt, constraint), stop) = unsafe { (prompt(params)?, options::json_strings("stop_json", params.stop_json, params.stop_len)?) };
     let chain = handle::get_optional(params.sampler)?;
     Ok(GenerateParams {
         prompt,
         max_tokens: params.max_tokens,
         stop,
+        constraint,
+        logprobs: (params.top_logprobs > 0).then_some(params.top_logprobs),
         sampler: chain.map(|chain| chain.read().map(|sampler| sampler.clone())).transpose()?,
         n_draft: params.n_draft,
         draft: handle::get_optional(params.draft)?,
@@ -316,7 +332,7 @@ unsafe fn request(params: &inf_generate_params) -> Result<GenerateParams> {
 
 /// # Safety
 /// As [`request`].
-unsafe fn prompt(params: &inf_generate_params) -> Result<Prompt> {
+unsafe fn prompt(params: &inf_generate_params) -> Result<(Prompt, Option<ConstraintSource>)> {
     // SAFETY: passed on from the caller.
     let (text, messages, tools, options) = unsafe {
         (
@@ -326,13 +342,13 @@ unsafe fn prompt(params: &inf_generate_params) -> Result<Prompt> {
             bytes::text("options_json", params.options_json, params.options_len)?,
         )
     };
-    if messages.is_empty() && (!tools.is_empty() || !options.is_empty()) {
-        fail!(InvalidArgument, "tools_json and options_json are for chats: messages_json is missing");
+    if messages.is_empty() && !tools.is_empty() {
+        fail!(InvalidArgument, "tools_json is for chats: messages_json is missing");
     }
     match (text.is_empty(), messages.is_empty()) {
         (false, false) => fail!(InvalidArgument, "text and messages_json are both given: what is to be continued is one of them"),
-        (_, true) => Ok(Prompt::Text(text.to_owned())),
-        (true, false) => Ok(Prompt::Chat(Box::new(ChatRequest::parse(messages, tools, options)?))),
+        (_, true) => Ok((Prompt::Text(text.to_owned()), request::text_options(options)?)),
+        (true, false) => Ok((Prompt::Chat(Box::new(ChatRequest::parse(messages, tools, options)?)), None)),
     }
 }
 
@@ -351,6 +367,7 @@ impl Default for Shown {
 impl Shown {
     fn new(mut event: Event) -> Self {
         event.text.push('\0');
+        event.logprobs.push('\0');
         let error_text = format!("{}\0", event.error.as_ref().map_or("", Error::message));
         Self { event, error_text }
     }
@@ -374,6 +391,7 @@ impl Shown {
         (c.n_done, c.n_total) = (event.n_done, event.n_total);
         (c.prompt_tokens, c.cached_tokens) = (event.usage.prompt_tokens, event.usage.cached_tokens);
         c.output_tokens = event.usage.output_tokens;
+        (c.logprobs_json, c.logprobs_len) = (event.logprobs.as_ptr().cast(), event.logprobs.len() - 1);
         (c.prefill_ms, c.decode_ms) = (event.usage.prefill_ms, event.usage.decode_ms);
         c
     }

@@ -14,6 +14,7 @@ mod options;
 mod request;
 
 pub mod chat;
+pub mod constraint;
 pub mod generation;
 pub mod library;
 pub mod load;

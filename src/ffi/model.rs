@@ -13,8 +13,10 @@ use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo, Plan, WakeHook};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
+use crate::model::Quantization;
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
+use std::path::Path;
 
 /// Immutable weights and a tokenizer, shared by any number of sessions. Any thread.
 pub struct inf_model {
@@ -50,7 +52,8 @@ pub struct inf_model_params {
     pub struct_size: u32,
     /// Entries of sources.
     pub n_sources: u32,
-    /// A GGUF file: 1, of a split set one path finds the others; or all files of the set, of any kind. Files beside GGUF are refused by name.
+    /// A GGUF file: 1, of a split set one path finds the others; or all files of the set, of any kind. Or a Hugging Face directory: its path, or its
+    /// files one by one (`config.json`, the `.safetensors`, their index if there are several, `tokenizer.json`, `tokenizer_config.json`), by name.
     pub sources: *const *const inf_source,
     /// NULL or "auto", "cpu", or an id from `inf_device_get`.
     pub device: *const c_char,
@@ -69,7 +72,11 @@ pub struct inf_model_params {
     /// `tokenizer_config.json` beside it. From memory, their names must end so). `{"backend":"candle"}` computes with candle instead of our own kernels:
     /// slow, for comparison only, as candle has process-wide threads, reads environment variables and does not survive a fork.
     /// `{"pre_tokenizer":"default"}` cuts text as that one does, for vocabularies of bytes that name none or an unknown one: a wrong one gives wrong
-    /// tokens and worse answers. `{"chat_template":"..."}` is Jinja source that takes the place of the templates in the file. NULL = none. An unknown key is an error that names it.
+    /// tokens and worse answers. `{"chat_template":"..."}` is Jinja source that takes the place of the templates in the file.
+    /// `{"quantize":"q4_k"}` (or `q4_0`, `q8_0`, `q5_k`, `q6_k`, `f16`) holds the matrices of a float model so, encoded while they are read; the head keeps
+    /// six bits, rows that are no whole blocks become `q8_0` or stay. `{"topology":[{"layers":"0-8","quantize":"q8_0"},{"tensors":"ffn_down|attn_v","quantize":"q6_k"}]}`
+    /// sets it by layers (the end is not meant) or by regular expressions over GGUF's names; expressions win over layers, of ranges the one that ends last, then the later.
+    /// NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -213,6 +220,30 @@ pub unsafe extern "C" fn inf_model_load(
     }
 }
 
+/// Writes m to path as a GGUF file: weights as they are held, quantised or not, with tokenizer, chat template and all other metadata. Loading it
+/// again needs no conversion, and gives the same logits to the last bit.
+///
+/// path is UTF-8; what was there is replaced when all is written, or stays. m stays as it is. Any thread. Blocks until the file is on the disk.
+///
+/// - `INF_ERR_INVALID_ARGUMENT`: path is NULL or no UTF-8.
+/// - `INF_ERR_UNSUPPORTED`: the model has no weights, or candle holds them.
+/// - `INF_ERR_IO`: the file cannot be written; the message names it.
+/// - `INF_ERR_BUSY`: called from inside a hook.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inf_model_save_gguf(m: *const inf_model, path: *const c_char, err: *mut inf_error) -> inf_status {
+    // SAFETY: the header's contract on pointers.
+    unsafe {
+        boundary::status(err, || {
+            let model = handle::get(m)?;
+            let path = bytes::required_text("path", path)?;
+            hooks::refuse_inside()?;
+            model.save_gguf(Path::new(path))
+        })
+    }
+}
+
 /// Takes one more reference on m and returns it: it then takes one more `inf_model_free`. NULL for a dead handle.
 ///
 /// Any thread. Never blocks. Since 0.1.
@@ -340,7 +371,9 @@ pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<L
     let (vocab_only, backend) = (json.flag("vocab_only")?, backend_kind(json.text("backend")?.as_deref())?);
     let (kv_bytes, pre_tokenizer) = (json.bytes("kv_bytes")?, json.text("pre_tokenizer")?);
     let chat_template = json.text("chat_template")?;
-    Ok(LoadConfig { paths, sources, vocab_only, backend, kv_bytes, pre_tokenizer, chat_template, ..LoadConfig::default() })
+    let quantization = Quantization::new(json.text("quantize")?.as_deref(), json.value("topology").as_ref());
+    let quantization = quantization.map_err(|e| e.at("options_json"))?;
+    Ok(LoadConfig { quantization, paths, sources, vocab_only, backend, kv_bytes, pre_tokenizer, chat_template, ..LoadConfig::default() })
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {

@@ -170,6 +170,11 @@ impl JsonOptions {
         }
     }
 
+    /// Takes a value of any type, to be read by whoever knows it.
+    pub(super) fn value(&mut self, key: &str) -> Option<Value> {
+        self.fields.remove(key).filter(|value| !value.is_null())
+    }
+
     /// Takes a truth value; absent is false.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ impl Chain {
     }
 
     /// The model, for what needs its vocabulary.
-    fn model(&self) -> Result<Arc<Model>> {
+    pub(super) fn model(&self) -> Result<Arc<Model>> {
         self.model
             .upgrade()
             .ok_or_else(|| Error::new(ErrorKind::InvalidHandle, "the sampler's model was freed, and its vocabulary with it"))

@@ -39,3 +39,9 @@ pub const MAX_ALIGNMENT: u32 = 1 << 16;
 
 /// Files of a split set. Each stays open, and a process may often have only 1,024 files open; the most known is about 200.
 pub const MAX_SPLITS: u64 = 512;
+
+/// Bytes of the JSON in front of a safetensors file, from the reference implementation.
+pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 100_000_000;
+
+/// Bytes of a `config.json`, or of an index of shards. The largest published index, of a model with one tensor per expert, has about 8 MiB.
+pub const MAX_CONFIG_BYTES: usize = 32 << 20;

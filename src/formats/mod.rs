@@ -14,8 +14,10 @@
     )
 )]
 
+pub mod config_json;
 pub mod gguf;
 pub mod limits;
+pub mod safetensors;
 pub mod state;
 
 mod cursor;

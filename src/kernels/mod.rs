@@ -9,12 +9,14 @@ mod aarch64;
 mod activation;
 mod block;
 mod contract;
+mod encode;
 mod packed;
 mod reference;
 mod select;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod unpack;
 mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -24,7 +26,9 @@ pub use aarch64::Neon;
 pub use contract::{
     Activation, ActivationRows, AttendParams, GateFn, KV_GROUP, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows,
 };
+pub use encode::{can_encode, encode};
 pub use reference::{Reference, turn_keys};
 pub use select::{available, select};
+pub use unpack::Unpacker;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{Avx2, Avx512Vnni, AvxVnni};

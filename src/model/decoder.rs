@@ -1,15 +1,17 @@
 //! The one decoder: every text family is data over these stages.
 
+use super::checkpoint::Checkpoint;
 use super::family::NormPlaces;
 use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
+use super::saved::StoredTensor;
 use super::spec::ModelSpec;
 use super::weights::{FeedForward, Layer, Weights};
 use crate::backend::{Backend, Batch, BlockId, Norm, Slot};
 use crate::error::Result;
 use crate::fail;
-use crate::formats::gguf::Gguf;
 use crate::kernels::KvType;
 use parking_lot::Mutex;
+use std::io::Write;
 use std::sync::Arc;
 
 /// Weights that one slice of the vocabulary head multiplies: about a quarter of a millisecond of memory traffic, so that a deadline can fall between.
@@ -32,12 +34,12 @@ pub struct Decoder<B: Backend> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Reads the weights of `gguf`, in slices.
+    /// Reads the weights of `file`, in slices.
     ///
     /// # Errors
     /// As [`super::load`].
-    pub async fn load(gguf: &Gguf, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
-        let mut weights = Weights::load(gguf, &spec, &backend).await?;
+    pub async fn load(file: &dyn Checkpoint, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
+        let mut weights = Weights::load(file, &spec, &backend).await?;
         weights.fingerprint.add(format!("{} {kv:?} {spec:?}", backend.name()).as_bytes());
         let fingerprint = weights.fingerprint.value();
         let kv = Mutex::new(backend.kv(&spec.shape, kv)?);
@@ -136,6 +138,14 @@ impl<B: Backend> Forward for Decoder<B> {
 
     fn weight_bytes(&self) -> u64 {
         self.weights.n_bytes
+    }
+
+    fn stored(&self) -> &[StoredTensor] {
+        &self.weights.inventory.tensors
+    }
+
+    fn write_stored(&self, i: usize, out: &mut dyn Write) -> Result<()> {
+        self.weights.inventory.write(i, &self.weights, &self.backend, out)
     }
 
     fn grow_kv(&self, n_blocks: usize) -> Result<()> {

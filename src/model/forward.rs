@@ -1,8 +1,10 @@
 //! What the engine sees of a model: passes it can start, advance stage by stage, and drop. Hides which backend computes.
 
+use super::saved::StoredTensor;
 use super::spec::ModelSpec;
 use crate::backend::{Batch, BlockId};
 use crate::error::Result;
+use std::io::Write;
 use std::sync::Arc;
 
 /// A loaded model on some backend.
@@ -12,6 +14,15 @@ pub trait Forward: Send + Sync {
 
     /// Bytes that the weights occupy.
     fn weight_bytes(&self) -> u64;
+
+    /// Its tensors as a file would store them.
+    fn stored(&self) -> &[StoredTensor];
+
+    /// Writes the bytes of tensor `i` of [`Self::stored`].
+    ///
+    /// # Errors
+    /// `Unsupported` by the backend, `Io` from `out`, `OutOfMemory`.
+    fn write_stored(&self, i: usize, out: &mut dyn Write) -> Result<()>;
 
     /// Makes KV blocks `0..n_blocks` exist.
     ///

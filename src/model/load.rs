@@ -1,5 +1,6 @@
 //! From an open file to a model on a backend.
 
+use super::checkpoint::Checkpoint;
 use super::decoder::Decoder;
 use super::forward::Forward;
 use super::spec::ModelSpec;
@@ -7,7 +8,6 @@ use crate::backend::Backend;
 use crate::backend::candle::{Candle, Precision};
 use crate::backend::cpu::Cpu;
 use crate::error::Result;
-use crate::formats::gguf::Gguf;
 use crate::kernels::{Kernels, KvType};
 use crate::sys::job;
 use crate::sys::pool::Pool;
@@ -26,22 +26,22 @@ pub enum Placement {
     Candle,
 }
 
-/// Reads the weights of `gguf` onto a backend.
+/// Reads the weights of `file` onto a backend.
 ///
 /// # Errors
 /// `Format`, `Unsupported`, `Io`, `OutOfMemory`: naming the tensor.
-pub fn load(gguf: &Gguf, spec: ModelSpec, placement: Placement, kv: KvType) -> Result<Arc<dyn Forward>> {
-    job::run(load_in_slices(gguf, spec, placement, kv))
+pub fn load(file: &dyn Checkpoint, spec: ModelSpec, placement: Placement, kv: KvType) -> Result<Arc<dyn Forward>> {
+    job::run(load_in_slices(file, spec, placement, kv))
 }
 
 /// As [`load`], with pauses.
 ///
 /// # Errors
 /// As [`load`].
-pub async fn load_in_slices(gguf: &Gguf, spec: ModelSpec, placement: Placement, kv: KvType) -> Result<Arc<dyn Forward>> {
+pub async fn load_in_slices(file: &dyn Checkpoint, spec: ModelSpec, placement: Placement, kv: KvType) -> Result<Arc<dyn Forward>> {
     match placement {
-        Placement::Cpu { pool, kernels } => Ok(Arc::new(Decoder::load(gguf, spec, Cpu::new(pool, kernels), kv).await?)),
-        Placement::Candle => Ok(Arc::new(Decoder::load(gguf, spec, Candle::cpu(Precision::Float), kv).await?)),
+        Placement::Cpu { pool, kernels } => Ok(Arc::new(Decoder::load(file, spec, Cpu::new(pool, kernels), kv).await?)),
+        Placement::Candle => Ok(Arc::new(Decoder::load(file, spec, Candle::cpu(Precision::Float), kv).await?)),
     }
 }
 
@@ -56,24 +56,24 @@ pub struct Needs {
     pub pass: u64,
 }
 
-/// What a model of `gguf` will need at `placement`, with passes of `n_rows` rows and one output: summed over the tensors of the header.
+/// What a model of `file` will need at `placement`, with passes of `n_rows` rows and one output: summed over the tensors of the header.
 ///
 /// # Errors
 /// `Format`, `Unsupported` for tensors that cannot be.
-pub fn needs(gguf: &Gguf, spec: &ModelSpec, placement: &Placement, kv: KvType, n_rows: usize) -> Result<Needs> {
+pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv: KvType, n_rows: usize) -> Result<Needs> {
     match placement {
-        Placement::Cpu { pool, kernels } => needs_on(&Cpu::new(pool.clone(), *kernels), gguf, spec, kv, n_rows),
-        Placement::Candle => needs_on(&Candle::cpu(Precision::Float), gguf, spec, kv, n_rows),
+        Placement::Cpu { pool, kernels } => needs_on(&Cpu::new(pool.clone(), *kernels), file, spec, kv, n_rows),
+        Placement::Candle => needs_on(&Candle::cpu(Precision::Float), file, spec, kv, n_rows),
     }
 }
 
-fn needs_on<B: Backend>(backend: &B, gguf: &Gguf, spec: &ModelSpec, kv: KvType, n_rows: usize) -> Result<Needs> {
+fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv: KvType, n_rows: usize) -> Result<Needs> {
     let mut weights = 0_u64;
-    for tensor in gguf.tensors() {
+    for tensor in file.tensors() {
         let bytes = match tensor.shape() {
             // Vectors are held in f32.
             [n] => (*n as u64).saturating_mul(size_of::<f32>() as u64),
-            [n_cols, rest @ ..] => backend.planned_bytes(tensor.dtype()?, rest.iter().product(), *n_cols),
+            [n_cols, rest @ ..] => backend.planned_bytes(file.storage(tensor)?, rest.iter().product(), *n_cols),
             [] => 0,
         };
         weights = weights.saturating_add(bytes);

@@ -1,14 +1,16 @@
 //! Reads one tensor after the other, each checked against the blueprint, and counts them. Used by `weights`.
 
+use super::checkpoint::Checkpoint;
 use super::family::Presence;
 use super::fingerprint::Fingerprint;
 use super::names::{Part, Role};
+use super::saved::Inventory;
 use super::spec::ModelSpec;
 use crate::backend::{Backend, FeedForwardFn, HostTensor, Linear, Norm, NormKind, Rope};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::formats::gguf::{Gguf, TensorInfo};
+use crate::formats::gguf::TensorInfo;
 use crate::kernels::{self, Kernels as _, WeightRows};
 use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_vec};
@@ -18,13 +20,17 @@ use std::ops::Range;
 /// Most bytes read in a slice of a load: a tenth of a millisecond, if the file is in memory.
 const SLICE_BYTES: usize = 1 << 18;
 
+/// Most weights encoded in a slice of a load: about a millisecond of one thread, and worth the others' while.
+const SLICE_WEIGHTS: usize = 1 << 15;
+
 /// The tensors of a file on their way to a backend.
 pub(super) struct Loader<'a, B: Backend> {
-    gguf: &'a Gguf,
+    file: &'a dyn Checkpoint,
     pub(super) spec: &'a ModelSpec,
     backend: &'a B,
     /// Names of the tensors that were read.
     used: HashSet<String>,
+    pub(super) inventory: Inventory,
     /// Bytes that they occupy on the backend.
     pub(super) n_bytes: u64,
     pub(super) fingerprint: Fingerprint,
@@ -40,8 +46,8 @@ struct Place {
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
-    pub(super) fn new(gguf: &'a Gguf, spec: &'a ModelSpec, backend: &'a B) -> Self {
-        Self { gguf, spec, backend, used: HashSet::new(), n_bytes: 0, fingerprint: Fingerprint::new() }
+    pub(super) fn new(file: &'a dyn Checkpoint, spec: &'a ModelSpec, backend: &'a B) -> Self {
+        Self { file, spec, backend, used: HashSet::new(), inventory: Inventory::default(), n_bytes: 0, fingerprint: Fingerprint::new() }
     }
 
     /// The projection of `role`, `(n_rows, n_cols)`.
@@ -51,16 +57,20 @@ impl<'a, B: Backend> Loader<'a, B> {
         let name = place.role.gguf_name(layer, Part::Bias);
         let wanted = match bias {
             Presence::Required => true,
-            Presence::Optional => self.gguf.tensor(&name).is_some(),
+            Presence::Optional => self.file.tensor(&name).is_some(),
             Presence::Absent => false,
         };
-        let bias = if wanted { Some(self.vector(&name, place.rows, &[place.n_rows]).await?) } else { None };
-        Ok(Linear { weight, bias })
+        if !wanted {
+            return Ok(Linear { weight, bias: None });
+        }
+        self.inventory.note(&name, DType::F32, &[place.rows.len()], (role, layer, Part::Bias));
+        Ok(Linear { weight, bias: Some(self.vector(&name, place.rows, &[place.n_rows]).await?) })
     }
 
     pub(super) async fn matrix(&mut self, role: Role, layer: usize, n_rows: usize, n_cols: usize) -> Result<B::Matrix> {
         let place = self.place(role, layer, n_rows);
         let tensor = self.rows(&place.role.gguf_name(layer, Part::Weight), &[n_cols, place.n_rows], place.rows).await?;
+        self.inventory.note(&tensor.name, tensor.dtype, &[n_cols, n_rows], (role, layer, Part::Weight));
         self.take(tensor).await
     }
 
@@ -74,12 +84,14 @@ impl<'a, B: Backend> Loader<'a, B> {
     ) -> Result<Linear<B>> {
         let n_all = n_experts * n_rows; // bounded by the blueprint
         let tensor = self.rows(&role.gguf_name(layer, Part::Weight), &[n_cols, n_rows, n_experts], 0..n_all).await?;
+        self.inventory.note(&tensor.name, tensor.dtype, &[n_cols, n_rows, n_experts], (role, layer, Part::Weight));
         let weight = self.take(tensor).await?;
-        let bias = match bias {
-            Presence::Required => Some(self.vector(&role.gguf_name(layer, Part::Bias), 0..n_all, &[n_rows, n_experts]).await?),
-            Presence::Optional | Presence::Absent => None,
-        };
-        Ok(Linear { weight, bias })
+        if bias != Presence::Required {
+            return Ok(Linear { weight, bias: None });
+        }
+        let (name, shape) = (role.gguf_name(layer, Part::Bias), [n_rows, n_experts]);
+        self.inventory.note(&name, DType::F32, &shape, (role, layer, Part::Bias));
+        Ok(Linear { weight, bias: Some(self.vector(&name, 0..n_all, &shape).await?) })
     }
 
     /// Gives a matrix to the backend.
@@ -94,12 +106,18 @@ impl<'a, B: Backend> Loader<'a, B> {
     pub(super) async fn norm(&mut self, role: Role, layer: usize, n: usize) -> Result<Norm<B>> {
         // Queries and keys have been normalised without a mean in every family so far.
         let kind = if matches!(role, Role::QueryNorm | Role::KeyNorm) { NormKind::Rms } else { self.spec.family.norm };
-        let weight = self.vector(&role.gguf_name(layer, Part::Weight), 0..n, &[n]).await?;
+        let weight = self.norm_part(role, layer, Part::Weight, n).await?;
         let bias = match kind {
             NormKind::Rms => None,
-            NormKind::Layer => Some(self.vector(&role.gguf_name(layer, Part::Bias), 0..n, &[n]).await?),
+            NormKind::Layer => Some(self.norm_part(role, layer, Part::Bias, n).await?),
         };
         Ok(Norm { weight, bias, eps: self.spec.norm_eps, kind })
+    }
+
+    async fn norm_part(&mut self, role: Role, layer: usize, part: Part, n: usize) -> Result<B::Vector> {
+        let name = role.gguf_name(layer, part);
+        self.inventory.note(&name, DType::F32, &[n], (role, layer, part));
+        self.vector(&name, 0..n, &[n]).await
     }
 
     /// The norm of a head that multiplies by ones.
@@ -113,17 +131,24 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// `(n_vocab,)`: what Phi-2 adds to its logits.
     pub(super) async fn output_bias(&mut self) -> Result<Option<Vec<f32>>> {
-        self.floats_if_there(Role::Output.gguf_name(0, Part::Bias), self.spec.n_vocab).await
+        self.values_if_there(&Role::Output.gguf_name(0, Part::Bias), self.spec.n_vocab).await
     }
 
-    /// The vector called `name`, `(n,)`, if the file has it.
-    pub(super) async fn floats_if_there(&mut self, name: String, n: usize) -> Result<Option<Vec<f32>>> {
-        if self.has(&name) { self.floats(&name, &[n]).await.map(Some) } else { Ok(None) }
+    /// The vector called `name`, if the file has it.
+    pub(super) async fn values_if_there(&mut self, name: &str, n: usize) -> Result<Option<Vec<f32>>> {
+        if self.has(name) { self.values(name, n).await.map(Some) } else { Ok(None) }
+    }
+
+    /// The vector called `name`, `(n,)`, for those that keep it as it is, or in another form.
+    pub(super) async fn values(&mut self, name: &str, n: usize) -> Result<Vec<f32>> {
+        let values = self.floats(name, &[n]).await?;
+        self.inventory.note_values(name, &values);
+        Ok(values)
     }
 
     /// True if the file has a tensor called `name`.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.gguf.tensor(name).is_some()
+        self.file.tensor(name).is_some()
     }
 
     /// The ropes of the blueprint, with the factors that the file has for the first of them.
@@ -133,16 +158,19 @@ impl<'a, B: Backend> Loader<'a, B> {
             true => (Role::RopeFactorsLong, Role::RopeFactorsShort),
             false => (Role::RopeFactorsShort, Role::RopeFactorsLong),
         };
-        self.used.insert(other.gguf_name(0, Part::Weight));
-        let names = [chosen, Role::RopeFactors].map(|role| role.gguf_name(0, Part::Weight));
+        let n_factors = spec.ropes.first().map_or(0, |rope| rope.n_rot / 2);
+        let mut factors = None;
+        // The last one counts; what does not is read to be saved.
+        for role in [other, Role::RopeFactors, chosen] {
+            let name = role.gguf_name(0, Part::Weight);
+            if let Some(values) = self.values_if_there(&name, n_factors).await? {
+                factors = Some((name, values)).filter(|_| role != other);
+            }
+        }
         let mut ropes = Vec::new();
         for (i, rope) in spec.ropes.iter().enumerate() {
-            let name = names.iter().find(|name| i == 0 && self.gguf.tensor(name).is_some());
-            let factors = match name {
-                Some(name) => Some((name.as_str(), self.floats(name, &[rope.n_rot / 2]).await?)),
-                None => None,
-            };
-            ropes.push(rope.rope(style, factors.as_ref().map(|(name, factors)| (*name, &factors[..])))?);
+            let factors = factors.as_ref().filter(|_| i == 0);
+            ropes.push(rope.rope(style, factors.map(|(name, factors)| (name.as_str(), &factors[..])))?);
         }
         Ok(ropes)
     }
@@ -151,7 +179,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     fn place(&self, role: Role, layer: usize, n_rows: usize) -> Place {
         let s = self.spec.shape;
         let (q, kv) = (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim);
-        let has = |role: Role| self.gguf.tensor(&role.gguf_name(layer, Part::Weight)).is_some();
+        let has = |role: Role| self.file.tensor(&role.gguf_name(layer, Part::Weight)).is_some();
         let gated = matches!(self.spec.family.feed_forward, FeedForwardFn::Gated(_));
         let (fused, start, all) = match role {
             Role::Query => (Role::QueryKeyValue, 0, q + 2 * kv),
@@ -194,20 +222,24 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// Reads `rows` of a tensor that must have this shape, columns first.
     async fn rows(&mut self, name: &str, shape: &[usize], rows: Range<usize>) -> Result<HostTensor> {
         let n_cols = shape.first().copied().unwrap_or(1);
-        let Some(info) = self.gguf.tensor(name) else {
-            fail!(Format, "{name} is missing: {} needs it", self.spec.family.name);
+        let Some(info) = self.file.tensor(name) else {
+            fail!(Format, "{} is missing: {} needs it", self.file.label(name), self.spec.family.name);
         };
-        check_shape(info, shape)?;
+        check_shape(&self.file.label(name), info.shape(), shape)?;
         let dtype = info.dtype()?;
         self.used.insert(name.to_owned());
+        let storage = self.file.storage(info)?;
         let Some(row_bytes) = dtype.row_bytes(n_cols) else {
             fail!(Format, "{name}: rows of {n_cols} elements are not whole {} blocks of {}", dtype.name(), dtype.block_len());
         };
         let too_large = || Error::new(ErrorKind::Format, format!("{name}: more bytes than memory can have"));
         let start = row_bytes.checked_mul(rows.start).ok_or_else(too_large)?;
         let n_bytes = row_bytes.checked_mul(rows.len()).ok_or_else(too_large)?;
-        let data = self.bytes(info, start, n_bytes).await?;
-        let tensor = HostTensor { name: name.to_owned(), dtype, n_rows: rows.len(), n_cols, data };
+        let data = match storage == dtype {
+            true => self.bytes(info, start, n_bytes).await?,
+            false => self.encoded(info, start, n_cols, rows.len(), storage).await?,
+        };
+        let tensor = HostTensor { name: name.to_owned(), dtype: storage, n_rows: rows.len(), n_cols, data };
         self.fingerprint.add_tensor(&tensor);
         Ok(tensor)
     }
@@ -216,7 +248,26 @@ impl<'a, B: Backend> Loader<'a, B> {
     async fn bytes(&self, info: &TensorInfo, start: usize, n_bytes: usize) -> Result<AlignedBytes> {
         let mut data = AlignedBytes::zeroed(n_bytes).map_err(|e| e.at(format_args!("tensor {:?}", info.name())))?;
         for (i, piece) in data.as_mut_slice().chunks_mut(SLICE_BYTES).enumerate() {
-            self.gguf.read_range(info, start.saturating_add(i * SLICE_BYTES), piece)?;
+            self.file.read_range(info, start.saturating_add(i * SLICE_BYTES), piece)?;
+            job::pause().await;
+        }
+        Ok(data)
+    }
+
+    /// `n_rows` rows of a float tensor from byte `start` on, in another `storage` type: read, encoded and dropped a slice at a time, so that no more
+    /// than a slice is in memory as it was.
+    async fn encoded(&self, info: &TensorInfo, start: usize, n_cols: usize, n_rows: usize, storage: DType) -> Result<AlignedBytes> {
+        let place = |e: Error| e.at(format_args!("tensor {:?}", info.name()));
+        let dtype = info.dtype()?;
+        let sizes = dtype.row_bytes(n_cols).zip(storage.row_bytes(n_cols)).and_then(|(from, to)| Some((from, to, to.checked_mul(n_rows)?)));
+        let Some((row_bytes, out_bytes, n_bytes)) = sizes else { fail!(Format, "{}: more bytes than memory can have", info.name()) };
+        let mut data = AlignedBytes::zeroed(n_bytes).map_err(place)?;
+        let rows_per_slice = (SLICE_WEIGHTS / n_cols).clamp(1, n_rows);
+        let mut slice = try_vec(rows_per_slice.saturating_mul(row_bytes)).map_err(place)?;
+        for (i, out) in data.as_mut_slice().chunks_mut(rows_per_slice * out_bytes).enumerate() {
+            let rows = &mut slice[..out.len() / out_bytes * row_bytes];
+            self.file.read_range(info, start.saturating_add(i * rows_per_slice * row_bytes), rows)?;
+            self.backend.encode(dtype, storage, n_cols, rows, out).map_err(place)?;
             job::pause().await;
         }
         Ok(data)
@@ -224,16 +275,18 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// A tensor that nothing reads means that the file needs arithmetic which this decoder does not do.
     pub(super) fn refuse_unused(&self) -> Result<()> {
-        match self.gguf.tensors().find(|t| !self.used.contains(t.name())) {
+        match self.file.tensors().iter().find(|t| !self.used.contains(t.name())) {
             None => Ok(()),
-            Some(t) => fail!(Unsupported, "{}: {} models of this build have no such tensor", t.name(), self.spec.family.name),
+            Some(t) => {
+                let name = self.file.label(t.name());
+                fail!(Unsupported, "{name}: {} models of this build have no such tensor", self.spec.family.name)
+            }
         }
     }
 }
 
-/// That `info` has the shape `expected` (contiguous dimension first; trailing ones may be missing or 1).
-fn check_shape(info: &TensorInfo, expected: &[usize]) -> Result<()> {
-    let found = info.shape();
+/// That the tensor called `name` has the shape `expected` (contiguous dimension first; trailing ones may be missing or 1).
+fn check_shape(name: &str, found: &[usize], expected: &[usize]) -> Result<()> {
     let longest = found.len().max(expected.len());
     let same = (0..longest).all(|i| found.get(i).unwrap_or(&1) == expected.get(i).unwrap_or(&1));
     if same {
@@ -243,5 +296,5 @@ fn check_shape(info: &TensorInfo, expected: &[usize]) -> Result<()> {
         let n = dims.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
         dims[..n.min(dims.len())].iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
     };
-    fail!(Format, "{}: shape {} expected, file has {}", info.name(), text(expected), text(found));
+    fail!(Format, "{name}: shape {} expected, file has {}", text(expected), text(found));
 }

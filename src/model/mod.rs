@@ -3,24 +3,34 @@
 //! [`ModelSpec`] says what a model is, [`names`] where its weights are called what, [`Decoder`] runs it on any [`crate::backend::Backend`],
 //! [`Forward`] and [`Pass`] are what the engine sees.
 
+mod checkpoint;
 mod config;
 mod config_gguf;
 mod decoder;
 mod family;
+mod file;
 mod fingerprint;
 mod forward;
+mod hf;
 mod load;
 mod loader;
 pub mod names;
+mod quantize;
 mod rope;
+mod saved;
 mod spec;
 mod spec_moe;
 mod weights;
 
+pub use checkpoint::Checkpoint;
 pub use decoder::Decoder;
 pub use family::{ExpertTraits, Family, HeadNorms, LocalRope, NormPlaces, Presence, Windows};
+pub use file::ModelFile;
 pub use forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
+pub use hf::HfModel;
 pub use load::{Needs, Placement, load, load_in_slices, needs};
+pub use quantize::{Quantization, Quantized};
 pub use rope::{RopeScaling, RopeSpec, Yarn};
+pub use saved::StoredTensor;
 pub use spec::{LayerSpec, ModelSpec};
 pub use spec_moe::MoeSpec;

@@ -113,6 +113,20 @@ impl Role {
         }
     }
 
+    /// True if its tensor is that of a norm.
+    pub(super) const fn is_norm(self) -> bool {
+        matches!(
+            self,
+            Self::OutputNorm
+                | Self::AttentionNorm
+                | Self::QueryNorm
+                | Self::KeyNorm
+                | Self::PostAttentionNorm
+                | Self::FeedForwardNorm
+                | Self::PostFeedForwardNorm
+        )
+    }
+
     /// The name in a GGUF file; `layer` is ignored by roles that exist once.
     pub fn gguf_name(self, layer: usize, part: Part) -> String {
         let suffix = match part {

@@ -72,7 +72,15 @@ impl ModelSpec {
         let config = GgufConfig { metadata: gguf.metadata(), architecture };
         let tied = gguf.tensor(&Role::Output.gguf_name(0, Part::Weight)).is_none();
         let has_long = gguf.tensor(&Role::RopeFactorsLong.gguf_name(0, Part::Weight)).is_some();
-        Reader { config: &config, family }.spec(n_vocab(gguf)?, tied, has_long)
+        Self::from_config(&config, family, n_vocab(gguf)?, tied, has_long)
+    }
+
+    /// As [`Self::from_gguf`], from the numbers in `config`; `tied` and `has_long_factors` say which tensors there are.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn from_config(config: &dyn Config, family: Family, n_vocab: usize, tied: bool, has_long_factors: bool) -> Result<Self> {
+        Reader { config, family }.spec(n_vocab, tied, has_long_factors)
     }
 
     /// The blueprint for contexts of up to `n_ctx`: with two sets of rotary factors, those for it. Which set rotates a position must not depend
@@ -190,6 +198,7 @@ impl Reader<'_> {
         let sizes = [
             (Key::FeedForward, "its activations", n_ff, widest),
             (Key::ExpertFeedForward, "the experts of a row", moe.map_or(0, |moe| moe.n_used * moe.n_ff), widest),
+            (Key::ExpertsUsed, "what the experts of a row give", moe.map_or(0, |moe| moe.n_used * n_embd), widest),
             (Key::Experts, "a row's scores", moe.map_or(0, |moe| moe.n_experts), widest),
             (Key::Heads, "all heads together", n_heads * head_dim, widest),
             (Key::KvHeads, "a token's keys in all layers", n_layers * n_kv_heads * head_dim, keys),
@@ -258,7 +267,7 @@ impl Reader<'_> {
     /// How queries grow in layers that do not rotate.
     fn temperature(&self) -> Result<Option<Temperature>> {
         let Some(default) = self.family.temperature else { return Ok(None) };
-        let length = self.config.number(Key::TemperatureLength, 1.0..=1e9)?.unwrap_or(default.length);
+        let length = self.config.size_or(Key::TemperatureLength, default.length as usize, bounds::CONTEXT)? as f32;
         let scale = self.config.number(Key::TemperatureScale, 0.0..=*bounds::SCALE.end())?.unwrap_or(default.scale);
         Ok(Some(Temperature { length, scale }))
     }
@@ -296,7 +305,7 @@ impl Reader<'_> {
         let global = RopeSpec { theta, n_rot, scaling, magnitude };
         let theta = match family.local_rope {
             LocalRope::Same => return Ok(vec![global]),
-            LocalRope::Unstretched => theta,
+            LocalRope::Unstretched => config.number(Key::LocalTheta, 1.0..=1e12)?.unwrap_or(theta),
             LocalRope::Own(theta) => config.number(Key::LocalTheta, 1.0..=1e12)?.unwrap_or(theta),
         };
         Ok(vec![global, RopeSpec { theta, n_rot, scaling: RopeScaling::None, magnitude: 1.0 }])

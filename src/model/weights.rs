@@ -1,14 +1,16 @@
 //! The weights of a model on a backend, in the order in which the decoder needs them. `loader` reads each tensor.
 
+use super::checkpoint::Checkpoint;
 use super::family::{HeadNorms, NormPlaces, Presence};
 use super::fingerprint::Fingerprint;
 use super::loader::Loader;
 use super::names::{Part, Role};
+use super::saved::Inventory;
 use super::spec::ModelSpec;
 use crate::backend::{Backend, Experts, FeedForwardFn, Join, Linear, Mlp, Norm, Rope};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
-use crate::formats::gguf::Gguf;
 
 /// One layer; shapes as [`Role`] gives them.
 pub(super) struct Layer<B: Backend> {
@@ -53,15 +55,17 @@ pub(super) struct Weights<B: Backend> {
     pub(super) n_bytes: u64,
     /// Of the tensors.
     pub(super) fingerprint: Fingerprint,
+    /// What they are called, to save them.
+    pub(super) inventory: Inventory,
 }
 
 impl<B: Backend> Weights<B> {
-    /// Reads all weights of `gguf`, in slices: of a tensor's bytes, and of what the backend makes of it.
+    /// Reads all weights of `file`, in slices: of a tensor's bytes, and of what the backend makes of it.
     ///
     /// # Errors
     /// `Format` for a missing tensor or a wrong shape, `Unsupported` for a tensor that the architecture does not use or a type this build does not know.
-    pub(super) async fn load(gguf: &Gguf, spec: &ModelSpec, backend: &B) -> Result<Self> {
-        let mut loader = Loader::new(gguf, spec, backend);
+    pub(super) async fn load(file: &dyn Checkpoint, spec: &ModelSpec, backend: &B) -> Result<Self> {
+        let mut loader = Loader::new(file, spec, backend);
         let (n_vocab, n_embd) = (spec.n_vocab, spec.shape.n_embd);
         let embedding = loader.matrix(Role::TokenEmbedding, 0, n_vocab, n_embd).await?;
         let mut layers = Vec::new();
@@ -73,8 +77,8 @@ impl<B: Backend> Weights<B> {
         let output_bias = loader.output_bias().await?;
         let ropes = loader.ropes().await?;
         loader.refuse_unused()?;
-        let Loader { n_bytes, fingerprint, .. } = loader;
-        Ok(Self { embedding, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint })
+        let Loader { n_bytes, fingerprint, inventory, .. } = loader;
+        Ok(Self { embedding, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint, inventory })
     }
 
     /// The matrix of the head.
@@ -129,14 +133,14 @@ impl<B: Backend> Loader<'_, B> {
         let has_shared = spec.layers[i].n_ff > 0;
         Ok(Experts {
             router: self.linear(Role::Router, i, n_experts, n_embd, traits.bias).await?,
-            choice_bias: self.floats_if_there(Role::ChoiceBias.gguf_name(i, Part::Bias), n_experts).await?,
+            choice_bias: self.values_if_there(&Role::ChoiceBias.gguf_name(i, Part::Bias), n_experts).await?,
             routing: moe.routing,
             gate: self.expert_linear(Role::ExpertGate, i, [n_experts, n_ff, n_embd], traits.bias).await?,
             up: self.expert_linear(Role::ExpertUp, i, [n_experts, n_ff, n_embd], traits.bias).await?,
             down: self.expert_linear(Role::ExpertDown, i, [n_experts, n_embd, n_ff], traits.bias).await?,
             shared: if has_shared { Some(self.mlp([Role::SharedGate, Role::SharedUp, Role::SharedDown], i).await?) } else { None },
             shared_gate: match traits.gates_shared && has_shared {
-                true => Some(self.floats(&Role::SharedRouter.gguf_name(i, Part::Weight), &[n_embd]).await?),
+                true => Some(self.values(&Role::SharedRouter.gguf_name(i, Part::Weight), n_embd).await?),
                 false => None,
             },
         })
@@ -151,7 +155,9 @@ impl<B: Backend> Loader<'_, B> {
 
     async fn sinks(&mut self, i: usize) -> Result<B::Vector> {
         let n_heads = self.spec.shape.n_heads;
-        self.vector(&Role::Sinks.gguf_name(i, Part::Weight), 0..n_heads, &[n_heads]).await
+        let name = Role::Sinks.gguf_name(i, Part::Weight);
+        self.inventory.note(&name, DType::F32, &[n_heads], (Role::Sinks, i, Part::Weight));
+        self.vector(&name, 0..n_heads, &[n_heads]).await
     }
 
     async fn head_norms(&mut self, i: usize) -> Result<Option<(Norm<B>, Norm<B>)>> {

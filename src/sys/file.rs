@@ -7,7 +7,7 @@ use crate::fail;
 use crate::sys::memory::try_vec;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// A random-access, read-only byte source of known length. Reads may come from several threads at once.
@@ -73,14 +73,27 @@ pub fn read_all(source: &dyn ReadAt, most: usize) -> Result<Vec<u8>> {
 /// # Errors
 /// `Io`, naming the path; the old content is still there.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    replace_with(path, &mut |out| Ok(out.write_all(content)?))
+}
+
+/// As [`replace`], with the content that `write` writes.
+///
+/// # Errors
+/// As there, and those of `write`.
+pub fn replace_with(path: &Path, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+    /// Large writes are worth a call of the system each, small ones not.
+    const BUFFER_BYTES: usize = 1 << 20;
     let named = |e: io::Error| Error::from(e).at(path.display());
-    let (mut file, temporary) = create_beside(path).map_err(named)?;
+    let (file, temporary) = create_beside(path).map_err(named)?;
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, &file);
+    let written = write(&mut out).and_then(|()| Ok(out.flush()?)).map_err(|e| e.at(path.display()));
+    drop(out);
     // On the disk before it gets its name: a rename may outlive a crash that the content does not.
-    let renamed = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    let renamed = written.and_then(|()| file.sync_all().and_then(|()| fs::rename(&temporary, path)).map_err(named));
     if let Err(e) = renamed {
         // The first error says what is wrong; one of the removal would not help anybody.
         let _ = fs::remove_file(&temporary);
-        return Err(named(e));
+        return Err(e);
     }
     // The new name is kept by the directory. Where directories cannot be opened, the system has to see to it.
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -64,6 +64,13 @@ impl Tokenizer {
         Ok(encoder.tokens)
     }
 
+    /// The tokens of `text` where it continues another text: no space is put in front of it.
+    pub(super) fn encode_continuation(&self, text: &str) -> Result<Vec<Token>> {
+        let mut encoder = Encoder { tokenizer: self, scratch: WordScratch::default(), tokens: Vec::new() };
+        encoder.plain(checked(text.as_bytes())?, false)?;
+        Ok(encoder.tokens)
+    }
+
     /// `text` as it is cut into words: normalised, with spaces for U+2581, and with a space in front where one belongs.
     fn prepare<'t>(&self, text: &'t str, first: bool) -> Result<Cow<'t, str>> {
         let mut text = self.normalizers.iter().try_fold(Cow::Borrowed(text), |text, normalizer| normalizer.apply(text))?;

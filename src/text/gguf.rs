@@ -54,13 +54,26 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::from_gguf`]; `Cancelled`.
     pub async fn from_gguf_with(metadata: &Metadata, pre_tokenizer: Option<&str>, progress: &Progress) -> Result<Self> {
+        if let (None, Some(Value::String(json))) = (metadata.get(KIND), metadata.get(HUGGINGFACE_JSON)) {
+            return from_embedded_json(metadata, json, pre_tokenizer);
+        }
         let data = vocabulary_data(metadata, pre_tokenizer, progress).await?;
         Self::build(&data).await.map_err(|e| e.at("metadata \"tokenizer.ggml\""))
     }
 }
 
+/// The tokenizer of a model that was saved from a Hugging Face directory: its `tokenizer.json`, whole.
+fn from_embedded_json(metadata: &Metadata, json: &[u8], pre_tokenizer: Option<&str>) -> Result<Tokenizer> {
+    let n_vocab = metadata.usize_opt(&format!("{}.vocab_size", metadata.str("general.architecture")?))?;
+    let config = match metadata.get(HUGGINGFACE_CONFIG) {
+        Some(Value::String(config)) => Some(&**config),
+        _ => None,
+    };
+    Tokenizer::from_json_for(json, config, pre_tokenizer, n_vocab)
+}
+
 async fn vocabulary_data<'a>(metadata: &'a Metadata, instead: Option<&str>, progress: &'a Progress) -> Result<VocabularyData<'a>> {
-    let (mut data, defaults) = match metadata.str("tokenizer.ggml.model")? {
+    let (mut data, defaults) = match metadata.str(KIND)? {
         kind @ ("llama" | "t5" | "bert") if instead.is_some() => {
             fail!(InvalidArgument, "option \"pre_tokenizer\": a vocabulary of kind {kind:?} has none")
         }
@@ -84,6 +97,14 @@ async fn vocabulary_data<'a>(metadata: &'a Metadata, instead: Option<&str>, prog
     data.ends = ["eot", "eom"].iter().filter_map(|name| token(metadata, name).transpose()).collect::<Result<_>>()?;
     Ok(data)
 }
+
+const KIND: &str = "tokenizer.ggml.model";
+
+/// A whole `tokenizer.json`, for which the GGUF specification has this key.
+pub const HUGGINGFACE_JSON: &str = "tokenizer.huggingface.json";
+
+/// The `tokenizer_config.json` beside it: a key of ours.
+pub const HUGGINGFACE_CONFIG: &str = "tokenizer.huggingface.config";
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";

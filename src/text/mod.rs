@@ -5,6 +5,7 @@
 
 mod byte_alphabet;
 pub mod chat;
+pub mod constraint;
 mod decode;
 mod detokenizer;
 mod encode;
@@ -26,6 +27,7 @@ mod vocabulary_data;
 pub use decode::DecodeOptions;
 pub use detokenizer::Detokenizer;
 pub use encode::EncodeOptions;
+pub use gguf::{HUGGINGFACE_CONFIG, HUGGINGFACE_JSON};
 pub use pretokenizer::PreTokenizer;
 pub use special::MatchRules;
 pub use stop::{StopMatcher, StopStrings};

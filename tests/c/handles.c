@@ -46,6 +46,7 @@ static void model_functions(inf_model *m) {
   inf_session *session = NULL;
   CHECK(inf_model_ref(m) == NULL);
   BAD(inf_model_get_info(m, &info, &err));
+  BAD(inf_model_save_gguf(m, "/nonexistent/model.gguf", &err));
   BAD(inf_model_metadata(m, "general.architecture", buf, sizeof buf, &len, &err));
   CHECK(inf_model_is_eog(m, 2) == 0);
   BAD(inf_tokenize(m, "x", 1, 0, &token, 1, &len, &err));
@@ -78,6 +79,7 @@ static void sampler_functions(inf_sampler *s) {
   BAD(inf_sampler_add_logit_bias(s, &token, logit, 1, &err));
   BAD(inf_sampler_pick(s, logit, 4, &token, &err));
   BAD(inf_sampler_accept(s, 1, &err));
+  BAD(inf_sampler_set_constraint(s, INF_CONSTRAINT_REGEX, "a", 1, &err));
   inf_sampler_free(s);
   CHECK(copy == NULL);
 }

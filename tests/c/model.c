@@ -81,6 +81,41 @@ static void references(inf_model *m) {
   CHECK(inf_model_ref(m) == NULL);
 }
 
+/* The most likely token after some others. */
+static inf_token next_token(inf_model *m) {
+  inf_session *s = NULL;
+  inf_sampler *greedy = NULL;
+  inf_step step = { .struct_size = sizeof step };
+  const inf_token prompt[] = { 5, 6, 7, 8 };
+  OK(inf_session_create(m, NULL, &s, &err));
+  OK(inf_sampler_create(m, &greedy, &err));
+  OK(inf_session_append(s, prompt, 4, &err));
+  OK(inf_session_step(s, greedy, 0, INF_STEP_IGNORE_EOG, &step, &err));
+  inf_sampler_free(greedy), inf_session_free(s);
+  return step.token;
+}
+
+/* A saved model is the model, whatever it was quantised to. */
+static void saving(inf_runtime *rt, char **argv) {
+  char path[512];
+  inf_model *m = NULL, *again = NULL;
+  inf_model_info info = { .struct_size = sizeof info }, same = { .struct_size = sizeof same };
+  snprintf(path, sizeof path, "%s.gguf", argv[0]);
+  INVALID(load(rt, argv[1], NULL, "{\"quantize\":\"q3\"}", &m));
+  CHECK(strstr(err.message, "quantize") && strstr(err.message, "q3"));
+  INVALID(load(rt, argv[1], NULL, "{\"topology\":[{\"layers\":\"x\",\"quantize\":\"q8_0\"}]}", &m));
+  OK(load(rt, argv[1], NULL, "{\"quantize\":\"q8_0\",\"topology\":[{\"tensors\":\"ffn_down\",\"quantize\":\"none\"}]}", &m));
+  OK(inf_model_save_gguf(m, path, &err));
+  OK(load(rt, path, NULL, NULL, &again));
+  OK(inf_model_get_info(m, &info, &err));
+  OK(inf_model_get_info(again, &same, &err));
+  CHECK(!memcmp(&info, &same, sizeof info) && next_token(again) == next_token(m));
+  STATUS(INF_ERR_IO, inf_model_save_gguf(m, "/nonexistent/model.gguf", &err));
+  INVALID(inf_model_save_gguf(m, NULL, &err));
+  inf_model_free(again), inf_model_free(m);
+  remove(path);
+}
+
 static void vocabulary_only(inf_runtime *rt, const char *path) {
   inf_model *m = NULL;
   inf_session *s = NULL;
@@ -182,6 +217,7 @@ int main(int argc, char **argv) {
   facts(m);
   metadata(m);
   references(m);
+  saving(rt, argv);
   vocabulary_only(rt, argv[1]);
   OK(inf_runtime_shutdown(rt, INF_WAIT_FOREVER, &err));
   STATUS(INF_ERR_SHUTDOWN, load(rt, argv[1], NULL, NULL, &m));

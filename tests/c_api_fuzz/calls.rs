@@ -2,6 +2,7 @@
 
 use crate::world::{Handles, Kind, Roomy, World, check_len};
 use inference::ffi::chat::*;
+use inference::ffi::constraint::*;
 use inference::ffi::generation::*;
 use inference::ffi::library::*;
 use inference::ffi::load::*;
@@ -58,6 +59,7 @@ table! {
     inf_model_free: |w| if w.once_in(4) { inf_model_free(w.handle(Kind::Model)) },
     inf_model_get_info: model_get_info,
     inf_model_metadata: model_metadata,
+    inf_model_save_gguf: |w| { let m = w.handle(Kind::Model); call!(w, inf_model_save_gguf(m, c"/nonexistent/model.gguf".as_ptr())); },
     inf_model_is_eog: |w| assert!(inf_model_is_eog(w.handle(Kind::Model), w.token()) < 2),
     inf_tokenize: tokenize,
     inf_detokenize: detokenize,
@@ -89,6 +91,7 @@ table! {
     },
     inf_sampler_pick: sampler_pick,
     inf_sampler_accept: |w| { let (s, t) = (w.handle(Kind::Sampler), w.token()); call!(w, inf_sampler_accept(s, t)); },
+    inf_sampler_set_constraint: sampler_set_constraint,
     inf_session_create: session_create,
     inf_session_fork: session_fork,
     inf_session_save: session_save,
@@ -407,6 +410,13 @@ fn sampler_add_logit_bias(w: &mut World) {
     call!(w, inf_sampler_add_logit_bias(s, tokens.as_ptr(), bias.as_ptr(), tokens.len()));
 }
 
+fn sampler_set_constraint(w: &mut World) {
+    let sources = [c"[a-z]+", c"{\"type\":\"object\"}", c"start: \"a\" start | \"b\"", c"root ::= \"a\"*", c"("];
+    let (s, kind) = (w.handle(Kind::Sampler), w.one_of(&[0, 1, 2, 3, 4, 5, 6, u32::MAX]));
+    let (source, n) = chat_text(w, &sources);
+    call!(w, inf_sampler_set_constraint(s, kind, source, n));
+}
+
 fn sampler_pick(w: &mut World) {
     let logits: Vec<f32> = (0..281).map(|_| w.float()).collect();
     let (mut out, s, n) = (-7, w.handle(Kind::Sampler), w.one_of(&[281, 281, 281, 0, 280]));
@@ -498,7 +508,13 @@ const MESSAGES: [&CStr; 3] = [
     c"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]}]",
     c"[{\"content\":1}]",
 ];
-const CHAT_OPTIONS: [&CStr; 3] = [c"{\"chat_template\":\"{{ messages }}\"}", c"{\"now\":0}", c"{\"chat_template\":\"{% for\"}"];
+const CHAT_OPTIONS: [&CStr; 5] = [
+    c"{\"chat_template\":\"{{ messages }}\"}",
+    c"{\"now\":0}",
+    c"{\"chat_template\":\"{% for\"}",
+    c"{\"response_format\":{\"type\":\"json_object\"}}",
+    c"{\"tool_choice\":\"required\"}",
+];
 
 fn chat_render(w: &mut World) {
     let m = w.handle(Kind::Model);
@@ -550,6 +566,7 @@ fn generate_start(w: &mut World) {
     if w.once_in(4) {
         params.value.draft = w.handle::<inf_model>(Kind::Model);
     }
+    params.value.top_logprobs = w.one_of(&[0, 0, 0, 1, 20, 21]);
     let (mut out, s, pointer) = (null_mut(), w.handle(Kind::Session), params.sized(w));
     let place = w.place(&mut out);
     match call!(w, inf_generate_start(s, pointer, place)).0 {

@@ -121,6 +121,20 @@ static void own_loop(const inf::Model &model) {
   CHECK(twin.pick(logits) == first && !model.is_eog(first));
   chain.reset(), chain.accept(first);
 
+  inf::Sampler only = model.new_sampler();
+  only.set_constraint(inf::Constraint::regex, "[ab]");
+  std::string letter = model.token_bytes(only.pick(logits));
+  CHECK(letter == "a" || letter == "b");
+  only.set_constraint(inf::Constraint::none);
+  throws(inf::Status::constraint, [&] { only.set_constraint(inf::Constraint::json_schema, "{"); });
+  inf::Session formatted = model.new_session();
+  std::string said, probabilities;
+  for (const inf::Event &event : formatted.generate(inf::GenerateParams("Say").options("{\"response_format\":{\"type\":\"regex\",\"regex\":\"yes|no\"}}").logprobs(1))) {
+    if (event.type() == inf::EventType::text) said += event.text();
+    probabilities += event.logprobs_json();
+  }
+  CHECK((said == "yes" || said == "no") && probabilities.find("top_logprobs") != std::string::npos);
+
   inf::Session fork = session.fork();
   fork.append(std::vector<inf::Token>{ first });
   CHECK(fork.n_tokens() == session.n_tokens() + 1);

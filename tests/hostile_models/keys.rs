@@ -31,6 +31,24 @@ const NUMBERS: [&str; 20] = [
     "final_logit_softcapping",
 ];
 
+/// Keys of an architecture with experts, and of one whose queries grow, behind its name.
+const EXPERT_NUMBERS: [&str; 14] = [
+    "expert_count",
+    "expert_used_count",
+    "expert_feed_forward_length",
+    "expert_gating_func",
+    "expert_weights_norm",
+    "expert_weights_scale",
+    "expert_group_count",
+    "expert_group_used_count",
+    "expert_shared_count",
+    "expert_shared_feed_forward_length",
+    "leading_dense_block_count",
+    "interleave_moe_layer_step",
+    "attention.temperature_length",
+    "attention.temperature_scale",
+];
+
 /// Keys of any model.
 const GENERAL: [&str; 8] = [
     "general.architecture",
@@ -62,10 +80,10 @@ fn values() -> Vec<Option<Value>> {
 }
 
 /// Sets every key of `parts` to every value; in a normal test to one of `share`.
-fn sweep(bench: &mut Bench, name: &str, parts: &Parts, share: usize) {
+fn sweep(bench: &mut Bench, name: &str, parts: &Parts, numbers: &[&str], share: usize) {
     let mut n = 0;
     let architecture = parts.architecture().to_owned();
-    let keys = NUMBERS.iter().map(|key| format!("{architecture}.{key}")).chain(GENERAL.map(str::to_owned));
+    let keys = numbers.iter().map(|key| format!("{architecture}.{key}")).chain(GENERAL.map(str::to_owned));
     for key in keys {
         for value in values() {
             // The writer would refuse it, too; `header` reaches it byte by byte.
@@ -84,12 +102,21 @@ fn sweep(bench: &mut Bench, name: &str, parts: &Parts, share: usize) {
 fn every_key_with_every_value() {
     let mut bench = Bench::new("keys");
     for (name, parts) in seeds() {
-        sweep(&mut bench, name, &parts, 1);
+        sweep(&mut bench, name, &parts, &NUMBERS, 1);
     }
     for name in GOLDEN {
-        sweep(&mut bench, name, &Parts::read(golden(name)), 11);
+        sweep(&mut bench, name, &Parts::read(golden(name)), &NUMBERS, 11);
     }
     bench.finish(3_500);
+}
+
+#[test]
+fn every_key_of_experts_with_every_value() {
+    let mut bench = Bench::new("keys of experts");
+    for name in ["qwen2moe", "gpt-oss", "llama4"] {
+        sweep(&mut bench, name, &Parts::read(golden(name)), &EXPERT_NUMBERS, 7);
+    }
+    bench.finish(400);
 }
 
 /// candle is a dependency: what it is given must be checked before.
@@ -97,7 +124,7 @@ fn every_key_with_every_value() {
 fn every_key_with_every_value_on_candle() {
     let mut bench = Bench::with("keys on candle", None, LoadConfig { backend: BackendKind::Candle, ..LoadConfig::default() });
     for (name, parts) in seeds() {
-        sweep(&mut bench, name, &parts, 1);
+        sweep(&mut bench, name, &parts, &NUMBERS, 1);
     }
     bench.finish(3_000);
 }

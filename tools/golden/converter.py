@@ -149,22 +149,27 @@ def tensors(config: PreTrainedConfig, model: PreTrainedModel):
         yield "rope_factors_short.weight", np.array(config.rope_parameters["short_factor"], np.float32)
     for name, parameter in model.named_parameters():
         array = parameter.detach().numpy() + np.float32("gemma" in config.model_type and "norm" in name)
-        stem, kind = name.rsplit(".", 1)
-        if stem in TOP_NAMES:
-            yield f"{TOP_NAMES[stem]}.{kind}", array
-            continue
-        if kind == "sinks":
-            stem, kind = name, "weight"
-        _, _, layer, role = stem.split(".", 3)
-        if experts := list(expert_tensors(config, f"{role}.{kind}", array)):
-            yield from ((f"blk.{layer}.{name}", array) for name, array in experts)
-            continue
-        yield f"blk.{layer}.{layer_names(config)[role]}.{kind}", reordered(config, role, array)
+        if ".layers." in name:
+            _, _, layer, role = name.split(".", 3)
+            if experts := list(expert_tensors(config, role, array)):
+                yield from ((f"blk.{layer}.{part}", array) for part, array in experts)
+                continue
+        yield gguf_name(config, name), reordered(config, name, array)
 
 
-def reordered(config: PreTrainedConfig, role: str, array: np.ndarray) -> np.ndarray:
+def gguf_name(config: PreTrainedConfig, name: str) -> str:
+    """What llama.cpp's converter calls the parameter `name`."""
+    stem, kind = (name, "weight") if name.endswith("sinks") else name.rsplit(".", 1)
+    if stem in TOP_NAMES:
+        return f"{TOP_NAMES[stem]}.{kind}"
+    _, _, layer, role = stem.split(".", 3)
+    return f"blk.{layer}.{layer_names(config)[role]}.{kind}"
+
+
+def reordered(config: PreTrainedConfig, name: str, array: np.ndarray) -> np.ndarray:
     """Rows of a llama's Q and K as GGUF has them: the rotated pairs `(i, i + d/2)` become neighbours `(2i, 2i + 1)`."""
-    heads = {"self_attn.q_proj": config.num_attention_heads, "self_attn.k_proj": config.num_key_value_heads}.get(role)
+    role = name.rsplit(".", 2)[-2]
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(role)
     if config.model_type not in PERMUTED or heads is None:
         return array
     halves = array.reshape(heads, 2, head_dim(config) // 2, *array.shape[1:])  # (heads, half, pair, n_in)

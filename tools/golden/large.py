@@ -18,7 +18,7 @@ import llama_cpp
 from converter import write_gguf
 from families import Family, families, random_model
 
-SIZES = dict(vocab_size=1000, hidden_size=256, intermediate_size=512, num_attention_heads=8, num_key_value_heads=2)
+SIZES = dict(vocab_size=283, hidden_size=256, intermediate_size=512, num_attention_heads=8, num_key_value_heads=2)
 # Where a configuration has them.
 OTHERS = dict(head_dim=64, moe_intermediate_size=256, shared_expert_intermediate_size=512, shared_intermediate_size=512)
 

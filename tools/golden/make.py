@@ -3,7 +3,8 @@
     python make.py [output folder [family ..]]
 
 Per family: `NAME.gguf`; `NAME.json` with `prompt` (token ids) and `greedy` (the ids that follow); `NAME.logits`, the logits
-at every position of the prompt, `(n_prompt, n_vocab)` little-endian float32.
+at every position of the prompt, `(n_prompt, n_vocab)` little-endian float32; `NAME.hf.json`, the same model as a Hugging Face directory
+(see `directory.py`).
 """
 
 import json
@@ -15,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from converter import write_gguf
+from directory import write_directory
 from families import Family, families, random_model
 from numpy_model import NumpyModel
 
@@ -41,6 +43,9 @@ def make(family: Family, folder: Path) -> None:
 
     path = folder / f"{family.name}.gguf"
     write_gguf(family, model, path)
+    # Directories of mixtures are not read yet.
+    if not hasattr(family.config, "num_experts_per_tok"):
+        write_directory(model, folder / f"{family.name}.hf.json")
     (folder / f"{family.name}.json").write_text(json.dumps({"prompt": prompt, "greedy": greedy}) + "\n")
     logits.astype("<f4").tofile(folder / f"{family.name}.logits")
 

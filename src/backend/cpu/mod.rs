@@ -28,8 +28,9 @@ use crate::error::Result;
 use crate::fail;
 use crate::kernels::{Kernels, KvType};
 use crate::sys::job;
-use crate::sys::memory::AlignedBytes;
+use crate::sys::memory::{AlignedBytes, try_with_capacity};
 use crate::sys::pool::Pool;
+use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -78,6 +79,20 @@ impl Backend for Cpu {
 
     fn vector(&self, tensor: HostTensor) -> Result<Vector> {
         Vector::new(self, &tensor)
+    }
+
+    fn encode(&self, from: DType, to: DType, n_cols: usize, rows: &[u8], out: &mut [u8]) -> Result<()> {
+        weights::encode(self, [from, to], n_cols, rows, out)
+    }
+
+    fn write_matrix(&self, matrix: &Matrix, out: &mut dyn Write) -> Result<()> {
+        matrix.write(self, out)
+    }
+
+    fn vector_values(&self, vector: &Vector) -> Result<Vec<f32>> {
+        let mut values = try_with_capacity(vector.values.len())?;
+        values.extend_from_slice(&vector.values);
+        Ok(values)
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {

@@ -1,13 +1,14 @@
 //! Weights as the kernels take them: matrices in their storage type, packed in tiles; vectors in `f32`.
 
 use super::Cpu;
-use crate::backend::{HostTensor, Linear};
+use crate::backend::{HostTensor, Linear, encode_rows};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::{Activation, WeightRows};
+use crate::kernels::{Activation, Unpacker, WeightRows};
 use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_vec};
+use std::io::Write;
 use std::ops::Range;
 
 /// Bytes that a task packs: a tenth of a millisecond.
@@ -70,6 +71,31 @@ impl Matrix {
         Activation::of(self.dtype)
     }
 
+    /// Writes its rows as they lay in the file, unpacked on the threads of `cpu` a few tiles at a time.
+    pub(super) fn write(&self, cpu: &Cpu, out: &mut dyn Write) -> Result<()> {
+        let (tile_bytes, row_bytes) = (self.tile_bytes.max(1), self.tile_bytes / self.tile_rows.max(1));
+        let mut left = row_bytes.saturating_mul(self.n_out);
+        if self.tile_rows == 1 {
+            return Ok(out.write_all(&self.data.as_slice()[..left])?);
+        }
+        let unpacker = Unpacker::new(cpu.kernels, self.dtype)?;
+        let tiles_per_task = PACK_BYTES.div_ceil(tile_bytes);
+        let mut rows = try_vec(4 * cpu.pool.n_threads() * tiles_per_task * tile_bytes)?;
+        for tiles in self.data.as_slice().chunks(rows.len()) {
+            let rows = &mut rows[..tiles.len()];
+            cpu.pool.for_chunks(rows, tiles_per_task * tile_bytes, &|i, rows| {
+                let start = i * tiles_per_task * tile_bytes;
+                for (tile, rows) in tiles[start..].chunks(tile_bytes).zip(rows.chunks_mut(tile_bytes)) {
+                    unpacker.unpack(tile, rows);
+                }
+            })?;
+            // The last tile may be meant in part.
+            out.write_all(&rows[..rows.len().min(left)])?;
+            left = left.saturating_sub(tiles.len());
+        }
+        Ok(())
+    }
+
     /// Bytes that it occupies.
     pub(super) fn n_bytes(&self) -> usize {
         self.data.as_slice().len()
@@ -108,6 +134,25 @@ async fn pack(cpu: &Cpu, dtype: DType, data: &mut [u8], tile_bytes: usize) -> Re
         job::pause().await;
     }
     Ok(())
+}
+
+/// See [`Backend::encode`](crate::backend::Backend::encode); four tasks per thread, as some rows take longer.
+pub(super) fn encode(cpu: &Cpu, [from, to]: [DType; 2], n_cols: usize, rows: &[u8], out: &mut [u8]) -> Result<()> {
+    let (Some(row_bytes), Some(out_bytes)) = (from.row_bytes(n_cols), to.row_bytes(n_cols)) else {
+        fail!(Internal, "cpu, encode: rows of {n_cols} are no whole blocks of {} and {}", from.name(), to.name());
+    };
+    let n_rows = rows.len().checked_div(row_bytes).unwrap_or(0);
+    if n_rows.checked_mul(out_bytes) != Some(out.len()) || n_rows == 0 {
+        fail!(Internal, "cpu, encode: {} bytes of rows into {}", rows.len(), out.len());
+    }
+    let mut scratch = try_vec::<Vec<f32>>(cpu.pool.n_threads())?;
+    for own in &mut scratch {
+        *own = try_vec(n_cols)?;
+    }
+    let rows_per_task = n_rows.div_ceil(4 * cpu.pool.n_threads());
+    cpu.pool.for_chunks_with(out, rows_per_task * out_bytes, &mut scratch, &|task, out, values| {
+        encode_rows(from, to, &rows[task * rows_per_task * row_bytes..], out, values);
+    })
 }
 
 impl Vector {

@@ -4,9 +4,10 @@ use super::*;
 use crate::backend::{BLOCK_TOKENS, BlockId};
 use crate::error::{ErrorKind, Result};
 use crate::fail;
-use crate::model::{Forward, ModelSpec, Pass};
+use crate::model::{Forward, ModelSpec, Pass, StoredTensor};
 use crate::sys::budget::Budget;
 use parking_lot::Mutex;
+use std::io::Write;
 use std::sync::Arc;
 
 const BLOCK_BYTES: u64 = 100;
@@ -24,6 +25,14 @@ impl Forward for Fake {
 
     fn weight_bytes(&self) -> u64 {
         0
+    }
+
+    fn stored(&self) -> &[StoredTensor] {
+        &[]
+    }
+
+    fn write_stored(&self, i: usize, _: &mut dyn Write) -> Result<()> {
+        fail!(Internal, "there is no tensor {i}")
     }
 
     fn grow_kv(&self, n_blocks: usize) -> Result<()> {
@@ -153,6 +162,7 @@ fn a_shift_leaves_the_blocks_of_others_and_the_index_alone() {
     let mut table = computed(&pool, &long);
     let last = table.ids()[5];
     table.shift(1..3).unwrap();
+    table.settle().unwrap();
     assert_eq!((table.ids().len(), table.ids()[0], table.ids()[3]), (4, other.ids()[0], last));
     assert_eq!(fake.copies.lock().len(), 2, "blocks 3 and 4 are shared, the last one is not");
     assert!(!table.is_pure() && table.ids()[1..].iter().all(|id| !other.ids().contains(id)));

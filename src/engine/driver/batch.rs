@@ -99,6 +99,9 @@ impl ModelBatch {
     /// Runs one slice: a stage of the pass, or what one task does with its results, or the beginning of a pass whose stages take at most `most`; false if no
     /// task can go on now. A failure or a panic ends the tasks it concerns, nothing else.
     pub(super) fn advance(&mut self, most: Option<Duration>) -> bool {
+        if self.prepare_choice() {
+            return true;
+        }
         let drafts = self.flight.as_ref().is_some_and(|flight| flight.drafts);
         let result = guarded(|| match self.flight.take() {
             Some(flight) if flight.n_collected.is_some() => self.collect(flight).map(|()| true),
@@ -114,6 +117,13 @@ impl ModelBatch {
         }
         self.clean_up();
         result.unwrap_or(true)
+    }
+
+    /// Beside a pass: computes what the constraint of one of its tasks allows next. True if there was one to compute.
+    fn prepare_choice(&mut self) -> bool {
+        let running = self.is_running();
+        let (tasks, scheduled) = (&mut self.tasks, &self.scheduled);
+        running && scheduled.iter().any(|s| tasks[s.task].prepare_choice())
     }
 
     /// Forgets tasks that have ended. Not during a pass: it changes the order of the tasks.

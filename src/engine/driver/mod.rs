@@ -2,6 +2,7 @@
 
 mod answer;
 mod batch;
+mod logprobs;
 mod task;
 mod work;
 

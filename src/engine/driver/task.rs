@@ -1,6 +1,7 @@
 //! One generation on the driver: from its prompt to its final event.
 
 use super::answer::{Answer, Told};
+use super::logprobs::Logprobs;
 use crate::backend::Batch;
 use crate::engine::draft::{DraftModel, Drafter};
 use crate::engine::events::{Event, EventKind, Finish, Usage};
@@ -11,6 +12,7 @@ use crate::engine::session::{Borrower, Session, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::model::Pass;
+use crate::text::constraint::ConstraintSource;
 use crate::text::{EncodeOptions, StopStrings, Token};
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,7 +33,10 @@ pub(in crate::engine) struct Task {
     max_tokens: u32,
     n_draft: usize,
     sampler: Sampler,
+    /// Taken when it is compiled.
+    constraint: Option<ConstraintSource>,
     answer: Answer,
+    logprobs: Option<Logprobs>,
     /// Chosen tokens whose text was not told yet.
     untold: Vec<Token>,
     usage: Usage,
@@ -58,7 +63,9 @@ impl Task {
             max_tokens: params.max_tokens,
             n_draft: params.n_draft as usize,
             sampler,
+            constraint: params.constraint,
             answer,
+            logprobs: params.logprobs.map(Logprobs::new),
             untold: Vec::new(),
             usage: Usage::default(),
             n_prompt: 0,
@@ -122,6 +129,7 @@ impl Task {
                 let rendered = model.render_chat(&request)?;
                 state.sequence.become_tokens(&model.tokenizer().encode_chat(&rendered)?)?;
                 self.answer.set_parser(model.chat_parser(&request, &rendered)?);
+                self.constraint = model.chat_constraint(&request, &rendered)?.or(self.constraint.take());
             }
         }
         if let Some(draft) = self.draft.take() {
@@ -131,6 +139,9 @@ impl Task {
         }
         if state.sequence.len() == 0 {
             fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
+        }
+        if let Some(source) = self.constraint.take() {
+            self.sampler.set_constraint(Some(model.compile(&source)?));
         }
         self.session.publish(state);
         self.usage.cached_tokens = (state.sequence.len() - state.sequence.n_queued()) as u32;
@@ -263,23 +274,59 @@ impl Task {
     fn verify(&mut self, guess: &[Token], start: usize, pass: &dyn Pass, output: usize) -> Result<usize> {
         for (i, guessed) in guess.iter().enumerate() {
             let Some(state) = &mut self.state else { return Ok(i) };
-            if state.sequence.tokens().get(start + i) != Some(guessed) {
+            let row = start + i..start + i + 1;
+            if state.sequence.tokens().get(row.start) != Some(guessed) {
                 return Ok(i);
             }
-            state.sequence.computed_with_logits(&(start + i..start + i + 1), |out| pass.logits(output + 1 + i, out))?;
+            if state.sequence.len() > row.end {
+                // What follows was forced, and needs no logits.
+                state.sequence.computed(&row);
+                continue;
+            }
+            state.sequence.computed_with_logits(&row, |out| pass.logits(output + 1 + i, out))?;
             self.choose()?;
         }
         Ok(guess.len())
     }
 
-    /// Chooses the next token from the sequence's logits and tells its text.
+    /// Chooses the next token from the sequence's logits and tells its text; with it come those that a constraint forces behind it.
     pub(super) fn choose(&mut self) -> Result<()> {
+        if !self.make_room()? {
+            return Ok(());
+        }
+        let state = self.state.as_mut().ok_or_else(lost_state)?;
+        let token = state.sequence.pick(&mut self.sampler)?;
+        if let Some(logprobs) = &mut self.logprobs {
+            logprobs.note(self.session.model().tokenizer(), token, state.sequence.logits());
+        }
+        self.say(token)?;
+        while !self.is_finished()
+            && let Some(token) = self.sampler.next_forced()
+            && self.make_room()?
+        {
+            self.sampler.accept(token)?;
+            if let Some(logprobs) = &mut self.logprobs {
+                logprobs.note(self.session.model().tokenizer(), token, None);
+            }
+            self.say(token)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for a token; where there is none, this was the end, and false is returned.
+    fn make_room(&mut self) -> Result<bool> {
         let state = self.state.as_mut().ok_or_else(lost_state)?;
         if !state.sequence.can_grow() {
-            return self.finish_with_tail(Finish::ContextFull);
+            self.finish_with_tail(Finish::ContextFull)?;
+            return Ok(false);
         }
         state.sequence.make_room(1)?;
-        let token = state.sequence.pick(&mut self.sampler)?;
+        Ok(true)
+    }
+
+    /// Adds `token` to the session and tells its text.
+    fn say(&mut self, token: Token) -> Result<()> {
+        let state = self.state.as_mut().ok_or_else(lost_state)?;
         let model = self.session.model().clone();
         let ends = model.is_end_of_generation(token);
         state.sequence.accept(token, ends)?;
@@ -299,6 +346,15 @@ impl Task {
         Ok(())
     }
 
+    /// Computes what its constraint allows next, if that is not known yet; true if it did. Meanwhile a pass computes the logits.
+    pub(super) fn prepare_choice(&mut self) -> bool {
+        let wanted = !self.is_finished() && self.sampler.is_unprepared();
+        if wanted {
+            self.sampler.prepare();
+        }
+        wanted
+    }
+
     /// True if the logits of the last position are there already, so that no pass is needed.
     pub(super) fn has_logits(&self) -> bool {
         self.state.as_ref().is_some_and(|state| state.sequence.logits().is_some())
@@ -308,9 +364,15 @@ impl Task {
     fn tell(&mut self, told: Told) -> bool {
         for (kind, text) in told.events {
             let tokens = std::mem::take(&mut self.untold);
-            self.borrower.events.push(Event { kind, text, tokens, usage: self.usage, ..Event::default() });
+            let logprobs = self.take_logprobs();
+            self.borrower.events.push(Event { kind, text, tokens, logprobs, usage: self.usage, ..Event::default() });
         }
         told.stopped
+    }
+
+    /// The probabilities of the tokens that are told now, if they were asked for.
+    fn take_logprobs(&mut self) -> String {
+        self.logprobs.as_mut().map_or_else(String::new, Logprobs::take)
     }
 
     fn tell_progress(&self) {
@@ -346,7 +408,8 @@ impl Task {
         self.usage.decode_ms = (now - first).as_secs_f32() * 1e3;
         self.session.take_back(state);
         let tokens = std::mem::take(&mut self.untold);
-        let event = Event { kind: EventKind::Done, finish: Some(finish), tokens, error, usage: self.usage, ..Event::default() };
+        let logprobs = self.take_logprobs();
+        let event = Event { kind: EventKind::Done, finish: Some(finish), tokens, logprobs, error, usage: self.usage, ..Event::default() };
         self.borrower.events.finish(event);
     }
 }

@@ -19,6 +19,33 @@ pub(super) fn argmax(logits: &[f32]) -> Option<Token> {
     max.is_finite().then_some(id as Token)
 }
 
+/// The largest of numbers that are all finite or `-inf`. Without `f32::max`, whose care for NaN costs a second instruction.
+fn largest(logits: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let (rows, rest) = logits.as_chunks::<8>();
+    let maxima = rows.iter().fold([f32::NEG_INFINITY; 8], |maxima, row| std::array::from_fn(|lane| larger(maxima[lane], row[lane])));
+    maxima.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &logit| larger(max, logit))
+}
+
+/// Copies `from` to `to`, with `-inf` for what is not finite, and returns the largest.
+fn copy_finite(to: &mut [f32], from: &[f32]) -> f32 {
+    let finite = |logit: f32| if logit.abs() < f32::INFINITY { logit } else { f32::NEG_INFINITY };
+    to.iter_mut().zip(from).for_each(|(to, &from)| *to = finite(from));
+    largest(to)
+}
+
+/// Takes out of `chunk` what has no bit in `word`, and returns the largest that is left.
+fn clear_unset(chunk: &mut [f32], word: u32) -> f32 {
+    let unset = chunk.iter_mut().enumerate().filter(|(bit, _)| word >> bit & 1 == 0);
+    unset.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+    largest(chunk)
+}
+
+/// The places of the bits of `word` that are set.
+fn set_bits(word: u32) -> impl Iterator<Item = u32> {
+    std::iter::successors(Some(word), |rest| Some(rest & rest.wrapping_sub(1))).take_while(|rest| *rest != 0).map(u32::trailing_zeros)
+}
+
 /// Most likely first; the lowest id first among equals, so that the order is total.
 fn by_likelihood(a: &(f32, Token), b: &(f32, Token)) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
@@ -34,18 +61,23 @@ fn finite(logit: f32) -> f32 {
     }
 }
 
-/// Logits looked at together while the few largest are searched: whole vector registers, and seldom one of them is large enough.
+/// Logits looked at together: as many as a word of a mask has bits.
 const CHUNK: usize = 32;
+
+/// Fewer tokens than this, where a mask leaves no more, are a list from the beginning.
+const FEW: usize = 4096;
 
 /// Tokens that are sorted first where a sum of probabilities decides how many are needed: mostly they are enough.
 const FIRST_SORTED: usize = 64;
 
 /// Tokens with their logits.
 #[derive(Clone, Default)]
-pub(super) struct Candidates {
+pub(in crate::engine) struct Candidates {
     /// `(n_vocab,)` while `is_dense`: the logit of each token, `-inf` for those that are out.
     dense: Vec<f32>,
     is_dense: bool,
+    /// `(ceil(n_vocab / CHUNK),)`: the largest logit of each chunk of `dense`, so that most chunks are never looked at again.
+    maxima: Vec<f32>,
     /// `(logit, token)`, all finite; empty while `is_dense`.
     items: Vec<(f32, Token)>,
     /// `items` are in the order of [`by_likelihood`].
@@ -55,25 +87,55 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// Starts over with every finite logit.
-    pub(super) fn fill(&mut self, logits: &[f32]) {
-        self.dense.clear();
-        self.dense.extend(logits.iter().map(|&logit| if logit.is_finite() { logit } else { f32::NEG_INFINITY }));
+    /// The `n` most likely of `logits`, most likely first.
+    pub(in crate::engine) fn most_likely_of(&mut self, logits: &[f32], n: usize) -> &[(f32, Token)] {
+        self.fill(logits, None);
+        self.keep_most_likely(n);
+        &self.items
+    }
+
+    /// Starts over with every finite logit whose bit in `mask`, `(ceil(n_vocab / 32),)`, is set, if there is one.
+    pub(super) fn fill(&mut self, logits: &[f32], mask: Option<&[u32]>) {
         self.items.clear();
-        (self.is_dense, self.sorted) = (true, false);
+        self.sorted = false;
+        let n_allowed = mask.map_or(logits.len(), |mask| mask.iter().map(|word| word.count_ones() as usize).sum());
+        self.is_dense = n_allowed >= FEW || n_allowed == logits.len();
+        if self.is_dense {
+            self.fill_dense(logits, mask);
+        } else {
+            let allowed =
+                mask.into_iter().flatten().zip((0..).step_by(CHUNK)).flat_map(|(&word, first)| set_bits(word).map(move |bit| first + bit));
+            let found = allowed.filter_map(|id| Some((*logits.get(id as usize)?, id)));
+            self.items.extend(found.filter(|(logit, _)| logit.is_finite()));
+        }
+    }
+
+    fn fill_dense(&mut self, logits: &[f32], mask: Option<&[u32]>) {
+        self.dense.resize(logits.len(), 0.0);
+        self.maxima.clear();
+        let mut words = mask.into_iter().flatten();
+        for (to, from) in self.dense.chunks_mut(CHUNK).zip(logits.chunks(CHUNK)) {
+            let max = copy_finite(to, from);
+            let word = words.next().copied().unwrap_or(if mask.is_some() { 0 } else { u32::MAX });
+            self.maxima.push(if word == u32::MAX { max } else { clear_unset(to, word) });
+        }
     }
 
     /// True if there is none.
     pub(super) fn is_empty(&self) -> bool {
-        if self.is_dense { self.dense.iter().all(|logit| *logit == f32::NEG_INFINITY) } else { self.items.is_empty() }
+        if self.is_dense { self.max().is_none() } else { self.items.is_empty() }
     }
 
     /// Changes the logits of the tokens in `changes`; their order may change with them. One that becomes `-inf` is out.
     pub(super) fn adjust<T>(&mut self, changes: &HashMap<Token, T>, f: impl Fn(f32, &T) -> f32) {
         if self.is_dense {
             for (token, change) in changes {
-                if let Some(logit) = self.dense.get_mut(*token as usize).filter(|logit| **logit != f32::NEG_INFINITY) {
+                let token = *token as usize;
+                if let Some(logit) = self.dense.get_mut(token).filter(|logit| **logit != f32::NEG_INFINITY) {
                     *logit = finite(f(*logit, change));
+                    let chunk = token / CHUNK * CHUNK;
+                    let end = self.dense.len().min(chunk + CHUNK);
+                    self.maxima[token / CHUNK] = largest(&self.dense[chunk..end]);
                 }
             }
             return;
@@ -89,7 +151,10 @@ impl Candidates {
 
     /// Multiplies all logits by a positive number, which keeps their order.
     pub(super) fn scale(&mut self, factor: f32) {
-        self.dense.iter_mut().for_each(|logit| *logit = if *logit == f32::NEG_INFINITY { *logit } else { finite(*logit * factor) });
+        let scaled = |logit: &mut f32| *logit = if *logit == f32::NEG_INFINITY { *logit } else { finite(*logit * factor) };
+        if self.is_dense {
+            self.dense.iter_mut().chain(&mut self.maxima).for_each(scaled);
+        }
         self.items.iter_mut().for_each(|(logit, _)| *logit = finite(*logit * factor));
     }
 
@@ -109,33 +174,31 @@ impl Candidates {
         self.items.truncate(k);
     }
 
-    /// Moves the `k` largest of the dense logits, and not many more, to `items`: one pass that mostly finds a chunk to hold nothing large enough.
+    /// Moves the `k` largest of the dense logits, and not many more, to `items`: `k` chunks have a logit as large as the `k`-th largest of their maxima.
     fn collect_largest(&mut self, k: usize) {
-        let room = (4 * k).max(1024);
-        let mut threshold = f32::NEG_INFINITY;
-        for (i, chunk) in self.dense.chunks(CHUNK).enumerate() {
-            // Without a branch, so that it becomes a few vector instructions.
-            if !chunk.iter().fold(false, |any, &logit| any | (logit > threshold)) {
-                continue;
-            }
-            let larger = chunk.iter().enumerate().filter(|(_, logit)| **logit > threshold);
-            self.items.extend(larger.map(|(k, &logit)| (logit, (i * CHUNK + k) as Token)));
-            if self.items.len() >= room {
-                self.items.select_nth_unstable_by(k - 1, by_likelihood);
-                self.items.truncate(k);
-                // An equal logit with a higher id would come after those that are there.
-                threshold = self.items[k - 1].0;
-            }
-        }
+        let mut maxima = self.maxima.clone();
+        let threshold = match k <= maxima.len() {
+            true => *maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1,
+            false => f32::NEG_INFINITY,
+        };
+        self.collect_from(threshold);
+    }
+
+    /// Goes over to the list, with what is left of `floor` or more.
+    fn collect_from(&mut self, floor: f32) {
         self.is_dense = false;
+        let chunks = self.dense.chunks(CHUNK).zip(&self.maxima).zip((0..).step_by(CHUNK));
+        for ((chunk, &max), first) in chunks.filter(|((_, max), _)| **max >= floor && **max != f32::NEG_INFINITY) {
+            debug_assert!(chunk.contains(&max));
+            let left = chunk.iter().zip(first..).filter(|(logit, _)| **logit >= floor && **logit != f32::NEG_INFINITY);
+            self.items.extend(left.map(|(&logit, id): (_, Token)| (logit, id)));
+        }
     }
 
     /// Goes over to the list, with everything that is left.
     fn thin(&mut self) {
         if self.is_dense {
-            self.is_dense = false;
-            let left = self.dense.iter().enumerate().filter(|(_, logit)| **logit != f32::NEG_INFINITY);
-            self.items.extend(left.map(|(id, &logit)| (logit, id as Token)));
+            self.collect_from(f32::NEG_INFINITY);
         }
     }
 
@@ -188,7 +251,9 @@ impl Candidates {
     }
 
     fn keep_above(&mut self, floor: f32) {
-        self.thin();
+        if self.is_dense {
+            return self.collect_from(floor);
+        }
         self.items.retain(|(logit, _)| *logit >= floor);
     }
 
@@ -288,7 +353,7 @@ impl Candidates {
     /// The largest logit.
     fn max(&self) -> Option<f64> {
         let max = match self.is_dense {
-            true => self.dense.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+            true => largest(&self.maxima),
             false => self.items.iter().map(|(logit, _)| *logit).fold(f32::NEG_INFINITY, f32::max),
         };
         (max != f32::NEG_INFINITY).then_some(f64::from(max))

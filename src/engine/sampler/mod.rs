@@ -10,10 +10,11 @@ mod random;
 mod repetition;
 mod stages;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fail;
 use crate::text::Token;
-use candidates::Candidates;
+use crate::text::constraint::{Allowed, Constraint};
+pub(super) use candidates::Candidates;
 use random::SplitMix64;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -100,6 +101,8 @@ pub struct Sampler {
     /// The surprise that mirostat allows now, in bits; `None` before the first draw.
     mu: Option<f64>,
     candidates: Candidates,
+    /// What may be chosen at all; applied before every stage.
+    constraint: Option<Box<Constraint>>,
 }
 
 impl Sampler {
@@ -114,6 +117,7 @@ impl Sampler {
             recent: VecDeque::new(),
             mu: None,
             candidates: Candidates::default(),
+            constraint: None,
         }
     }
 
@@ -140,6 +144,33 @@ impl Sampler {
         Ok(())
     }
 
+    /// Lets it choose only what `constraint` allows, from its beginning; `None` = everything. Wherever it stands in the chain, it comes first.
+    pub fn set_constraint(&mut self, constraint: Option<Constraint>) {
+        self.constraint = constraint.map(Box::new);
+    }
+
+    /// True if it has a constraint.
+    pub fn is_constrained(&self) -> bool {
+        self.constraint.is_some()
+    }
+
+    /// True if [`Self::prepare`] has something to compute.
+    pub(super) fn is_unprepared(&self) -> bool {
+        self.constraint.as_ref().is_some_and(|constraint| !constraint.is_ready())
+    }
+
+    /// Computes what the constraint allows next, so that the next choice does not have to.
+    pub(super) fn prepare(&mut self) {
+        if let Some(constraint) = &mut self.constraint {
+            constraint.prepare();
+        }
+    }
+
+    /// The only token that the constraint allows next, if there is just one: no logits are needed for it. It is not accepted yet.
+    pub(super) fn next_forced(&self) -> Option<Token> {
+        self.constraint.as_ref()?.next_forced()
+    }
+
     /// Restarts the random sequence from `seed`.
     pub fn set_seed(&mut self, seed: u64) {
         self.seed = seed;
@@ -156,18 +187,34 @@ impl Sampler {
         self.recent.clear();
         self.mu = None;
         self.random = SplitMix64::new(self.seed);
+        if let Some(constraint) = &mut self.constraint {
+            constraint.reset();
+        }
     }
 
     /// Chooses a token and accepts it. `logits` is `(n_vocab,)`; a NaN counts as `-inf`.
     ///
     /// # Errors
-    /// `InvalidArgument` if the length is not the model's, or no logit is finite.
+    /// `InvalidArgument` if the length is not the model's, or no logit is finite; `DeadEnd` if the constraint allows none that is finite, `Constraint` if it takes
+    /// too much work.
     pub fn pick(&mut self, logits: &[f32]) -> Result<Token> {
         if logits.len() != self.n_vocab {
             fail!(InvalidArgument, "logits: {} values expected (the model's vocabulary), got {}", self.n_vocab, logits.len());
         }
-        let token = if self.is_plain_greedy() { candidates::argmax(logits) } else { self.draw(logits) };
-        let token = token.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "logits: no finite value to choose from"))?;
+        let mut constraint = self.constraint.take();
+        let token = match constraint.as_mut().map(|constraint| constraint.allowed()).transpose() {
+            Ok(None) if self.is_plain_greedy() => Ok(candidates::argmax(logits)),
+            Ok(None) => Ok(self.draw(logits, None)),
+            Ok(Some(Allowed::One(token))) => Ok(Some(token)),
+            Ok(Some(Allowed::Bits(mask))) => Ok(self.draw(logits, Some(mask))),
+            Err(e) => Err(e),
+        };
+        self.constraint = constraint;
+        let token = match token? {
+            Some(token) => token,
+            None if self.is_constrained() => fail!(DeadEnd, "no token that the constraint allows has a finite logit"),
+            None => fail!(InvalidArgument, "logits: no finite value to choose from"),
+        };
         self.accept(token)?;
         Ok(token)
     }
@@ -175,10 +222,13 @@ impl Sampler {
     /// Notes a token that the host chose itself.
     ///
     /// # Errors
-    /// `InvalidArgument` if it is not in the vocabulary.
+    /// `InvalidArgument` if it is not in the vocabulary, or the constraint does not allow it; nothing has changed.
     pub fn accept(&mut self, token: Token) -> Result<()> {
         if token as usize >= self.n_vocab {
             fail!(InvalidArgument, "token {token}: expected 0..{}", self.n_vocab);
+        }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token)?;
         }
         let window = self.stages.iter().map(Stage::window).max().unwrap_or(0);
         self.recent.push_back(token);
@@ -192,8 +242,8 @@ impl Sampler {
         self.stages.is_empty()
     }
 
-    fn draw(&mut self, logits: &[f32]) -> Option<Token> {
-        self.candidates.fill(logits);
+    fn draw(&mut self, logits: &[f32], mask: Option<&[u32]>) -> Option<Token> {
+        self.candidates.fill(logits, mask);
         if self.candidates.is_empty() {
             return None; // before a random number is used up: a failed pick changes nothing
         }

@@ -1,6 +1,7 @@
 //! Each stage against its formula, and the draw against its distribution.
 
 use super::*;
+use crate::error::ErrorKind;
 
 const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 0.0];
 
@@ -67,7 +68,7 @@ fn truncations_keep_exactly_the_right_tokens() {
 fn penalties_follow_their_formulas() {
     let mut s = sampler(&[Stage::Penalties { last_n: 3, repeat: 2.0, frequency: 0.5, presence: 0.25 }], 0);
     [1, 1, 3].iter().for_each(|t| s.accept(*t).unwrap());
-    s.candidates.fill(&LOGITS);
+    s.candidates.fill(&LOGITS, None);
     s.stages[0].apply(&mut s.candidates, &s.recent, &mut s.random, &mut s.mu);
     let (seen, all) = (std::cell::Cell::new([0.0; 5]), (0..5).map(|id| (id, id as usize)).collect());
     s.candidates.adjust(&all, |logit, at| {
@@ -150,7 +151,7 @@ fn kept(stage: &Stage, logits: &[f32], seed: u64) -> Vec<Token> {
     let mut s = Sampler::new(logits.len());
     s.add(stage.clone()).unwrap();
     s.set_seed(seed);
-    s.candidates.fill(logits);
+    s.candidates.fill(logits, None);
     stage.apply(&mut s.candidates, &s.recent, &mut s.random, &mut s.mu);
     let mut ids: Vec<Token> = (0..logits.len() as Token).filter(|id| s.candidates.probability(*id) > 0.0).collect();
     ids.sort_unstable();
@@ -248,7 +249,7 @@ fn biases_and_repetitions_change_logits_as_written() {
     let logit_of_3 = |stage: Stage| {
         let mut s = sampler(std::slice::from_ref(&stage), 0);
         [1, 2, 3, 1, 2].iter().for_each(|token| s.accept(*token).unwrap());
-        s.candidates.fill(&[0.0; 5]);
+        s.candidates.fill(&[0.0; 5], None);
         stage.apply(&mut s.candidates, &s.recent, &mut s.random, &mut s.mu);
         (s.candidates.probability(3) / s.candidates.probability(4)).ln()
     };

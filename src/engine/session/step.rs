@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const LOOK_AROUND: Duration = Duration::from_millis(20);
 
 impl State {
-    pub(super) fn step(&mut self, model: &Arc<Model>, sampler: Option<&mut Sampler>, limit: Limit, ignore_end: bool) -> Result<Step> {
+    pub(super) fn step(&mut self, model: &Arc<Model>, mut sampler: Option<&mut Sampler>, limit: Limit, ignore_end: bool) -> Result<Step> {
         if self.sequence.len() == 0 {
             fail!(InvalidArgument, "the session is empty: append tokens before the first step");
         }
@@ -27,6 +27,11 @@ impl State {
             && s.n_vocab() != model.n_vocab()
         {
             fail!(InvalidArgument, "the sampler is for {} tokens, the model has {}", s.n_vocab(), model.n_vocab());
+        }
+        if let Some(sampler) = &mut sampler
+            && let Some(token) = sampler.next_forced()
+        {
+            return self.take_forced(model, sampler, token, ignore_end);
         }
         while self.sequence.logits().is_none() {
             while self.sequence.owes_turns() {
@@ -119,19 +124,40 @@ impl State {
     }
 
     fn choose(&mut self, model: &Model, sampler: &mut Sampler, ignore_end: bool) -> Result<Step> {
+        if !self.make_room()? {
+            return Ok(self.report(StepState::EndOfGeneration, None, 0.0));
+        }
+        let token = self.sequence.pick(sampler)?;
+        let logprob = self.sequence.logits().map_or(0.0, |logits| log_probability(logits, token));
+        self.take(model, token, logprob, ignore_end)
+    }
+
+    /// Takes the only token that the sampler's constraint allows: it is not worth a pass of its own, and is computed with those that follow.
+    fn take_forced(&mut self, model: &Model, sampler: &mut Sampler, token: Token, ignore_end: bool) -> Result<Step> {
+        if !self.make_room()? {
+            return Ok(self.report(StepState::EndOfGeneration, None, 0.0));
+        }
+        sampler.accept(token)?;
+        self.take(model, token, 0.0, ignore_end)
+    }
+
+    /// Makes room for a token; false if the context is full and the session is to stop there.
+    fn make_room(&mut self) -> Result<bool> {
         if !self.sequence.can_grow() {
             if self.sequence.overflow() == Overflow::Stop {
-                return Ok(self.report(StepState::EndOfGeneration, None, 0.0));
+                return Ok(false);
             }
             fail!(ContextFull, "the context is full: {} tokens", self.sequence.n_ctx());
         }
         self.sequence.make_room(1)?;
-        let token = self.sequence.pick(sampler)?;
-        let logprob = self.sequence.logits().map_or(0.0, |logits| log_probability(logits, token));
+        Ok(true)
+    }
+
+    fn take(&mut self, model: &Model, token: Token, logprob: f32, ignore_end: bool) -> Result<Step> {
         let ends = model.is_end_of_generation(token) && !ignore_end;
         self.sequence.accept(token, ends)?;
         let step = self.report(if ends { StepState::EndOfGeneration } else { StepState::Token }, Some(token), logprob);
-        self.prefill = (0, 1);
+        self.prefill = (0, self.sequence.n_queued() as u32);
         Ok(step)
     }
 

@@ -44,6 +44,15 @@ impl Metadata {
         Ok(Self { entries: NameTable::new(Vec::new())? })
     }
 
+    /// These keys and values.
+    ///
+    /// # Errors
+    /// `Format` if a key appears twice; `OutOfMemory`.
+    pub fn from_entries(entries: Vec<(String, Value)>) -> Result<Self> {
+        let entries = entries.into_iter().map(|(key, value)| Entry { key: key.into(), value }).collect();
+        Ok(Self { entries: NameTable::new(entries).map_err(|e| e.at("metadata key"))? })
+    }
+
     /// Reads `n` entries, in slices.
     ///
     /// # Errors

@@ -133,6 +133,11 @@ impl Gguf {
         self.tensors.items().iter()
     }
 
+    /// As [`Self::tensors`].
+    pub fn tensor_list(&self) -> &[TensorInfo] {
+        self.tensors.items()
+    }
+
     /// The description of the tensor called `name`.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.get(name)

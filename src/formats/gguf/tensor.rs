@@ -4,8 +4,8 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::cursor::Cursor;
-use crate::formats::gguf::ggml_type::GgmlType;
-use crate::formats::gguf::metadata::read_name;
+use crate::formats::gguf::ggml_type::{GgmlType, ggml_id};
+use crate::formats::gguf::metadata::{check_name, read_name};
 use crate::formats::limits::{MAX_DIMS, MAX_TENSOR_NAME_BYTES};
 use crate::formats::names::{Named, Quoted};
 use crate::formats::size::ByteSize;
@@ -58,6 +58,19 @@ impl TensorInfo {
             None => None,
         };
         Ok(Self { name: name.into(), type_id, shape, n_dims, n_bytes, part: 0, offset })
+    }
+
+    /// The description of a tensor of another format under the name that GGUF has for it; `shape` is in ggml's order. `part` is up to the
+    /// caller, who reads it.
+    ///
+    /// # Errors
+    /// `Format`, naming the tensor, if no GGUF file could have it.
+    pub(crate) fn of_other_format(name: &str, dtype: DType, shape: &[usize], part: usize) -> Result<Self> {
+        let n_bytes = check_tensor(name, dtype, shape)?;
+        let mut dims = [1; MAX_DIMS];
+        dims.iter_mut().zip(shape).for_each(|(to, &dim)| *to = dim);
+        let offset = ByteSize::default();
+        Ok(Self { name: name.into(), type_id: ggml_id(dtype), shape: dims, n_dims: shape.len(), n_bytes: Some(n_bytes), part, offset })
     }
 
     /// The same description, of a tensor in file `part` of a split set.
@@ -131,7 +144,7 @@ fn read_shape(cursor: &mut Cursor<'_>) -> Result<([usize; MAX_DIMS], usize)> {
 }
 
 /// Fails if the product of any dimensions could overflow. An empty one counts as 1: the others' product must fit too.
-pub(crate) fn check_shape(shape: [usize; MAX_DIMS]) -> Result<()> {
+fn check_shape(shape: [usize; MAX_DIMS]) -> Result<()> {
     let product = shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim.max(1)));
     match product.and_then(|n| isize::try_from(n).ok()) {
         Some(_) => Ok(()),
@@ -139,8 +152,20 @@ pub(crate) fn check_shape(shape: [usize; MAX_DIMS]) -> Result<()> {
     }
 }
 
+/// The size in bytes of a tensor that the reader would accept.
+pub(crate) fn check_tensor(name: &str, dtype: DType, shape: &[usize]) -> Result<usize> {
+    let refused = |e: Error| e.at(format_args!("tensor {}", Quoted(name)));
+    check_name(name, MAX_TENSOR_NAME_BYTES).map_err(refused)?;
+    let mut dims = [1; MAX_DIMS];
+    match dims.get_mut(..shape.len()) {
+        Some(dims) if !shape.is_empty() => dims.copy_from_slice(shape),
+        _ => fail!(Format, "tensor {}: {} dimensions, expected 1 to {MAX_DIMS}", Quoted(name), shape.len()),
+    }
+    check_shape(dims).and_then(|()| tensor_bytes(GgmlType::from(dtype), dims)).map_err(refused).map(Option::unwrap_or_default)
+}
+
 /// Bytes of a tensor of `shape`, or `None` if the type's blocks are unknown.
-pub(crate) fn tensor_bytes(ggml_type: GgmlType, shape: [usize; MAX_DIMS]) -> Result<Option<usize>> {
+fn tensor_bytes(ggml_type: GgmlType, shape: [usize; MAX_DIMS]) -> Result<Option<usize>> {
     let Some((block_len, block_bytes)) = ggml_type.block else { return Ok(None) };
     let [row_len, rows @ ..] = shape;
     let row_len = ByteSize::from(row_len).get();

@@ -6,14 +6,14 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::cursor::at_most;
-use crate::formats::gguf::ggml_type::{GgmlType, ggml_id};
+use crate::formats::gguf::ggml_type::ggml_id;
 use crate::formats::gguf::header::MAGIC;
 use crate::formats::gguf::layout::{self, ALIGNMENT_KEY};
 use crate::formats::gguf::metadata::check_name;
-use crate::formats::gguf::tensor::{check_shape, tensor_bytes};
+use crate::formats::gguf::tensor::check_tensor;
 use crate::formats::gguf::value::Value;
 use crate::formats::gguf::write_value::{check_value, put_string, put_value};
-use crate::formats::limits::{MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_METADATA_ENTRIES, MAX_TENSOR_NAME_BYTES, MAX_TENSORS};
+use crate::formats::limits::{MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_METADATA_ENTRIES, MAX_TENSORS};
 use crate::formats::names::{NameTable, Named, Quoted};
 use crate::formats::size::ByteSize;
 use std::borrow::Cow;
@@ -71,7 +71,7 @@ impl<'a> GgufWriter<'a> {
     /// As [`Self::tensor_with`]; `InvalidArgument` if `bytes` is not exactly the size of the tensor.
     pub fn tensor(&mut self, name: &str, dtype: DType, shape: &[usize], bytes: impl Into<Cow<'a, [u8]>>) -> Result<()> {
         let bytes = bytes.into();
-        let n_bytes = check_tensor(name, dtype, shape)?;
+        let n_bytes = check_tensor(name, dtype, shape).map_err(as_argument)?;
         if bytes.len() != n_bytes {
             fail!(InvalidArgument, "tensor {}: {} bytes, expected {n_bytes}", Quoted(name), bytes.len());
         }
@@ -89,7 +89,7 @@ impl<'a> GgufWriter<'a> {
         shape: &[usize],
         data: impl Fn(&mut dyn Write) -> Result<()> + 'a,
     ) -> Result<()> {
-        let n_bytes = check_tensor(name, dtype, shape)?;
+        let n_bytes = check_tensor(name, dtype, shape).map_err(as_argument)?;
         self.tensors.push(Tensor { name: name.to_owned(), dtype, shape: shape.to_vec(), n_bytes, data: Box::new(data) });
         Ok(())
     }
@@ -175,18 +175,6 @@ impl Named for &Tensor<'_> {
     fn name(&self) -> &str {
         &self.name
     }
-}
-
-/// The size in bytes of a tensor that the reader would accept.
-fn check_tensor(name: &str, dtype: DType, shape: &[usize]) -> Result<usize> {
-    let refused = |e: Error| as_argument(e).at(format_args!("tensor {}", Quoted(name)));
-    check_name(name, MAX_TENSOR_NAME_BYTES).map_err(refused)?;
-    let mut dims = [1; MAX_DIMS];
-    match dims.get_mut(..shape.len()) {
-        Some(dims) if !shape.is_empty() => dims.copy_from_slice(shape),
-        _ => fail!(InvalidArgument, "tensor {}: {} dimensions, expected 1 to {MAX_DIMS}", Quoted(name), shape.len()),
-    }
-    check_shape(dims).and_then(|()| tensor_bytes(GgmlType::from(dtype), dims)).map_err(refused).map(Option::unwrap_or_default)
 }
 
 /// A violated limit, seen from the writer: the caller's mistake, not the file's.

@@ -98,6 +98,7 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: u
     b: usize,
     acc: &mut [V::F; M],
 ) {
+    const { assert!(Q::BIAS.count_ones() <= 1 && V::SIGNED_BIAS.count_ones() <= 1, "a power of two, or nothing") };
     let sums = integer_sums::<V, Q, S, R, M>(v, &tile.quants, &tile.scales, x, b);
     let below = sums_below::<V, S, R, M>(v, &tile.scales, x, b);
     let d = v.f16(&tile.factors[0]);
@@ -108,7 +109,6 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: u
             acc[m] = v.mul_sub(v.mul(v.f16(&tile.factors[1]), scale), v.to_float(below[m]), acc[m]);
         } else {
             let bias = if Q::SIGNED { V::SIGNED_BIAS } else { bias::<Q, R, N>() };
-            // A power of two, or nothing.
             let sum = if bias == 0 { sums[m] } else { v.sub(sums[m], v.times_power(below[m], bias.trailing_zeros())) };
             acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sum), acc[m]);
         }

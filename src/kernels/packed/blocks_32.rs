@@ -108,6 +108,7 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
     x: &[Q8Row32<'_>; M],
     b: usize,
 ) -> [V::I; M] {
+    const { assert!(Q::BIAS.count_ones() <= 1 && V::SIGNED_BIAS.count_ones() <= 1, "a power of two, or nothing") };
     let bias = if Q::SIGNED { V::SIGNED_BIAS } else { bias };
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
     for_quads!(J, {
@@ -132,7 +133,6 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
     });
     if bias > 0 {
         for m in 0..M {
-            // The bias is a power of two.
             let below = v.times_power(v.splat_int(i32::from_ne_bytes(x[m].sums[b])), bias.trailing_zeros());
             sums[m] = v.sub(sums[m], below);
         }

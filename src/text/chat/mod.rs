@@ -3,6 +3,7 @@
 //! Templates and messages are both untrusted: everything here runs with fuel and caps, on a stack of our own.
 
 mod calendar;
+mod choice;
 mod dialect;
 mod environment;
 mod guard;
@@ -15,6 +16,7 @@ mod template;
 mod templates;
 mod tokens;
 
+pub use choice::ToolChoice;
 pub use guard::Guard;
 pub use json::Json;
 pub use output::{OutputParser, Piece, ToolCall};

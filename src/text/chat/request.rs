@@ -1,5 +1,6 @@
 //! What a host wants rendered: messages, tools, options.
 
+use super::choice::Choices;
 use super::json::Json;
 use super::messages::{checked_messages, checked_tools};
 use crate::error::Result;
@@ -20,13 +21,15 @@ pub struct ChatRequest {
     pub(super) template: Option<String>,
     /// Seconds since 1970, for templates that write the date; `None` = now.
     pub(super) now: Option<i64>,
+    /// What the answer must match.
+    pub(super) choices: Choices,
     /// Further variables of the template.
     pub(super) variables: Vec<(String, Json)>,
 }
 
 impl ChatRequest {
     /// Parses the JSON of a host: messages and tools in the shape of OpenAI's API; empty texts stand for nothing. Options: `add_generation_prompt`
-    /// (true unless said otherwise), `chat_template`, `now`; the others are variables of the template, as `enable_thinking`.
+    /// (true unless said otherwise), `chat_template`, `now`, `tool_choice`, `parallel_tool_calls`, `response_format`; the others are variables of the template, as `enable_thinking`.
     ///
     /// # Errors
     /// `InvalidArgument`, naming the place; `detail[0]` = byte offset where it is no JSON.
@@ -50,6 +53,7 @@ impl ChatRequest {
             add_generation_prompt: true,
             template: None,
             now: None,
+            choices: Choices::default(),
             variables: Vec::new(),
         };
         let options = match options {
@@ -62,6 +66,9 @@ impl ChatRequest {
     }
 
     fn set(&mut self, key: String, value: Json) -> Result<()> {
+        if self.choices.set(&key, &value)? {
+            return Ok(());
+        }
         match (key.as_str(), value) {
             ("add_generation_prompt", Json::Bool(value)) => self.add_generation_prompt = value,
             ("chat_template", Json::String(source)) => self.template = Some(source),

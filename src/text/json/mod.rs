@@ -15,7 +15,8 @@ use crate::formats::names::Quoted;
 use crate::sys::memory::try_with_capacity;
 use crate::text::limits::MAX_JSON_BYTES;
 use crate::text::pretokenizer::{Named, from_option};
-use crate::text::{Model as WordModel, Token, Tokenizer, VocabularyData};
+use crate::text::vocabulary::out_of_memory;
+use crate::text::{Model as WordModel, Token, TokenType, Tokenizer, VocabularyData};
 use config::Config;
 use document::{Document, Model, VocabularyMap};
 use pipeline::Pipeline;
@@ -41,12 +42,50 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::from_json`]; `InvalidArgument` if the name is not known, or the vocabulary is not one of bytes.
     pub fn from_json_with(tokenizer_json: &[u8], config: Option<&[u8]>, pre_tokenizer: Option<&str>) -> Result<Self> {
+        Self::from_json_for(tokenizer_json, config, pre_tokenizer, None)
+    }
+
+    /// As [`Self::from_json_with`], with as many tokens as the embedding of the model has rows, `n_vocab`. Embeddings are often longer than
+    /// vocabularies; the other way round, added tokens of other versions of a model have no row.
+    ///
+    /// # Errors
+    /// As [`Self::from_json_with`].
+    pub fn from_json_for(
+        tokenizer_json: &[u8],
+        config: Option<&[u8]>,
+        pre_tokenizer: Option<&str>,
+        n_vocab: Option<usize>,
+    ) -> Result<Self> {
         let instead = pre_tokenizer.map(from_option).transpose()?;
-        let document: Document<'_> = parse("tokenizer.json", tokenizer_json)?;
+        let mut document: Document<'_> = parse("tokenizer.json", tokenizer_json)?;
         let config: Config = config.map_or(Ok(Config::default()), |config| parse("tokenizer_config.json", config))?;
-        let data = vocabulary_data(document, &config, instead).map_err(|e| e.at("tokenizer.json"))?;
+        if let Some(n_vocab) = n_vocab {
+            document.added_tokens.0.retain(|token| (token.id as usize) < n_vocab);
+        }
+        let mut data = vocabulary_data(document, &config, instead).map_err(|e| e.at("tokenizer.json"))?;
+        if let Some(n_vocab) = n_vocab {
+            fit(&mut data, n_vocab).map_err(|e| e.at("tokenizer.json"))?;
+        }
         Self::new(&data).map_err(|e| e.at("tokenizer.json"))
     }
+}
+
+/// Fills up with tokens that no text becomes.
+fn fit(data: &mut VocabularyData<'_>, n_vocab: usize) -> Result<()> {
+    let n_tokens = data.tokens.len();
+    if n_tokens > n_vocab {
+        fail!(Format, "{n_tokens} tokens, but the embedding has {n_vocab} rows");
+    }
+    data.tokens.try_reserve_exact(n_vocab - n_tokens).map_err(|_| out_of_memory())?;
+    data.tokens.resize(n_vocab, Cow::Borrowed(b""));
+    data.types.try_reserve_exact(n_vocab - n_tokens).map_err(|_| out_of_memory())?;
+    data.types.resize(n_vocab, TokenType::Unused);
+    match &mut data.model {
+        WordModel::Likeliest(scores) => scores.resize(n_vocab, 0.0),
+        WordModel::Scores(scores) => scores.resize(n_vocab, 0.0),
+        WordModel::Pairs(_) | WordModel::LongestFirst(_) => {}
+    }
+    Ok(())
 }
 
 fn parse<'a, T: serde::Deserialize<'a>>(name: &str, json: &'a [u8]) -> Result<T> {

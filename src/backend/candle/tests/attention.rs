@@ -1,8 +1,8 @@
 //! `rope_append` and `attend` over two sequences at once, in chunks and scattered blocks.
 
 use super::*;
-use crate::backend::BlockId;
 use crate::backend::naive::{self, assert_close, noise, widen};
+use crate::backend::{BlockId, Sight, Temperature};
 
 /// One run of `rope_append` and `attend`, over two sequences at once.
 struct AttentionCase {
@@ -136,6 +136,15 @@ fn windows_and_softcaps_limit_what_is_seen() {
         [(Some(1), None), (Some(33), None), (Some(500), None), (Some(u32::MAX), None), (None, Some(0.7)), (Some(9), Some(0.7))]
     {
         let attention = Attention { softcap, sight: window.into(), ..Attention::plain(0.9) };
+        AttentionCase { attention, chunks: &[50, 1, 19], ..AttentionCase::new() }.check(&format!("{attention:?}"));
+    }
+}
+
+#[test]
+fn chunks_begin_anew_and_queries_grow() {
+    let temperature = Some(Temperature { length: 9.0, scale: 0.3 });
+    for sight in [Sight::All, Sight::Chunk(1), Sight::Chunk(27)] {
+        let attention = Attention { sight, temperature, ..Attention::plain(0.9) };
         AttentionCase { attention, chunks: &[50, 1, 19], ..AttentionCase::new() }.check(&format!("{attention:?}"));
     }
 }

@@ -1,7 +1,7 @@
 //! `rope_append` and `attend` together, over two sequences at once.
 
 use super::*;
-use crate::backend::Sight;
+use crate::backend::{Sight, Temperature};
 
 /// One run of the two stages.
 struct Case {
@@ -158,6 +158,15 @@ fn windows_and_softcaps_limit_what_is_seen() {
     {
         let attention = Attention { softcap, sight: window.into(), ..Attention::plain(0.9) };
         // Scores are large here, and f32 has rounded the angles that make them.
+        Case { attention, chunks: &[50, 1], tolerance: 1e-5, ..Case::short() }.check(&format!("{attention:?}"), 0);
+    }
+}
+
+#[test]
+fn chunks_begin_anew_and_queries_grow() {
+    let temperature = Some(Temperature { length: 9.0, scale: 0.3 });
+    for sight in [Sight::All, Sight::Chunk(1), Sight::Chunk(27), Sight::Chunk(64), Sight::Chunk(u32::MAX)] {
+        let attention = Attention { sight, temperature, ..Attention::plain(0.9) };
         Case { attention, chunks: &[50, 1], tolerance: 1e-5, ..Case::short() }.check(&format!("{attention:?}"), 0);
     }
 }

@@ -52,7 +52,9 @@ impl ModelBatch {
     /// Gives each ready task its rows: one to each that decodes, then an equal share of the rest to each prompt, so that none waits for another's of the same
     /// priority. A prompt that begins as one ahead of it waits for the blocks of that one instead.
     pub(super) fn schedule(&mut self, mut room: usize, short: &mut Shortage) {
-        self.next = self.next.wrapping_add(1);
+        if !self.n_passes.is_multiple_of(PROMPT_PASS) {
+            self.next = self.next.wrapping_add(1);
+        }
         let n_streams = self.tasks.iter().filter(|task| task.is_ready() && task.is_decoding()).count();
         let streams_first = room > n_streams || !self.n_passes.is_multiple_of(PROMPT_PASS);
         for decoding in [streams_first, !streams_first] {
@@ -90,22 +92,25 @@ impl ModelBatch {
         turn
     }
 
-    /// True if task `i` is ready, to decode or for its prompt. One that has not begun lets those before it go first where memory is short, unless it is more
-    /// urgent.
+    /// True if task `i` is ready, to decode or for its prompt. One that has not begun, or had to give its memory back, lets those go first that lack some and
+    /// are more urgent, or as urgent and before it: it must not take back what it gave them.
     fn may_run(&mut self, i: usize, decoding: bool) -> bool {
-        let (before, rest) = self.tasks.split_at_mut(i);
-        let Some(task) = rest.first_mut() else { return false };
+        let task = &mut self.tasks[i];
         if !task.is_ready() || task.is_decoding() != decoding || task.drafting().is_some() {
             return false;
         }
-        let goes_first = |other: &Task| other.lacks_memory() && other.priority() >= task.priority();
-        if task.n_computed() == 0 && before.iter().any(goes_first) {
+        if self.tasks[i].n_computed() == 0 && self.lets_others_first(i) {
             return false;
         }
         if !decoding {
-            task.adopt_blocks();
+            self.tasks[i].adopt_blocks();
         }
         true
+    }
+
+    fn lets_others_first(&self, i: usize) -> bool {
+        let own = (self.tasks[i].priority(), Reverse(i));
+        self.tasks.iter().enumerate().any(|(j, other)| other.lacks_memory() && (other.priority(), Reverse(j)) > own)
     }
 
     /// True if another task computes the block that task `i` needs next, further on than it or in this pass.

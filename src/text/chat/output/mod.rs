@@ -5,10 +5,13 @@
 
 mod calls;
 mod formats;
+mod grammar;
+mod notation;
 
 use super::json::Json;
 pub use calls::ToolCall;
 use formats::{Format, INSIDE};
+pub(super) use grammar::Answer;
 
 /// Bytes of one call: more is no call but a model that has lost its way.
 const MAX_CALL_BYTES: usize = 1 << 20;

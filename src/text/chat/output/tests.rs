@@ -1,6 +1,11 @@
 //! Every family: twenty calls, cut at every place, as the whole; and what is no call is not lost.
 
 use super::*;
+use crate::text::chat::ToolChoice;
+use crate::text::constraint::{Allowed, Constraint, Grammars};
+use crate::text::{Alphabet, Model, TokenType, Tokenizer, VocabularyData};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// What a parser makes of `text`, cut into `pieces`; neighbours of one kind joined.
 fn run(template: &str, prompt: &str, tools: &[Json], pieces: &[&str]) -> Vec<Piece> {
@@ -155,6 +160,72 @@ fn twenty_calls_of_every_format_at_every_cut() {
             let singly: Vec<&str> = text.split("").collect();
             assert_eq!(run(&template, "", &tools(), &singly), whole, "{name} {i} by characters");
         }
+    }
+}
+
+/// Bytes, and an end.
+fn byte_tokenizer() -> Arc<Tokenizer> {
+    let mut data = VocabularyData::empty(Alphabet::Characters);
+    data.tokens = (0..256).map(|byte| Cow::Owned(format!("<0x{byte:02X}>").into_bytes())).collect();
+    data.types = vec![TokenType::Byte; 256];
+    data.tokens.push(Cow::Borrowed(b"</s>"));
+    data.types.push(TokenType::Control);
+    (data.model, data.eos) = (Model::Scores(vec![0.0; 257]), Some(256));
+    Arc::new(Tokenizer::new(&data).unwrap_or_else(|e| panic!("{e}")))
+}
+
+/// Something that `constraint` allows; what may close something is chosen often, so that it ends. `None` if it does not.
+fn any_text(constraint: &mut Constraint, random: &mut u64) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut next = |n: usize| {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*random >> 33) as usize % n
+    };
+    for _ in 0..2000 {
+        let allowed: Vec<u32> = match constraint.allowed().unwrap() {
+            Allowed::One(token) => vec![token],
+            Allowed::Bits(bits) => (0..257).filter(|id| bits[*id as usize / 32] >> (id % 32) & 1 == 1).collect(),
+        };
+        let closing: Vec<u32> =
+            allowed.iter().copied().filter(|&token| token == 256 || b"\"<]})|/".iter().any(|&b| u32::from(b) == token)).collect();
+        let choices = if closing.is_empty() || next(2) == 0 { &allowed } else { &closing };
+        let token = choices[next(choices.len())];
+        constraint.accept(token).unwrap();
+        match u8::try_from(token) {
+            Ok(byte) => bytes.push(byte),
+            Err(_) => return String::from_utf8(bytes).ok(),
+        }
+    }
+    None
+}
+
+#[test]
+fn calls_that_must_be_made_are_read_back_in_every_format() {
+    let (tokenizer, tools) = (byte_tokenizer(), tools());
+    let grammars = Grammars::new(&tokenizer).unwrap();
+    let variants =
+        [("hermes", "<function="), ("hermes", "<arg_key>"), ("deepseek", "```json"), ("mistral", "[ARGS]"), ("mistral", "[ARGS][CALL_ID]")];
+    let plain = formats::FORMATS.iter().map(|format| (format.name, ""));
+    for (name, more) in plain.chain(variants) {
+        let row = formats::FORMATS.iter().find(|format| format.name == name).unwrap();
+        let template = row.signature.concat() + more;
+        let answer = Answer { tokenizer: &tokenizer, template: &template, prompt: "", tools: &tools, parallel: true };
+        let source = answer.choosing(&ToolChoice::Named("get_price".into())).unwrap();
+        let mut constraint = grammars.compile(&source).unwrap_or_else(|e| panic!("{name} {more}: {e}\n{}", source.text));
+        let (mut random, mut n_read) = (7, 0);
+        for _ in 0..12 {
+            constraint.reset();
+            let Some(text) = any_text(&mut constraint, &mut random) else { continue };
+            let pieces = run(&template, "", &tools, &[&text]);
+            let is_call = |piece: &Piece| matches!(piece, Piece::Call(call) if call.name == "get_price");
+            let is_space = |piece: &Piece| matches!(piece, Piece::Text(text) if text.trim().is_empty());
+            assert!(
+                pieces.iter().any(is_call) && pieces.iter().all(|piece| is_call(piece) || is_space(piece)),
+                "{name} {more}: {text:?}\n{pieces:?}"
+            );
+            n_read += 1;
+        }
+        assert!(n_read > 0, "{name} {more}: nothing ends");
     }
 }
 

@@ -1,0 +1,245 @@
+//! The numbers of a config.json, under the names that its architecture has for them. Used by `spec`.
+
+use super::families::{HfFamily, Window};
+use crate::backend::FeedForwardFn;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fail;
+use crate::formats::config_json::Object;
+use crate::formats::names::Quoted;
+use crate::kernels::GateFn;
+use crate::model::config::{Config, Key};
+use crate::model::family::{Family, Windows};
+use crate::model::rope::RopeScaling;
+
+/// One config.json.
+pub(super) struct HfConfig<'a> {
+    outer: Object<'a>,
+    /// `text_config` of a model that has one, else the outer object.
+    pub(super) text: Object<'a>,
+    pub(super) kind: HfFamily,
+    pub(super) family: Family,
+}
+
+/// Parts of models that are not text.
+const OTHER_INPUTS: [&str; 3] = ["vision_config", "audio_config", "speech_config"];
+
+impl<'a> HfConfig<'a> {
+    /// The configuration in `outer`.
+    ///
+    /// # Errors
+    /// `Unsupported`, naming the architecture or the key, for what this build does not run; `Format`.
+    pub(super) fn new(outer: Object<'a>) -> Result<Self> {
+        let text = outer.object("text_config", "text_config.")?.unwrap_or(outer);
+        if let Some(key) = OTHER_INPUTS.iter().find(|key| outer.get(key).is_some()) {
+            let name = architecture(outer)?.unwrap_or("the model");
+            fail!(Unsupported, "{key}: {} takes images or sound, this build runs text models", Quoted(name));
+        }
+        let kind = kind(outer, text)?;
+        let Some(family) = kind.traits() else { fail!(Internal, "{} is no family", kind.family) };
+        let config = Self { outer, text, kind, family };
+        config.refuse_unsupported()?;
+        Ok(config)
+    }
+
+    /// True if the head is the embedding. The outer flag counts, then the inner one.
+    pub(super) fn tied(&self) -> Result<bool> {
+        let key = "tie_word_embeddings";
+        let outer = self.outer.flag(key)?;
+        Ok(outer.or(self.text.flag(key)?).unwrap_or(self.kind.tied))
+    }
+
+    /// That `vocab_size` is the number of rows that the embedding has.
+    pub(super) fn check_vocabulary(&self, n_vocab: usize) -> Result<()> {
+        match self.text.integer("vocab_size")? {
+            Some(n) if n != n_vocab as u64 => fail!(Format, "{}: {n}, but the embedding has {n_vocab} rows", self.text.path("vocab_size")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keys that change the arithmetic in ways this build does not compute.
+    fn refuse_unsupported(&self) -> Result<()> {
+        if let Some(quantization) = self.outer.object("quantization_config", "quantization_config.")? {
+            let method = quantization.text("quant_method")?.unwrap_or("unknown");
+            return Err(quantization.unsupported("quant_method", method, "weights in F32, F16 or BF16"));
+        }
+        let is_set = |key: &&&str| self.text.get(key).is_some_and(|value| value != false);
+        if let Some(key) = self.kind.refused.iter().find(is_set) {
+            return Err(self.text.unsupported(key, "true", "false"));
+        }
+        self.check_activation()?;
+        self.window()?;
+        self.check_unrotated()
+    }
+
+    fn check_activation(&self) -> Result<()> {
+        let key = self.kind.activation;
+        let (FeedForwardFn::Gated(f) | FeedForwardFn::Plain(f)) = self.family.feed_forward else { return Ok(()) };
+        let names: &[&str] = match f {
+            GateFn::Silu => &["silu", "swish"],
+            // The first files of Gemma say "gelu" and mean the other one.
+            _ if self.kind.model_type == "gemma" => &["gelu_pytorch_tanh", "gelu_new", "gelu"],
+            _ => &["gelu_pytorch_tanh", "gelu_new"],
+        };
+        match self.text.text(key)? {
+            Some(found) if !names.contains(&found) => Err(self.text.unsupported(key, found, &format!("{:?}", names[0]))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which layers do not rotate is a trait of the family; a file may say it, too.
+    fn check_unrotated(&self) -> Result<()> {
+        let Some(every) = self.family.unrotated_every else { return Ok(()) };
+        let pattern = |i: usize| f64::from(u8::from(!(i + 1).is_multiple_of(every)));
+        if let Some(layers) = self.text.numbers("no_rope_layers")? {
+            if !layers.iter().enumerate().all(|(i, &rotates)| rotates == pattern(i)) {
+                return Err(self.text.unsupported("no_rope_layers", "another pattern", &format!("every {every}th layer")));
+            }
+            return Ok(());
+        }
+        match self.text.integer("no_rope_layer_interval")? {
+            Some(n) if n != every as u64 => Err(self.text.unsupported("no_rope_layer_interval", &n.to_string(), &every.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the file calls `key`, if its architecture has it.
+    fn key(&self, key: Key) -> Option<&'static str> {
+        if let Some((_, own)) = self.kind.keys.iter().find(|(other, _)| *other == key) {
+            return Some(own);
+        }
+        Some(match key {
+            Key::Layers => "num_hidden_layers",
+            Key::Width => "hidden_size",
+            Key::FeedForward => "intermediate_size",
+            Key::Heads => "num_attention_heads",
+            Key::KvHeads => "num_key_value_heads",
+            Key::HeadDim => "head_dim",
+            Key::Context => "max_position_embeddings",
+            Key::OriginalContext => "original_max_position_embeddings",
+            Key::RmsEps => "rms_norm_eps",
+            Key::LayerEps => "layer_norm_eps",
+            Key::RopeTheta => "rope_theta",
+            Key::LocalTheta => "rope_local_base_freq",
+            Key::RopeDims => "partial_rotary_factor",
+            Key::RopeMagnitude => "attention_factor",
+            Key::Window => "sliding_window",
+            _ => return None,
+        })
+    }
+
+    /// The window of `sliding_window`; 0 = none.
+    fn window(&self) -> Result<u64> {
+        let key = "sliding_window";
+        let asked = match self.kind.window {
+            Window::Ignored => false,
+            Window::Used => true,
+            Window::IfAsked => self.text.flag("use_sliding_window")?.unwrap_or(false),
+        };
+        match self.text.integer(key)? {
+            _ if !asked => Ok(0),
+            Some(0) => Err(self.text.wrong(key, "1 or more, or null")),
+            Some(n) => Ok(n),
+            None if self.text.has(key) => Ok(0),
+            None => Ok(self.kind.default(Key::Window).unwrap_or(0.0) as u64),
+        }
+    }
+
+    /// `1 / sqrt` of the width that queries are scaled for; Granite has the scale itself.
+    fn attention_scale(&self, name: &str) -> Result<Option<f64>> {
+        let Some(value) = self.text.number(name)?.or(self.kind.default(Key::AttentionScale)) else { return Ok(None) };
+        match name {
+            "query_pre_attn_scalar" if !(1e-3..=1e9).contains(&value) => Err(self.text.wrong(name, "0.001 to 1e9")),
+            "query_pre_attn_scalar" => Ok(Some(value.powf(-0.5))),
+            _ if !(1e-6..=1e6).contains(&value) => Err(self.text.wrong(name, "0.000001 to 1000000")),
+            _ => Ok(Some(value)),
+        }
+    }
+}
+
+impl Config for HfConfig<'_> {
+    fn name(&self, key: Key) -> String {
+        self.text.path(self.key(key).unwrap_or_else(|| key.gguf()))
+    }
+
+    fn integer(&self, key: Key) -> Result<Option<u64>> {
+        match key {
+            Key::Window => self.window().map(Some),
+            Key::RopeDims => self.rotated_dims(),
+            Key::OriginalContext => self.original_context(),
+            _ => {
+                let Some(name) = self.key(key) else { return Ok(None) };
+                // null is what `transformers` writes for "as many as heads" and "width / heads".
+                let default = self.kind.default(key).filter(|_| !self.text.has(name));
+                Ok(self.text.integer(name)?.or(default.map(|n| n as u64)))
+            }
+        }
+    }
+
+    fn float(&self, key: Key) -> Result<Option<f32>> {
+        let value = match key {
+            Key::RopeTheta => self.theta()?,
+            Key::LocalTheta => self.local_theta()?,
+            Key::RopeMagnitude => self.magnitude()?,
+            _ => match (key, self.key(key)) {
+                (_, None) => None,
+                (Key::AttentionScale, Some(name)) => self.attention_scale(name)?,
+                // null switches a cap off.
+                (Key::AttentionSoftcap | Key::LogitSoftcap, Some(name)) if self.text.has(name) => {
+                    Some(self.text.number(name)?.unwrap_or(0.0))
+                }
+                (_, Some(name)) => self.text.number(name)?.or(self.kind.default(key)),
+            },
+        };
+        Ok(value.map(|value| value as f32))
+    }
+
+    fn flag(&self, _key: Key) -> Result<Option<bool>> {
+        Ok(None)
+    }
+
+    fn rope_scaling(&self) -> Result<RopeScaling> {
+        self.scaling()
+    }
+
+    fn windows(&self, n_layers: usize) -> Result<Option<Vec<bool>>> {
+        let key = "layer_types";
+        // Only families whose layers take turns have them; others have windows everywhere, whatever the file lists.
+        if !matches!(self.family.windows, Windows::AllButEvery(_)) {
+            return Ok(None);
+        }
+        if let Some(kinds) = self.text.texts(key)? {
+            if kinds.len() < n_layers {
+                return Err(self.text.wrong(key, &format!("one for each of {n_layers} layers")));
+            }
+            let slides = |kind: &&str| match *kind {
+                "sliding_attention" => Ok(true),
+                "full_attention" => Ok(false),
+                other => Err(self.text.unsupported(key, other, "\"sliding_attention\" or \"full_attention\"")),
+            };
+            return kinds.iter().take(n_layers).map(slides).collect::<Result<_>>().map(Some);
+        }
+        match self.text.integer("sliding_window_pattern")? {
+            Some(0) => Err(self.text.wrong("sliding_window_pattern", "1 or more")),
+            Some(every) => Ok(Some((1..=n_layers as u64).map(|i| !i.is_multiple_of(every)).collect())),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The class that the file names, if it names any.
+fn architecture(object: Object<'_>) -> Result<Option<&str>> {
+    Ok(object.texts("architectures")?.and_then(|classes| classes.first().copied()))
+}
+
+/// The row of the architecture: by its class, else by its `model_type`.
+fn kind(outer: Object<'_>, text: Object<'_>) -> Result<HfFamily> {
+    let (key, name, found) = match architecture(outer)?.or(architecture(text)?) {
+        Some(class) => ("architectures", class, HfFamily::ALL.into_iter().find(|kind| kind.class == class)),
+        None => match text.text("model_type")?.or(outer.text("model_type")?) {
+            Some(name) => ("model_type", name, HfFamily::ALL.into_iter().find(|kind| kind.model_type == name)),
+            None => fail!(Format, "architectures and model_type are missing"),
+        },
+    };
+    let known = || HfFamily::ALL.map(|kind| kind.class).join(", ");
+    found.ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("{key} {}: this build runs {}", Quoted(name), known())))
+}

@@ -1,0 +1,76 @@
+//! The numbers of a config.json as the metadata that a GGUF file of the model would have: what hosts ask for by key, and what is saved.
+
+use super::config::HfConfig;
+use crate::error::Result;
+use crate::formats::gguf::Value;
+use crate::model::config::{Config, Key};
+use crate::model::rope::RopeScaling;
+use crate::model::spec::ModelSpec;
+
+/// The numbers that are whole.
+const INTEGERS: [Key; 9] =
+    [Key::Layers, Key::Width, Key::FeedForward, Key::Heads, Key::KvHeads, Key::HeadDim, Key::Context, Key::RopeDims, Key::Window];
+
+/// Those that are not.
+const FLOATS: [Key; 11] = [
+    Key::RmsEps,
+    Key::LayerEps,
+    Key::RopeTheta,
+    Key::LocalTheta,
+    Key::RopeMagnitude,
+    Key::AttentionSoftcap,
+    Key::LogitSoftcap,
+    Key::AttentionScale,
+    Key::EmbeddingScale,
+    Key::ResidualScale,
+    Key::LogitDivisor,
+];
+
+impl HfConfig<'_> {
+    /// Keys and values of a GGUF file, architecture first.
+    pub(super) fn metadata(&self, spec: &ModelSpec) -> Result<Vec<(String, Value)>> {
+        let key = |key: &str| format!("{}.{key}", self.family.name);
+        let mut entries = vec![("general.architecture".to_owned(), Value::from(self.family.name))];
+        for integer in INTEGERS {
+            // The blueprint has been checked: what does not fit is a window that is none.
+            if let Some(value) = self.integer(integer)?.and_then(|n| u32::try_from(n).ok()).filter(|&n| n > 0) {
+                entries.push((key(integer.gguf()), value.into()));
+            }
+        }
+        for float in FLOATS {
+            if let Some(value) = self.float(float)? {
+                entries.push((key(float.gguf()), value.into()));
+            }
+        }
+        entries.push((key(Key::ValueDim.gguf()), (spec.shape.head_dim as u32).into()));
+        entries.push((key("vocab_size"), (spec.n_vocab as u32).into()));
+        if let Some(windows) = self.windows(spec.shape.n_layers)? {
+            entries.push((key("attention.sliding_window_pattern"), windows.into()));
+        }
+        self.add_scaling(&mut entries)?;
+        Ok(entries)
+    }
+
+    fn add_scaling(&self, entries: &mut Vec<(String, Value)>) -> Result<()> {
+        let mut set = |key: &str, value: Value| entries.push((format!("{}.{key}", self.family.name), value));
+        match self.rope_scaling()? {
+            RopeScaling::None if self.has_long_factors()? => set("rope.scaling.type", "longrope".into()),
+            RopeScaling::None => return Ok(()),
+            RopeScaling::Linear(factor) => {
+                set("rope.scaling.type", "linear".into());
+                set("rope.scaling.factor", factor.into());
+                return Ok(());
+            }
+            RopeScaling::Yarn(yarn) => {
+                set("rope.scaling.type", "yarn".into());
+                set("rope.scaling.factor", yarn.factor.into());
+                set("rope.scaling.yarn_beta_fast", yarn.beta_fast.into());
+                set("rope.scaling.yarn_beta_slow", yarn.beta_slow.into());
+            }
+        }
+        if let Some(n) = self.integer(Key::OriginalContext)?.and_then(|n| u32::try_from(n).ok()) {
+            set(Key::OriginalContext.gguf(), n.into());
+        }
+        Ok(())
+    }
+}
