@@ -1,8 +1,9 @@
 #!/bin/sh
 # The library on other platforms, as far as this one can tell: cross.sh [windows] [aarch64] [macos]; all of them without an argument.
 #
-# Windows: built with MinGW, its C tests and hello run under Wine. aarch64: the same under QEMU. macOS: type-checked for both processors.
-# Every target builds all dependencies anew, unoptimised and with debug assertions. What is missing is installed with apt where that is allowed, or skipped.
+# Windows: built with MinGW, its C tests and hello run under Wine. aarch64: the same under QEMU, and the tests of the kernels. macOS: type-checked for both processors.
+# Every target builds all dependencies anew, with debug assertions; dependencies unoptimised, as building them takes longest. What is missing is installed with apt where that is
+# allowed, or skipped.
 set -eu
 cd "$(dirname "$0")/.."
 model=$PWD/models/demo.gguf
@@ -65,6 +66,11 @@ aarch64() {
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER
     build_and_run aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc "qemu-aarch64 -L /usr/aarch64-linux-gnu"
+    # The NEON kernels against the reference, on a processor that has everything.
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu"
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
+    eval "${CARGO:-cargo} test --locked --lib --target aarch64-unknown-linux-gnu $profile kernels::"
+    report="$report, kernel tests"
 }
 
 # Nothing is linked, so what build scripts compile may be empty.

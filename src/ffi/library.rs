@@ -26,10 +26,16 @@ const VERSION: &CStr = c_string!(env!("CARGO_PKG_VERSION"));
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernel_sets {
     () => {
-        r#"["scalar","avx2","avx512-vnni"]"#
+        r#"["scalar","avx2","avx-vnni","avx512-vnni"]"#
     };
 }
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+macro_rules! kernel_sets {
+    () => {
+        r#"["scalar","neon-dotprod"]"#
+    };
+}
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
 macro_rules! kernel_sets {
     () => {
         r#"["scalar"]"#

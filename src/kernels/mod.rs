@@ -4,6 +4,8 @@
 //! **Bit-stability**: every output depends only on its own weight row and activation row: the order of additions is fixed per
 //! weight type and kernel set, whatever the number of rows, the split into tiles, or the thread.
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
 mod activation;
 mod block;
 mod contract;
@@ -15,9 +17,12 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+pub use aarch64::Neon;
 pub use contract::{
     Activation, ActivationRows, AttendParams, GateFn, KV_GROUP, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows,
 };
@@ -26,4 +31,4 @@ pub use reference::{Reference, turn_keys};
 pub use select::{available, select};
 pub use unpack::Unpacker;
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{Avx2, Avx512Vnni};
+pub use x86_64::{Avx2, Avx512Vnni, AvxVnni};

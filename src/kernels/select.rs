@@ -9,7 +9,9 @@ use crate::fail;
 fn sets() -> impl Iterator<Item = &'static dyn Kernels> {
     #[cfg(target_arch = "x86_64")]
     let fast = super::x86_64::sets();
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    let fast = super::aarch64::sets();
+    #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
     let fast = std::iter::empty();
     fast.chain(std::iter::once(&Reference as &'static dyn Kernels))
 }

@@ -118,7 +118,7 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
         }
         for m in 0..M {
             let x = x[m].quants[b].as_chunks().0[J];
-            // A wide run may begin where the sum stands.
+            // A wide run needs no end.
             let run = if V::WIDE { sums[m] } else { runs[m] };
             let run = if Q::SIGNED { v.dot_signed(run, w, x) } else { v.dot(run, w, x) };
             if V::WIDE {

@@ -69,97 +69,6 @@ fn spread(qh: [u8; 4]) -> Quads {
     std::array::from_fn(|j| u32::from_ne_bytes(((four(j) * 0x0020_4081) & 0x0101_0101).to_le_bytes()))
 }
 
-impl Source32 for BlockQ4_0 {
-    type Factor = F16;
-
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, [0; 2]]
-    }
-
-    #[inline]
-    fn quads(&self) -> Quads {
-        nibbles(&self.qs)
-    }
-}
-
-impl Source32 for BlockQ4_1 {
-    type Factor = F16;
-
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, self.m.0]
-    }
-
-    #[inline]
-    fn quads(&self) -> Quads {
-        nibbles(&self.qs)
-    }
-}
-
-impl Source32 for BlockQ5_0 {
-    type Factor = F16;
-
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, [0; 2]]
-    }
-
-    #[inline]
-    fn quads(&self) -> Quads {
-        join::<4>(nibbles(&self.qs), spread(self.qh))
-    }
-}
-
-impl Source32 for BlockQ5_1 {
-    type Factor = F16;
-
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, self.m.0]
-    }
-
-    #[inline]
-    fn quads(&self) -> Quads {
-        join::<4>(nibbles(&self.qs), spread(self.qh))
-    }
-}
-
-impl Source32 for BlockIQ4NL {
-    type Factor = F16;
-
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, [0; 2]]
-    }
-
-    #[inline]
-    fn quads(&self) -> Quads {
-        nibbles(&self.qs)
-    }
-}
-
-impl Source32 for BlockMXFP4 {
-    type Factor = HalfPower;
-
-    fn factors(&self) -> [[u8; 1]; 2] {
-        [self.e, [0]]
-    }
-
-    #[inline]
-    fn quads(&self) -> Quads {
-        nibbles(&self.qs)
-    }
-}
-
-impl Source32 for BlockQ8_0 {
-    type Factor = F16;
-
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, [0; 2]]
-    }
-
-    #[inline]
-    fn quads(&self) -> Quads {
-        bits(&self.qs, 0, 0xff)
-    }
-}
-
 /// Scales and minima of Q4_K and Q5_K, per 32 columns, repeated for each 16.
 #[inline]
 fn six_bits(packed: &[u8; 12]) -> RowScales {
@@ -168,100 +77,83 @@ fn six_bits(packed: &[u8; 12]) -> RowScales {
     RowScales { scales: std::array::from_fn(|g| scales[g / 2].cast_signed()), mins: std::array::from_fn(|g| mins[g / 2]) }
 }
 
-impl Source256 for BlockQ2K {
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, self.dmin.0]
-    }
-
-    #[inline]
-    fn scales(&self) -> RowScales {
-        RowScales { scales: self.scales.map(|s| (s & 15).cast_signed()), mins: self.scales.map(|s| s >> 4) }
-    }
-
-    #[inline]
-    fn quads(&self, s: usize) -> Quads {
-        bits(&self.qs[32 * (s / 4)..], 2 * (s % 4), 3)
-    }
+/// `scales` without minima.
+#[inline]
+fn without_mins(scales: [i8; 16]) -> RowScales {
+    RowScales { scales, mins: [0; 16] }
 }
 
-impl Source256 for BlockQ3K {
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, [0; 2]]
-    }
+/// Of each block `b`: what its factors are, those, and its integers.
+macro_rules! sources_of_32 {
+    ($($block:ident: $factor:ident |$b:ident| $factors:expr, $quads:expr;)+) => {
+        $(impl Source32 for $block {
+            type Factor = $factor;
 
-    #[inline]
-    fn scales(&self) -> RowScales {
-        RowScales { scales: self.group_scales(), mins: [0; 16] }
-    }
+            fn factors(&self) -> [<$factor as Element>::Bytes; 2] {
+                let $b = self;
+                $factors
+            }
 
-    #[inline]
-    fn quads(&self, s: usize) -> Quads {
-        join::<2>(bits(&self.qs[32 * (s / 4)..], 2 * (s % 4), 3), bits(&self.hmask, s, 1))
-    }
+            #[inline]
+            fn quads(&self) -> Quads {
+                let $b = self;
+                $quads
+            }
+        })+
+    };
 }
 
-impl Source256 for BlockQ4K {
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, self.dmin.0]
-    }
-
-    #[inline]
-    fn scales(&self) -> RowScales {
-        six_bits(&self.scales)
-    }
-
-    #[inline]
-    fn quads(&self, s: usize) -> Quads {
-        bits(&self.qs[32 * (s / 2)..], 4 * (s % 2), 15)
-    }
+sources_of_32! {
+    BlockQ4_0: F16 |b| [b.d.0, [0; 2]], nibbles(&b.qs);
+    BlockQ4_1: F16 |b| [b.d.0, b.m.0], nibbles(&b.qs);
+    BlockQ5_0: F16 |b| [b.d.0, [0; 2]], join::<4>(nibbles(&b.qs), spread(b.qh));
+    BlockQ5_1: F16 |b| [b.d.0, b.m.0], join::<4>(nibbles(&b.qs), spread(b.qh));
+    BlockQ8_0: F16 |b| [b.d.0, [0; 2]], bits(&b.qs, 0, 0xff);
+    BlockIQ4NL: F16 |b| [b.d.0, [0; 2]], nibbles(&b.qs);
+    BlockMXFP4: HalfPower |b| [b.e, [0]], nibbles(&b.qs);
 }
 
-impl Source256 for BlockQ5K {
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, self.dmin.0]
-    }
+/// Of each block `b`: its factors, its scales, and its integers of columns `32 s ..`.
+macro_rules! sources_of_256 {
+    ($($block:ident: |$b:ident, $s:ident| $factors:expr, $scales:expr, $quads:expr;)+) => {
+        $(impl Source256 for $block {
+            fn factors(&self) -> [[u8; 2]; 2] {
+                let $b = self;
+                $factors
+            }
 
-    #[inline]
-    fn scales(&self) -> RowScales {
-        six_bits(&self.scales)
-    }
+            #[inline]
+            fn scales(&self) -> RowScales {
+                let $b = self;
+                $scales
+            }
 
-    #[inline]
-    fn quads(&self, s: usize) -> Quads {
-        join::<4>(bits(&self.qs[32 * (s / 2)..], 4 * (s % 2), 15), bits(&self.qh, s, 1))
-    }
+            #[inline]
+            fn quads(&self, $s: usize) -> Quads {
+                let $b = self;
+                $quads
+            }
+        })+
+    };
 }
 
-impl Source256 for BlockQ6K {
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, [0; 2]]
-    }
-
-    #[inline]
-    fn scales(&self) -> RowScales {
-        RowScales { scales: self.scales.map(u8::cast_signed), mins: [0; 16] }
-    }
-
-    #[inline]
-    fn quads(&self, s: usize) -> Quads {
-        let (half, quarter) = (s / 4, s % 4);
-        let low = bits(&self.ql[64 * half + 32 * (quarter % 2)..], 4 * (quarter / 2), 15);
-        join::<4>(low, bits(&self.qh[32 * half..], 2 * quarter, 3))
-    }
+sources_of_256! {
+    BlockQ2K: |b, s| [b.d.0, b.dmin.0],
+        RowScales { scales: b.scales.map(|s| (s & 15).cast_signed()), mins: b.scales.map(|s| s >> 4) },
+        bits(&b.qs[32 * (s / 4)..], 2 * (s % 4), 3);
+    BlockQ3K: |b, s| [b.d.0, [0; 2]], without_mins(b.group_scales()),
+        join::<2>(bits(&b.qs[32 * (s / 4)..], 2 * (s % 4), 3), bits(&b.hmask, s, 1));
+    BlockQ4K: |b, s| [b.d.0, b.dmin.0], six_bits(&b.scales), bits(&b.qs[32 * (s / 2)..], 4 * (s % 2), 15);
+    BlockQ5K: |b, s| [b.d.0, b.dmin.0], six_bits(&b.scales),
+        join::<4>(bits(&b.qs[32 * (s / 2)..], 4 * (s % 2), 15), bits(&b.qh, s, 1));
+    BlockQ6K: |b, s| [b.d.0, [0; 2]], without_mins(b.scales.map(u8::cast_signed)), six_bit_quads(b, s);
+    BlockIQ4XS: |b, s| [b.d.0, [0; 2]], without_mins(b.group_scales()), b.qs.as_chunks().0.get(s).map_or([0; 8], nibbles);
 }
 
-impl Source256 for BlockIQ4XS {
-    fn factors(&self) -> [[u8; 2]; 2] {
-        [self.d.0, [0; 2]]
-    }
-
-    #[inline]
-    fn scales(&self) -> RowScales {
-        RowScales { scales: self.group_scales(), mins: [0; 16] }
-    }
-
-    #[inline]
-    fn quads(&self, s: usize) -> Quads {
-        self.qs.as_chunks().0.get(s).map_or([0; 8], nibbles)
-    }
+/// The integers of columns `32 s ..` of Q6_K.
+#[inline]
+fn six_bit_quads(block: &BlockQ6K, s: usize) -> Quads {
+    let (half, quarter) = (s / 4, s % 4);
+    let low = bits(&block.ql[64 * half + 32 * (quarter % 2)..], 4 * (quarter / 2), 15);
+    join::<4>(low, bits(&block.qh[32 * half..], 2 * quarter, 3))
 }

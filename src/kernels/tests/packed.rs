@@ -1,13 +1,23 @@
-//! Tiles: they hold what the rows held, and products with quantised ones are the reference's, bit for bit.
+//! Tiles: they hold what the rows held, and products with quantised ones are the reference's, bit for bit. Under Miri, which knows the
+//! instructions of machines that are not at hand, with sizes that it can manage.
 
 use super::{Random, bits, packed, product, product_of_rows, sets};
 use crate::dtype::DType;
 use crate::kernels::{Kernels, Reference, WeightRows};
 
+/// Weight rows: some tiles of every set, and a part of one.
+const N_ROWS: usize = if cfg!(miri) { 9 } else { 37 };
+
 /// Columns that a type can have: one block, and some.
 fn lengths(dtype: DType) -> Vec<usize> {
     let block = dtype.block_len();
-    if block == 1 { (1..=20).chain([33, 128]).collect() } else { vec![block, 2 * block, 5 * block] }
+    if cfg!(miri) {
+        vec![2 * block.min(128)]
+    } else if block == 1 {
+        (1..=20).chain([33, 128]).collect()
+    } else {
+        vec![block, 2 * block, 5 * block]
+    }
 }
 
 fn row(set: &dyn Kernels, dtype: DType, tiles: &[u8], i: usize, n: usize) -> Vec<f32> {
@@ -24,10 +34,10 @@ fn a_row_of_a_tile_is_the_row_of_the_file() {
     let mut random = Random(1);
     for dtype in DType::ALL {
         for n in lengths(dtype) {
-            let weights = random.weights(dtype, 37, n, |r| r.float());
+            let weights = random.weights(dtype, N_ROWS, n, |r| r.float());
             for set in sets() {
                 let tiles = packed(set, dtype, &weights, n);
-                for (i, stored) in weights.chunks(weights.len() / 37).enumerate() {
+                for (i, stored) in weights.chunks(weights.len() / N_ROWS).enumerate() {
                     let mut expected = vec![0.0; n];
                     Reference.dequantize(WeightRows::stored(dtype, n, stored), &mut expected);
                     assert_eq!(bits(&row(set, dtype, &tiles, i, n)), bits(&expected), "{} {} row {i}", set.name(), dtype.name());
@@ -56,8 +66,8 @@ fn quantised_products_have_the_bits_of_the_reference() {
     let mut random = Random(3);
     for dtype in DType::ALL.into_iter().filter(|dtype| dtype.block_len() > 1) {
         for n in lengths(dtype) {
-            let weights = random.weights(dtype, 37, n, |r| 0.1 * r.float());
-            for n_rows in [1, 2, 3, 4, 5, 7, 13] {
+            let weights = random.weights(dtype, N_ROWS, n, |r| 0.1 * r.float());
+            for n_rows in if cfg!(miri) { 1..=1 } else { 1..=13 } {
                 let x = random.floats(n_rows * n);
                 let expected = product_of_rows(&Reference, dtype, &weights, &x, n);
                 for set in sets() {

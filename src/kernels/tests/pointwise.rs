@@ -30,6 +30,36 @@ fn rms_norm_agrees_with_the_reference() {
 }
 
 #[test]
+fn layer_norm_agrees_with_the_reference() {
+    let mut random = Random(7);
+    for n in lengths() {
+        let (mut x, weight, bias) = (random.floats(n), random.floats(n), random.floats(n));
+        x.iter_mut().for_each(|x| *x += 3.0);
+        for bias in [None, Some(bias.as_slice())] {
+            let (mut out, mut expected) = (vec![f32::NAN; n], vec![f32::NAN; n]);
+            Reference.layer_norm(&x, &weight, bias, 1e-5, &mut expected);
+            for set in sets() {
+                set.layer_norm(&x, &weight, bias, 1e-5, &mut out);
+                for (i, (out, expected)) in out.iter().zip(&expected).enumerate() {
+                    // The mean is off by some ULPs of 3, and that times 1 / sqrt(eps) where nothing varies.
+                    let bound = if n < 8 { 3e-4 } else { 5e-6 };
+                    assert!((out - expected).abs() <= bound, "{} {n} [{i}]: {out}, not {expected}", set.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn layer_norm_of_equal_values_is_the_bias() {
+    for set in sets() {
+        let (mut out, bias) = ([f32::NAN; 33], [0.25; 33]);
+        set.layer_norm(&[2.0; 33], &[3.0; 33], Some(&bias), 1e-5, &mut out);
+        assert_eq!(out, bias, "{}", set.name());
+    }
+}
+
+#[test]
 fn rms_norm_of_zeros_is_zeros() {
     for set in sets() {
         let mut out = [f32::NAN; 33];

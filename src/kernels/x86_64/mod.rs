@@ -3,7 +3,7 @@
 mod avx2;
 mod avx512_vnni;
 
-pub use avx2::Avx2;
+pub use avx2::{Avx2, AvxVnni};
 pub use avx512_vnni::Avx512Vnni;
 
 use super::contract::Kernels;
@@ -11,6 +11,7 @@ use super::contract::Kernels;
 /// The sets of this architecture that this CPU can run, best first.
 pub(super) fn sets() -> impl Iterator<Item = &'static dyn Kernels> {
     let avx512_vnni = Avx512Vnni::get().map(|set| set as &dyn Kernels);
+    let avx_vnni = AvxVnni::get().map(|set| set as &dyn Kernels);
     let avx2 = Avx2::get().map(|set| set as &dyn Kernels);
-    avx512_vnni.into_iter().chain(avx2)
+    avx512_vnni.into_iter().chain(avx_vnni).chain(avx2)
 }

@@ -1,4 +1,4 @@
-//! Unquantised elements, eight at a time: weights as `f32`, `f16`, `bf16`, and the cache of keys and values.
+//! Unquantised elements, eight at a time: weights as `f32`, `f16`, `bf16`.
 
 use super::vector::{load_bytes, load_half};
 use crate::kernels::block::{Block, blocks};
@@ -8,9 +8,6 @@ use std::arch::x86_64::*;
 pub(super) trait Element: 'static {
     /// The bytes of eight elements.
     type Eight: Block;
-
-    /// True if widened elements of the cache are still to be multiplied by the scale of their group.
-    const SCALED: bool = false;
 
     /// Eight elements as `f32`, exactly.
     ///
@@ -25,9 +22,6 @@ pub(super) struct F32;
 pub(super) struct F16;
 /// The upper half of an IEEE single.
 pub(super) struct BF16;
-
-/// A quant of Q8_0.
-pub(super) struct Q8;
 
 impl Element for F32 {
     type Eight = [u8; 32];
@@ -46,18 +40,6 @@ impl Element for F16 {
     #[inline]
     unsafe fn widen(eight: &[u8; 16]) -> __m256 {
         _mm256_cvtph_ps(load_half(eight))
-    }
-}
-
-impl Element for Q8 {
-    type Eight = [u8; 8];
-
-    const SCALED: bool = true;
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn widen(eight: &[u8; 8]) -> __m256 {
-        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*eight))))
     }
 }
 

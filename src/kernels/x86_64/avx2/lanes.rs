@@ -1,6 +1,7 @@
-//! Vectors of 256 bits for tiles of eight rows. Runs are pairs of `i16`: one addition per multiplication, one widening per run.
+//! Vectors of 256 bits for tiles of eight rows. Runs are pairs of `i16`: one addition per multiplication, one widening per run. With VNNI
+//! one instruction multiplies bytes and adds four products to an `i32`.
 
-use super::Avx2;
+use super::{Avx2, Ymm, vnni};
 use crate::kernels::packed::{Dot, Lanes, Operands, Words};
 use std::arch::x86_64::*;
 
@@ -22,7 +23,7 @@ const fn patterns(offsets: [usize; 2]) -> [[u8; 32]; 4] {
     patterns
 }
 
-impl Words<8> for Avx2 {
+impl<const VNNI: bool> Words<8> for Ymm<VNNI> {
     type I = __m256i;
 
     #[inline(always)]
@@ -73,16 +74,16 @@ impl Words<8> for Avx2 {
 
 /// Four bytes, or a pair of `i16`, in every word.
 #[inline(always)]
-fn splat_word(_proof: Avx2, x: [u8; 4]) -> __m256i {
+pub(super) fn splat_word<const VNNI: bool>(_proof: Ymm<VNNI>, x: [u8; 4]) -> __m256i {
     // SAFETY: `_proof` proves the features.
     unsafe { _mm256_set1_epi32(i32::from_ne_bytes(x)) }
 }
 
-impl Lanes<8> for Avx2 {
+impl<const VNNI: bool> Lanes<8> for Ymm<VNNI> {
     type F = __m256;
 
-    const WIDE: bool = false;
-    const SIGNED_BIAS: u8 = 0;
+    const WIDE: bool = VNNI;
+    const SIGNED_BIAS: u8 = if VNNI { vnni::SIGNED_BIAS } else { 0 };
     const ROWS: usize = 4;
     const FLOAT_ROWS: usize = 6;
 
@@ -94,6 +95,9 @@ impl Lanes<8> for Avx2 {
 
     #[inline(always)]
     fn dot(self, run: __m256i, w: __m256i, x: [u8; 4]) -> __m256i {
+        if let Some(v) = self.vnni() {
+            return vnni::dot(v, run, w, x);
+        }
         // SAFETY: `self` proves the features.
         unsafe { _mm256_add_epi16(run, _mm256_maddubs_epi16(w, splat_word(self, x))) }
     }
@@ -102,24 +106,36 @@ impl Lanes<8> for Avx2 {
     /// at most 2 * 128 * 127 = 32512.
     #[inline(always)]
     fn dot_signed(self, run: __m256i, w: __m256i, x: [u8; 4]) -> __m256i {
+        if let Some(v) = self.vnni() {
+            return vnni::dot_signed(v, run, w, x);
+        }
         // SAFETY: `self` proves the features.
         unsafe { _mm256_add_epi16(run, _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(splat_word(self, x), w))) }
     }
 
     #[inline(always)]
     fn add_run(self, sum: __m256i, run: __m256i) -> __m256i {
+        if let Some(v) = self.vnni() {
+            return vnni::add(v, sum, run);
+        }
         // SAFETY: `self` proves the features.
         unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
     }
 
     #[inline(always)]
     fn scale(self, x: __m256i, t: usize) -> __m256i {
+        if let Some(v) = self.vnni() {
+            return vnni::scale(v, x, t);
+        }
         // SAFETY: a pattern is 32 readable bytes; `self` proves the features.
         unsafe { _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(x, _mm256_loadu_si256(BOTH[t].as_ptr().cast()))) }
     }
 
     #[inline(always)]
     fn add_scaled(self, sum: __m256i, run: __m256i, scale: __m256i) -> __m256i {
+        if let Some(v) = self.vnni() {
+            return vnni::add_scaled(v, sum, run, scale);
+        }
         // SAFETY: `self` proves the features.
         unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(run, scale)) }
     }
@@ -230,7 +246,12 @@ impl Lanes<8> for Avx2 {
     #[inline(always)]
     fn run<D: Dot<8>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, sums: &mut [[[f32; 8]; M]; T]) {
         // SAFETY: `self` proves the features.
-        unsafe { run::<D, T, M>(self, operands, sums) }
+        unsafe {
+            match self.vnni() {
+                Some(v) => vnni::run::<D, T, M>(v, operands, sums),
+                None => run::<D, T, M>(self.plain(), operands, sums),
+            }
+        }
     }
 }
 

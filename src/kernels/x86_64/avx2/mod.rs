@@ -1,19 +1,18 @@
-//! The set for AVX2, FMA and F16C: every x86-64 server and desktop since 2013 (Haswell, Zen). Weights are packed in tiles.
+//! The sets for AVX2, FMA and F16C: every x86-64 server and desktop since 2013 (Haswell, Zen); one of them with AVX-VNNI.
 //!
 //! Every function below the entry points is marked with the three features, which makes intrinsics safe in it; only the entry points
 //! and trait methods need an `unsafe` call, and an [`Avx2`] is the proof they rest on.
 
-mod attention;
 mod dot_bytes;
 mod dot_float;
 mod element;
-pub(super) mod exp;
-mod kv;
+mod floats;
 mod lanes;
 mod matmul;
 mod pointwise;
 mod quantize;
 mod vector;
+mod vnni;
 
 use crate::dtype::DType;
 use crate::kernels::activation::row_bytes;
@@ -28,14 +27,20 @@ use crate::sys::cpu::CpuFeatures;
 /// Rows of a tile: the 32-bit lanes of a vector.
 const TILE_ROWS: usize = 8;
 
-/// The set named `"avx2"`. A value exists only where the CPU has AVX2, FMA and F16C.
+/// The sets on vectors of 256 bits. A value exists only where the CPU has AVX2, FMA and F16C, and AVX-VNNI if `VNNI`.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx2 {
+pub struct Ymm<const VNNI: bool> {
     /// Only made where the features have been looked for: here, and by sets that have them too.
     pub(super) _proof: (),
 }
 
-impl Avx2 {
+/// The set named `"avx2"`.
+pub type Avx2 = Ymm<false>;
+
+/// The set named `"avx-vnni"`: Intel's desktops since 2021 (Alder Lake), which lack AVX-512. Products of quantised weights are its own.
+pub type AvxVnni = Ymm<true>;
+
+impl<const VNNI: bool> Ymm<VNNI> {
     /// The proof, if this CPU has the instructions.
     pub fn new() -> Option<Self> {
         Self::get().copied()
@@ -44,13 +49,25 @@ impl Avx2 {
     /// As [`Self::new`], for ever.
     pub(in crate::kernels) fn get() -> Option<&'static Self> {
         let cpu = CpuFeatures::detect();
-        (cpu.avx2 && cpu.fma && cpu.f16c).then_some(&Self { _proof: () })
+        (cpu.avx2 && cpu.fma && cpu.f16c && (cpu.avxvnni || !VNNI)).then_some(&Self { _proof: () })
+    }
+
+    /// The set without VNNI.
+    #[inline(always)]
+    fn plain(self) -> Avx2 {
+        Avx2 { _proof: () }
+    }
+
+    /// This set, if it is the one with VNNI.
+    #[inline(always)]
+    fn vnni(self) -> Option<AvxVnni> {
+        VNNI.then_some(AvxVnni { _proof: () })
     }
 }
 
-impl Kernels for Avx2 {
+impl<const VNNI: bool> Kernels for Ymm<VNNI> {
     fn name(&self) -> &'static str {
-        "avx2"
+        if VNNI { "avx-vnni" } else { "avx2" }
     }
 
     fn activation_bytes(&self, layout: Activation, n_cols: usize) -> usize {
@@ -59,7 +76,7 @@ impl Kernels for Avx2 {
 
     fn quantize(&self, layout: Activation, x: &[f32], out: &mut [u8]) {
         // SAFETY: `self` proves the features.
-        unsafe { quantize::quantize(layout, x, out) }
+        unsafe { quantize::quantize(self.plain(), layout, x, out) }
     }
 
     fn tile_rows(&self) -> usize {
@@ -88,7 +105,12 @@ impl Kernels for Avx2 {
 
     fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
         // SAFETY: `self` proves the features.
-        unsafe { pointwise::rms_norm(x, weight, eps, out) }
+        unsafe { floats::rms_norm(self.plain(), x, weight, eps, out) }
+    }
+
+    fn layer_norm(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+        // SAFETY: `self` proves the features.
+        unsafe { floats::layer_norm(self.plain(), x, weight, bias, eps, out) }
     }
 
     fn add(&self, x: &mut [f32], y: &[f32]) {
@@ -98,7 +120,7 @@ impl Kernels for Avx2 {
 
     fn glu(&self, f: GateFn, gate: &mut [f32], up: &[f32]) {
         // SAFETY: `self` proves the features.
-        unsafe { pointwise::glu(f, gate, up) }
+        unsafe { floats::glu(self.plain(), f, gate, up) }
     }
 
     fn rope(&self, style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]) {
@@ -108,12 +130,12 @@ impl Kernels for Avx2 {
 
     fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize) {
         // SAFETY: `self` proves the features.
-        unsafe { kv::store_key(kind, key, keys, token) }
+        unsafe { floats::store_key(self.plain(), kind, key, keys, token) }
     }
 
     fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize) {
         // SAFETY: `self` proves the features.
-        unsafe { kv::store_value(kind, value, values, token) }
+        unsafe { floats::store_value(self.plain(), kind, value, values, token) }
     }
 
     fn attend(
@@ -126,6 +148,6 @@ impl Kernels for Avx2 {
         state: &mut SoftmaxState<'_>,
     ) {
         // SAFETY: `self` proves the features.
-        unsafe { attention::attend(params, q, tile, next, visible, state) }
+        unsafe { floats::attend(self.plain(), params, q, tile, next, visible, state) }
     }
 }

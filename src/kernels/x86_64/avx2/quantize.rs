@@ -1,54 +1,35 @@
-//! Activations for integer products: the same bytes as the reference, 32 elements at a time.
+//! Activations for integer products: largest magnitudes and rounding, with the instructions of this set.
 
+use super::Avx2;
 use super::vector::{load, store_bytes};
-use crate::kernels::activation::{Q8Row32Mut, Q8Row256Mut, block_scale, row_bytes, used_bytes};
 use crate::kernels::contract::Activation;
+use crate::kernels::vectors::{self, Rounding};
 use std::arch::x86_64::*;
+
+impl Rounding for Avx2 {
+    #[inline(always)]
+    fn largest_magnitude(self, x: &[[f32; 32]]) -> u32 {
+        // SAFETY: `self` proves the features.
+        unsafe { largest_magnitude(x) }
+    }
+
+    #[inline(always)]
+    fn round_32(self, x: &[f32; 32], inverse: f32, quants: &mut [u8; 32]) -> [i32; 2] {
+        // SAFETY: `self` proves the features.
+        unsafe { round_32(x, inverse, quants) }
+    }
+}
 
 /// See [`Kernels::quantize`](crate::kernels::Kernels::quantize).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn quantize(layout: Activation, x: &[f32], out: &mut [u8]) {
-    assert_eq!(out.len(), row_bytes(layout, x.len()), "bytes of an activation row of {} columns", x.len());
-    let (used, padding) = out.split_at_mut(used_bytes(layout, x.len()));
-    padding.fill(0);
-    match layout {
-        Activation::F32 => used.as_chunks_mut().0.iter_mut().zip(x).for_each(|(out, x)| *out = x.to_ne_bytes()),
-        Activation::Q8Block32 => blocks_of_32(x, Q8Row32Mut::new(used, x.len() / 32)),
-        Activation::Q8Block256 => blocks_of_256(x, Q8Row256Mut::new(used, x.len() / 256)),
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn blocks_of_32(x: &[f32], row: Q8Row32Mut<'_>) {
-    let planes = row.quants.iter_mut().zip(row.scales).zip(row.sums);
-    for (x, ((quants, scale_out), sum_out)) in x.as_chunks::<32>().0.iter().zip(planes) {
-        let (scale, inverse) = block_scale(largest(std::slice::from_ref(x)));
-        let sums = quantize_32(x, inverse, quants);
-        *scale_out = scale.to_ne_bytes();
-        *sum_out = (sums[0] + sums[1]).to_ne_bytes();
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn blocks_of_256(x: &[f32], row: Q8Row256Mut<'_>) {
-    let planes = row.quants.iter_mut().zip(row.scales).zip(row.sums_16.iter_mut().zip(row.sums_32));
-    for (x, ((quants, scale_out), (sums_16, sums_32))) in x.as_chunks::<256>().0.iter().zip(planes) {
-        let x = x.as_chunks::<32>().0;
-        let (scale, inverse) = block_scale(largest(x));
-        *scale_out = scale.to_ne_bytes();
-        for (j, (x, quants)) in x.iter().zip(quants.as_chunks_mut().0).enumerate() {
-            let sums = quantize_32(x, inverse, quants);
-            sums_16[2 * j] = (sums[0] as i16).to_ne_bytes();
-            sums_16[2 * j + 1] = (sums[1] as i16).to_ne_bytes();
-            sums_32[j] = ((sums[0] + sums[1]) as i16).to_ne_bytes();
-        }
-    }
+pub(super) fn quantize(v: Avx2, layout: Activation, x: &[f32], out: &mut [u8]) {
+    vectors::quantize(v, layout, x, out);
 }
 
 /// The bits of the largest magnitude: floats without a sign order as integers, NaN above infinity.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn largest(x: &[[f32; 32]]) -> u32 {
+fn largest_magnitude(x: &[[f32; 32]]) -> u32 {
     let mut max = _mm256_setzero_si256();
     for eight in x.as_flattened().as_chunks::<8>().0 {
         let magnitude = _mm256_and_si256(_mm256_castps_si256(load(eight)), _mm256_set1_epi32(i32::MAX));
@@ -62,12 +43,7 @@ fn largest(x: &[[f32; 32]]) -> u32 {
 /// `round(x * inverse)`, and the sums of both halves.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn quantize_32(x: &[f32; 32], inverse: f32, quants: &mut [u8; 32]) -> [i32; 2] {
-    if inverse == 0.0 {
-        // Nothing, or something not finite, which the conversion would turn into -128.
-        *quants = [0; 32];
-        return [0; 2];
-    }
+fn round_32(x: &[f32; 32], inverse: f32, quants: &mut [u8; 32]) -> [i32; 2] {
     let inverse = _mm256_set1_ps(inverse);
     let x = x.as_chunks::<8>().0;
     let mut q = [_mm256_setzero_si256(); 4];

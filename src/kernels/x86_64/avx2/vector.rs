@@ -27,23 +27,6 @@ pub(super) fn store_bytes(out: &mut [u8; 32], x: __m256i) {
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), x) }
 }
 
-/// 16 bytes to any address.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub(super) fn store_half(out: &mut [u8; 16], x: __m128i) {
-    // SAFETY: `out` is 16 writable bytes, and the instruction needs no alignment.
-    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), x) }
-}
-
-/// Asks for the cache line of `bytes[at]`, if there is one, before it is read.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub(super) fn prefetch(bytes: &[u8], at: usize) {
-    if let Some(byte) = bytes.get(at) {
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
-    }
-}
-
 /// Eight floats.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
@@ -85,14 +68,6 @@ pub(super) fn broadcast(x: &[u8; 4]) -> __m256 {
     _mm256_set1_ps(f32::from_ne_bytes(*x))
 }
 
-/// Eight `f16`.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub(super) fn load_f16(x: &[F16Bytes; 8]) -> __m256 {
-    // SAFETY: `x` is 16 readable bytes, and the instruction needs no alignment.
-    unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
-}
-
 /// The value of an `f16`, in all lanes.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
@@ -112,7 +87,7 @@ pub(super) fn sum(x: __m256) -> f32 {
 /// The largest lane.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-pub(super) fn max(x: __m256) -> f32 {
+pub(super) fn largest(x: __m256) -> f32 {
     let four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
     let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))

@@ -3,10 +3,10 @@
 
 #![expect(clippy::needless_range_loop, reason = "tiles of registers are indexed in step with each other")]
 
-use super::super::avx2::exp::{LN_2_HIGH, LN_2_LOW, Q};
 use crate::kernels::block::blocks;
 use crate::kernels::contract::{AttendParams, KvTile, KvType, SoftmaxState, TILE_TOKENS};
 use crate::kernels::shape::AttendShape;
+use crate::kernels::vectors::{LN_2_HIGH, LN_2_LOW, Q};
 use std::arch::x86_64::*;
 use std::ops::Range;
 

@@ -75,6 +75,10 @@ impl Kernels for Avx512Vnni {
         self.avx2.rms_norm(x, weight, eps, out);
     }
 
+    fn layer_norm(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+        self.avx2.layer_norm(x, weight, bias, eps, out);
+    }
+
     fn add(&self, x: &mut [f32], y: &[f32]) {
         self.avx2.add(x, y);
     }

@@ -5,13 +5,11 @@
 
 #![expect(clippy::needless_range_loop, reason = "tiles of registers are indexed in step with each other")]
 
-use super::element::{Element, F16, F32, Q8, eights, widen_part};
 use super::exp::{exp_weight, tanh};
-use super::vector::{load, load_f16, load_part, max, prefetch, store, store_part, sum};
-use crate::kernels::block::{F16Bytes, blocks};
+use super::floats::{Floats, all, load_part, store_part};
+use crate::kernels::block::{Block, F16Bytes, blocks};
 use crate::kernels::contract::{AttendParams, KV_GROUP, KvTile, KvType, SoftmaxState, TILE_TOKENS};
 use crate::kernels::shape::{AttendShape, elements_and_scales};
-use std::arch::x86_64::*;
 use std::ops::Range;
 
 /// Queries that share the reads: eight accumulators with two vectors of tokens or values each, which hides the latency of the addition.
@@ -23,9 +21,58 @@ const LINE: usize = 64;
 /// Vectors of scores of a tile.
 const EIGHTS: usize = TILE_TOKENS / 8;
 
+/// How keys and values are stored, eight elements at a time.
+trait Element {
+    /// The bytes of eight elements.
+    type Eight: Block;
+
+    /// True if widened elements are still to be multiplied by the scale of their group.
+    const SCALED: bool = false;
+
+    /// Eight elements as `f32`, exactly.
+    fn widen<V: Floats>(v: V, eight: &Self::Eight) -> V::F;
+}
+
+/// IEEE single precision.
+struct F32;
+/// IEEE half precision.
+struct F16;
+/// A quant of Q8_0.
+struct Q8;
+
+impl Element for F32 {
+    type Eight = [[u8; 4]; 8];
+
+    #[inline(always)]
+    fn widen<V: Floats>(v: V, eight: &[[u8; 4]; 8]) -> V::F {
+        v.f32(eight)
+    }
+}
+
+impl Element for F16 {
+    type Eight = [[u8; 2]; 8];
+
+    #[inline(always)]
+    fn widen<V: Floats>(v: V, eight: &[[u8; 2]; 8]) -> V::F {
+        v.f16(eight)
+    }
+}
+
+impl Element for Q8 {
+    type Eight = [u8; 8];
+
+    const SCALED: bool = true;
+
+    #[inline(always)]
+    fn widen<V: Floats>(v: V, eight: &[u8; 8]) -> V::F {
+        v.bytes(eight)
+    }
+}
+
 /// See [`Kernels::attend`](crate::kernels::Kernels::attend).
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn attend(
+#[inline(always)]
+pub(in crate::kernels) fn attend<V: Floats>(
+    v: V,
     params: &AttendParams,
     q: &[f32],
     tile: KvTile<'_>,
@@ -39,9 +86,9 @@ pub(super) fn attend(
     let next = next.unwrap_or(KvTile { keys: &[], values: &[], ..tile });
     let tiles = Tiles { keys, key_scales, values, value_scales, next };
     match tile.kind {
-        KvType::Q8_0 => runs::<Q8>(params, q, tiles, visible, state),
-        KvType::F32 => runs::<F32>(params, q, tiles, visible, state),
-        KvType::F16 => runs::<F16>(params, q, tiles, visible, state),
+        KvType::Q8_0 => runs::<V, Q8>(v, params, q, tiles, visible, state),
+        KvType::F32 => runs::<V, F32>(v, params, q, tiles, visible, state),
+        KvType::F16 => runs::<V, F16>(v, params, q, tiles, visible, state),
     }
 }
 
@@ -60,8 +107,15 @@ struct Tiles<'a> {
 }
 
 /// Splits the queries into runs that see the same tokens.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn runs<E: Element>(params: &AttendParams, q: &[f32], mut tiles: Tiles<'_>, visible: &[(u32, u32)], state: &mut SoftmaxState<'_>) {
+#[inline(always)]
+fn runs<V: Floats, E: Element>(
+    v: V,
+    params: &AttendParams,
+    q: &[f32],
+    mut tiles: Tiles<'_>,
+    visible: &[(u32, u32)],
+    state: &mut SoftmaxState<'_>,
+) {
     let n = params.head_dim;
     let mut first = 0;
     while let Some(&(start, end)) = visible.get(first) {
@@ -72,6 +126,7 @@ fn runs<E: Element>(params: &AttendParams, q: &[f32], mut tiles: Tiles<'_>, visi
             continue;
         }
         let mut run = Run {
+            v,
             params,
             q: &q[rows.start * n..rows.end * n],
             max: &mut state.max[rows.clone()],
@@ -90,7 +145,8 @@ fn runs<E: Element>(params: &AttendParams, q: &[f32], mut tiles: Tiles<'_>, visi
 }
 
 /// Up to [`QUERIES`] queries and their state.
-struct Run<'a> {
+struct Run<'a, V> {
+    v: V,
     params: &'a AttendParams,
     /// `(n_queries, head_dim)`
     q: &'a [f32],
@@ -105,8 +161,8 @@ struct Run<'a> {
 /// For each of `R` queries the scores, later the weights, of a tile's tokens.
 type Scores<const R: usize> = [[[f32; 8]; EIGHTS]; R];
 
-impl Run<'_> {
-    #[target_feature(enable = "avx2,fma,f16c")]
+impl<V: Floats> Run<'_, V> {
+    #[inline(always)]
     fn fold<E: Element, const R: usize>(&mut self, tiles: &Tiles<'_>, tokens: Range<usize>) {
         let mut weights = self.scores::<E, R>(tiles);
         for row in &mut weights {
@@ -121,16 +177,15 @@ impl Run<'_> {
             return self.add_values::<E, R>(&values, 0..self.params.head_dim);
         }
         for (g, scales) in tiles.value_scales.as_chunks::<TILE_TOKENS>().0.iter().enumerate() {
-            let weights = scaled_weights(&weights, scales);
+            let weights = scaled_weights(self.v, &weights, scales);
             self.add_values::<E, R>(&Values { weights: &weights, ..values.clone() }, g * KV_GROUP..(g + 1) * KV_GROUP);
         }
     }
 
     /// `q . key` for all tokens of a tile. Each is one chain over the elements of the head.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
+    #[inline(always)]
     fn scores<E: Element, const R: usize>(&self, tiles: &Tiles<'_>) -> Scores<R> {
-        let n = self.params.head_dim;
+        let (v, n) = (self.v, self.params.head_dim);
         let rows = blocks::<E::Eight>(tiles.keys).as_chunks::<EIGHTS>().0;
         let mut queries = [&self.q[..n]; R];
         for r in 0..R {
@@ -138,26 +193,29 @@ impl Run<'_> {
         }
         let mut scores = [[[0.0; 8]; EIGHTS]; R];
         for half in [0, EIGHTS / 2] {
-            let mut acc = [[_mm256_setzero_ps(); EIGHTS / 2]; R];
+            let mut acc = [[all(v, 0.0); EIGHTS / 2]; R];
             // One half asks for the next keys, the other one for the values: few lines at a time.
             let next = if half == 0 { tiles.next.keys } else { tiles.next.values };
             let mut total = acc;
             for (j, row) in rows.iter().enumerate().take(n) {
-                (0..size_of_val(row)).step_by(LINE).for_each(|at| prefetch(next, j * size_of_val(row) + at));
+                for at in (0..size_of_val(row)).step_by(LINE) {
+                    if let Some(byte) = next.get(j * size_of_val(row) + at) {
+                        v.prefetch(byte, 0);
+                    }
+                }
                 for i in 0..EIGHTS / 2 {
-                    // SAFETY: this function has the same features.
-                    let key = unsafe { E::widen(&row[half + i]) };
+                    let key = E::widen(v, &row[half + i]);
                     for r in 0..R {
-                        acc[r][i] = _mm256_fmadd_ps(_mm256_set1_ps(queries[r][j]), key, acc[r][i]);
+                        acc[r][i] = v.mul_add(all(v, queries[r][j]), key, acc[r][i]);
                     }
                 }
                 if E::SCALED && (j + 1).is_multiple_of(KV_GROUP) {
                     let scales = &tiles.key_scales[j / KV_GROUP * TILE_TOKENS..][..TILE_TOKENS].as_chunks::<8>().0[half..];
                     for i in 0..EIGHTS / 2 {
-                        let scale = load_f16(&scales[i]);
+                        let scale = v.f16(&scales[i].map(|x| x.0));
                         for r in 0..R {
-                            total[r][i] = _mm256_fmadd_ps(acc[r][i], scale, total[r][i]);
-                            acc[r][i] = _mm256_setzero_ps();
+                            total[r][i] = v.mul_add(acc[r][i], scale, total[r][i]);
+                            acc[r][i] = all(v, 0.0);
                         }
                     }
                 }
@@ -165,7 +223,7 @@ impl Run<'_> {
             let dots = if E::SCALED { &total } else { &acc };
             for r in 0..R {
                 for i in 0..EIGHTS / 2 {
-                    store(&mut scores[r][half + i], self.scaled(dots[r][i]));
+                    v.store(self.scaled(dots[r][i]), &mut scores[r][half + i]);
                 }
             }
         }
@@ -173,44 +231,44 @@ impl Run<'_> {
     }
 
     /// A dot product as a score: scaled, and capped if the model says so.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    fn scaled(&self, dot: __m256) -> __m256 {
-        let score = _mm256_mul_ps(dot, _mm256_set1_ps(self.params.scale));
+    #[inline(always)]
+    fn scaled(&self, dot: V::F) -> V::F {
+        let v = self.v;
+        let score = v.mul(dot, all(v, self.params.scale));
         let Some(cap) = self.params.softcap else { return score };
-        let cap = _mm256_set1_ps(cap);
-        _mm256_mul_ps(cap, tanh(_mm256_div_ps(score, cap)))
+        let cap = all(v, cap);
+        v.mul(cap, tanh(v, v.div(score, cap)))
     }
 
     /// Turns scores into weights `exp(score - max)` and takes them into maxima and sums. Returns what the accumulators shrink by.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
+    #[inline(always)]
     fn softmax<const R: usize>(&mut self, scores: &mut Scores<R>) -> [f32; 8] {
+        let v = self.v;
         // Lanes behind the queries: exp(0), not used.
         let mut shrink = [0.0; 8];
         for r in 0..R {
-            let pairs = [0, 2].map(|i| _mm256_max_ps(load(&scores[r][i]), load(&scores[r][i + 1])));
-            let largest = max(_mm256_max_ps(pairs[0], pairs[1])).max(self.max[r]);
+            let [a, b, c, d] = &scores[r];
+            let pairs = [v.max(v.load(a), v.load(b)), v.max(v.load(c), v.load(d))];
+            let largest = v.largest(v.max(pairs[0], pairs[1])).max(self.max[r]);
             shrink[r] = self.max[r] - largest;
             self.max[r] = largest;
         }
-        let shrunk = exp_weight(load(&shrink));
-        store(&mut shrink, shrunk);
+        let shrunk = exp_weight(v, v.load(&shrink));
+        v.store(shrunk, &mut shrink);
         for r in 0..R {
-            let mut total = _mm256_setzero_ps();
+            let mut total = all(v, 0.0);
             for eight in &mut scores[r] {
-                let weight = exp_weight(_mm256_sub_ps(load(eight), _mm256_set1_ps(self.max[r])));
-                total = _mm256_add_ps(total, weight);
-                store(eight, weight);
+                let weight = exp_weight(v, v.minus(v.load(eight), all(v, self.max[r])));
+                total = v.add(total, weight);
+                v.store(weight, eight);
             }
-            self.sum[r] = self.sum[r].mul_add(shrink[r], sum(total));
+            self.sum[r] = self.sum[r].mul_add(shrink[r], v.sum(total));
         }
         shrink
     }
 
     /// `acc = acc * shrink + weights . values` over the tokens of a tile, for some elements of each head, from a multiple of eight on.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
+    #[inline(always)]
     fn add_values<E: Element, const R: usize>(&mut self, values: &Values<'_, R>, elements: Range<usize>) {
         let whole = elements.start / 8..elements.end / 8;
         let pairs = whole.end - whole.len() % 2;
@@ -226,61 +284,73 @@ impl Run<'_> {
     }
 
     /// [`Self::add_values`] for the elements `8 * first .. 8 * (first + N)` of each head.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
+    #[inline(always)]
     fn add_eights<E: Element, const R: usize, const N: usize>(&mut self, values: &Values<'_, R>, first: usize) {
-        let n = self.params.head_dim;
-        let mut acc = [[_mm256_setzero_ps(); N]; R];
+        let (v, n) = (self.v, self.params.head_dim);
+        let mut acc = [[all(v, 0.0); N]; R];
         for r in 0..R {
             let eights = self.acc[r * n..(r + 1) * n].as_chunks::<8>().0;
             for i in 0..N {
-                acc[r][i] = _mm256_mul_ps(load(&eights[first + i]), _mm256_set1_ps(values.shrink[r]));
+                acc[r][i] = v.mul(v.load(&eights[first + i]), all(v, values.shrink[r]));
             }
         }
         for token in values.tokens.clone() {
             let row = &eights::<E>(values.row(token)).0[first..first + N];
             for i in 0..N {
-                // SAFETY: this function has the same features.
-                let value = unsafe { E::widen(&row[i]) };
+                let value = E::widen(v, &row[i]);
                 for r in 0..R {
-                    acc[r][i] = _mm256_fmadd_ps(_mm256_set1_ps(values.weight(r, token)), value, acc[r][i]);
+                    acc[r][i] = v.mul_add(all(v, values.weight(r, token)), value, acc[r][i]);
                 }
             }
         }
         for r in 0..R {
             let eights = self.acc[r * n..(r + 1) * n].as_chunks_mut::<8>().0;
             for i in 0..N {
-                store(&mut eights[first + i], acc[r][i]);
+                v.store(acc[r][i], &mut eights[first + i]);
             }
         }
     }
 
     /// [`Self::add_values`] for the elements behind the last whole eight.
-    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline(always)]
     fn add_rest<E: Element, const R: usize>(&mut self, values: &Values<'_, R>, first: usize) {
-        let n = self.params.head_dim;
+        let (v, n) = (self.v, self.params.head_dim);
         for r in 0..R {
             let rest = &mut self.acc[r * n + first..(r + 1) * n];
-            let mut acc = _mm256_mul_ps(load_part(rest), _mm256_set1_ps(values.shrink[r]));
+            let mut acc = v.mul(load_part(v, rest), all(v, values.shrink[r]));
             for token in values.tokens.clone() {
-                let value = widen_part::<E>(eights::<E>(values.row(token)).1);
-                acc = _mm256_fmadd_ps(_mm256_set1_ps(values.weight(r, token)), value, acc);
+                let value = widen_part::<V, E>(v, eights::<E>(values.row(token)).1);
+                acc = v.mul_add(all(v, values.weight(r, token)), value, acc);
             }
-            store_part(rest, acc);
+            store_part(v, rest, acc);
         }
     }
 }
 
+/// A row as whole eights and the bytes of the (fewer than eight) elements behind them.
+#[inline(always)]
+fn eights<E: Element>(row: &[u8]) -> (&[E::Eight], &[u8]) {
+    let (whole, rest) = row.split_at(row.len() - row.len() % size_of::<E::Eight>());
+    (blocks(whole), rest)
+}
+
+/// Fewer than eight elements, zeros behind them.
+#[inline(always)]
+fn widen_part<V: Floats, E: Element>(v: V, rest: &[u8]) -> V::F {
+    let mut bytes = [0; 32];
+    bytes[..rest.len()].copy_from_slice(rest);
+    E::widen(v, &blocks(&bytes[..size_of::<E::Eight>()])[0])
+}
+
 /// Weights of quants: those of the values, times the scale of a group of each token.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn scaled_weights<const R: usize>(weights: &Scores<R>, scales: &[F16Bytes; TILE_TOKENS]) -> Scores<R> {
+#[inline(always)]
+fn scaled_weights<V: Floats, const R: usize>(v: V, weights: &Scores<R>, scales: &[F16Bytes; TILE_TOKENS]) -> Scores<R> {
     let mut scaled = *weights;
     for (i, scales) in scales.as_chunks::<8>().0.iter().enumerate() {
-        let scale = load_f16(scales);
+        let scale = v.f16(&scales.map(|x| x.0));
         for row in &mut scaled {
-            let weight = _mm256_mul_ps(load(&row[i]), scale);
-            store(&mut row[i], weight);
+            let weight = v.mul(v.load(&row[i]), scale);
+            v.store(weight, &mut row[i]);
         }
     }
     scaled

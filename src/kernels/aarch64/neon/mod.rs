@@ -1,0 +1,116 @@
+//! The set for NEON with the products of bytes that came with Armv8.2: Apple since 2018 (A12, M1), Graviton 2, every phone of some years.
+//! Weights are packed in the same tiles as for AVX2, whose vectors are two of these.
+
+mod floats;
+mod lanes;
+mod quantize;
+mod rope;
+mod vector;
+
+use crate::dtype::DType;
+use crate::kernels::activation::row_bytes;
+use crate::kernels::contract::{
+    Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows,
+};
+use crate::kernels::reference::Reference;
+use crate::kernels::{packed, vectors};
+use crate::sys::columns::ColumnsMut;
+use crate::sys::cpu::CpuFeatures;
+
+/// Rows of a tile: the 32-bit lanes of two vectors.
+const TILE_ROWS: usize = 8;
+
+/// The set named `"neon-dotprod"`. A value exists only where the CPU has the dot products; NEON itself is part of the architecture.
+#[derive(Clone, Copy, Debug)]
+pub struct Neon {
+    /// Only made where the feature has been looked for.
+    _proof: (),
+}
+
+impl Neon {
+    /// The proof, if this CPU has the instructions.
+    pub fn new() -> Option<Self> {
+        Self::get().copied()
+    }
+
+    /// As [`Self::new`], for ever.
+    pub(in crate::kernels) fn get() -> Option<&'static Self> {
+        CpuFeatures::detect().dotprod.then_some(&Self { _proof: () })
+    }
+}
+
+impl Kernels for Neon {
+    fn name(&self) -> &'static str {
+        "neon-dotprod"
+    }
+
+    fn activation_bytes(&self, layout: Activation, n_cols: usize) -> usize {
+        row_bytes(layout, n_cols)
+    }
+
+    fn quantize(&self, layout: Activation, x: &[f32], out: &mut [u8]) {
+        vectors::quantize(*self, layout, x, out);
+    }
+
+    fn tile_rows(&self) -> usize {
+        TILE_ROWS
+    }
+
+    fn pack(&self, dtype: DType, rows: &[u8], tile: &mut [u8]) {
+        packed::pack::<TILE_ROWS>(dtype, rows, tile);
+    }
+
+    fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
+        match weights.tile_rows {
+            TILE_ROWS => packed::matmul::<_, TILE_ROWS>(*self, weights, x, out),
+            _ => Reference.matmul(weights, x, out), // weights are always packed
+        }
+    }
+
+    fn dequantize(&self, row: WeightRows<'_>, out: &mut [f32]) {
+        match row.tile_rows {
+            TILE_ROWS => packed::dequantize::<TILE_ROWS>(row.dtype, row.bytes, row.skip, out),
+            _ => Reference.dequantize(row, out),
+        }
+    }
+
+    fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        vectors::rms_norm(*self, x, weight, eps, out);
+    }
+
+    fn layer_norm(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+        vectors::layer_norm(*self, x, weight, bias, eps, out);
+    }
+
+    fn add(&self, x: &mut [f32], y: &[f32]) {
+        Reference.add(x, y); // the compiler makes the best of it
+    }
+
+    fn glu(&self, f: GateFn, gate: &mut [f32], up: &[f32]) {
+        vectors::glu(*self, f, gate, up);
+    }
+
+    fn rope(&self, style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        rope::rope(style, head, cos, sin);
+    }
+
+    fn store_key(&self, kind: KvType, key: &[f32], keys: &mut [u8], token: usize) {
+        vectors::store_key(*self, kind, key, keys, token);
+    }
+
+    fn store_value(&self, kind: KvType, value: &[f32], values: &mut [u8], token: usize) {
+        vectors::store_value(*self, kind, value, values, token);
+    }
+
+    fn attend(
+        &self,
+        params: &AttendParams,
+        q: &[f32],
+        tile: KvTile<'_>,
+        next: Option<KvTile<'_>>,
+        visible: &[(u32, u32)],
+        state: &mut SoftmaxState<'_>,
+    ) {
+        vectors::attend(*self, params, q, tile, next, visible, state);
+    }
+}
