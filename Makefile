@@ -49,7 +49,12 @@ else
   LINKNAME := libinference.so
   SYSTEM_LIBS := -lpthread -ldl -lm
   RPATH := -Wl,-rpath,'$$ORIGIN/..'
+  # Linked here, not by cargo, which would also export the C functions of a dependency (llguidance's llg_*).
+  LINK_SHARED = $(CC) -shared -o $@ -Wl,-soname,$(SONAME),-z,nodelete,-z,relro,-z,now,--gc-sections,--strip-debug,--discard-all,--version-script=exports.map \
+                -Wl,--whole-archive $(OUTPUT)/libinference.a -Wl,--no-whole-archive -lgcc_s $(SYSTEM_LIBS)
 endif
+# Elsewhere cargo's own is taken as it is.
+LINK_SHARED ?= cp $(OUTPUT)/$(BUILT) $@
 
 LIBRARY  := $(BUILD)/$(SONAME)
 CFLAGS   := -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror -Iinclude
@@ -59,7 +64,7 @@ TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%$(EXE),$(wildcard tests/c/*.c
 EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%$(EXE),$(wildcard examples-c/*.c)) \
             $(patsubst examples-cpp/%.cpp,$(BUILD)/examples/%-cpp,$(wildcard examples-cpp/*.cpp))
 CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
-SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs
+SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs exports.map
 
 .PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-hello test-install test-docs \
         test-cross reference abi-check abi-freeze header lint valgrind schedules torture bench bench-quick bench-wrappers clean
@@ -72,7 +77,7 @@ help: ## this list
 $(LIBRARY): $(SOURCES)
 	$(COMPILE)
 	@mkdir -p $(BUILD)
-	cp $(OUTPUT)/$(BUILT) $@
+	$(LINK_SHARED)
 	cp $(OUTPUT)/libinference.a $(if $(IMPLIB),$(OUTPUT)/$(IMPLIB)) $(BUILD)/
 	@[ $(SONAME) = $(LINKNAME) ] || ln -sf $(SONAME) $(BUILD)/$(LINKNAME)
 	@touch $@

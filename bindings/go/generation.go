@@ -57,17 +57,17 @@ type Usage struct {
 
 // An Event of a generation.
 type Event struct {
-	Type    EventType
-	Text    string        // With EventText and EventThinking whole UTF-8 characters, with EventToolCall JSON.
-	Tokens  []Token       // Behind Text; may be empty.
+	Type   EventType
+	Text   string  // With EventText and EventThinking whole UTF-8 characters, with EventToolCall JSON.
+	Tokens []Token // Behind Text; may be empty.
 	// Logprobs is JSON: one object per entry of Tokens, in the shape of OpenAI's API. Empty if it was not asked for.
 	Logprobs string
-	Finish  Finish        // With EventDone.
-	Done    int           // Prompt tokens computed ...
-	Total   int           // ... of these.
-	Usage   Usage         // With EventDone.
-	Prefill time.Duration // With EventDone: until the first token.
-	Decode  time.Duration // With EventDone: after the first token.
+	Finish   Finish        // With EventDone.
+	Done     int           // Prompt tokens computed ...
+	Total    int           // ... of these.
+	Usage    Usage         // With EventDone.
+	Prefill  time.Duration // With EventDone: until the first token.
+	Decode   time.Duration // With EventDone: after the first token.
 }
 
 // Generate appends prompt to the session and continues it; nil means all defaults. Ranging over the result starts the generation, ends it when the

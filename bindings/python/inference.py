@@ -127,7 +127,7 @@ class inf_event(Struct):
         ("struct_size", c_uint32), ("type", c_uint32), ("finish", c_uint32), ("status", c_uint32), ("_text", c_void_p), ("text_len", c_size_t),
         ("_tokens", POINTER(c_int32)), ("n_tokens", c_size_t), ("error_text", c_char_p), ("error_len", c_size_t), ("n_done", c_uint32),
         ("n_total", c_uint32), ("prompt_tokens", c_uint32), ("cached_tokens", c_uint32), ("output_tokens", c_uint32), ("reserved", c_uint32),
-        ("prefill_ms", c_float), ("decode_ms", c_float), ("_logprobs", c_void_p), ("logprobs_len", c_size_t),
+        ("prefill_ms", c_float), ("decode_ms", c_float), ("_logprobs_json", c_void_p), ("logprobs_len", c_size_t),
     ]  # fmt: skip
 
 
@@ -540,7 +540,7 @@ class Event:
         self.type = raw.type
         self.text = ctypes.string_at(raw._text, raw.text_len).decode() if raw.text_len else ""
         self.tokens = raw._tokens[: raw.n_tokens] if raw.n_tokens else []
-        self.logprobs = json.loads(ctypes.string_at(raw._logprobs, raw.logprobs_len)) if raw.logprobs_len else []
+        self.logprobs = json.loads(ctypes.string_at(raw._logprobs_json, raw.logprobs_len)) if raw.logprobs_len else []
         self.finish = FINISH.get(raw.finish, "")
         self.usage = raw if raw.type == EV_DONE else None
 
@@ -565,7 +565,7 @@ class Generation(Handle):
                 raise Error(raw.status, raw.error_text.decode())
             raw._text = raw.error_text = None  # Borrowed: gone with the generation.
         event = Event(raw)
-        raw._logprobs = None
+        raw._logprobs_json = None
         return event
 
     def __iter__(self):
