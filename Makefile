@@ -50,7 +50,7 @@ else
   SYSTEM_LIBS := -lpthread -ldl -lm
   RPATH := -Wl,-rpath,'$$ORIGIN/..'
   # Linked here, not by cargo, which would also export the C functions of a dependency (llguidance's llg_*).
-  LINK_SHARED = $(CC) -shared -o $@ -Wl,-soname,$(SONAME),-z,nodelete,-z,relro,-z,now,--gc-sections,--strip-debug,--discard-all,--version-script=exports.map \
+  LINK_SHARED = $(CC) -shared -o $@ -Wl,-soname,$(SONAME),-z,nodelete,-z,relro,-z,now,--gc-sections,--strip-debug,--version-script=exports.map \
                 -Wl,--whole-archive $(OUTPUT)/libinference.a -Wl,--no-whole-archive -lgcc_s $(SYSTEM_LIBS)
 endif
 # Elsewhere cargo's own is taken as it is.
