@@ -3,10 +3,13 @@
 use super::checkpoint::Checkpoint;
 use super::family::NormPlaces;
 use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
+use super::loader::Unused;
 use super::saved::StoredTensor;
+use super::span::Span;
 use super::spec::ModelSpec;
+use super::split::{Part, PartPass};
 use super::weights::{FeedForward, Layer, Weights};
-use crate::backend::{Backend, Batch, BlockId, Norm, Slot};
+use crate::backend::{Backend, Batch, BlockId, Norm, Shape, Slot};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
@@ -23,7 +26,7 @@ const HEAD_OUTPUTS: usize = 4;
 /// Rows of a slice are a multiple of this, so that no tile of any kernel set is cut (and computed twice): two of the largest.
 const HEAD_SLICE_ROWS: usize = 32;
 
-/// A model on the backend `B`, with the keys and values of all its sequences.
+/// A model, or some layers of it, on the backend `B`, with the keys and values of all its sequences.
 pub struct Decoder<B: Backend> {
     backend: B,
     spec: ModelSpec,
@@ -39,10 +42,29 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// As [`super::load`].
     pub async fn load(file: &dyn Checkpoint, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
-        let mut weights = Weights::load(file, &spec, &backend).await?;
+        let (mut unused, span, family) = (Unused::new(file), Span::whole(&spec), spec.family.name);
+        let decoder = Self::load_span(file, spec, span, backend, kv, &mut unused).await?;
+        unused.refuse(file, family)?;
+        Ok(decoder)
+    }
+
+    /// As [`Self::load`], of `span` alone; takes the names of its tensors from `unused`.
+    ///
+    /// # Errors
+    /// As [`super::load`].
+    pub(super) async fn load_span(
+        file: &dyn Checkpoint,
+        spec: ModelSpec,
+        span: Span,
+        backend: B,
+        kv: KvType,
+        unused: &mut Unused<'_>,
+    ) -> Result<Self> {
+        let shape = Shape { n_layers: span.layers.len(), ..spec.shape };
+        let mut weights = Weights::load(file, &spec, span, &backend, unused).await?;
         weights.fingerprint.add(format!("{} {kv:?} {spec:?}", backend.name()).as_bytes());
         let fingerprint = weights.fingerprint.value();
-        let kv = Mutex::new(backend.kv(&spec.shape, kv)?);
+        let kv = Mutex::new(backend.kv(&shape, kv)?);
         Ok(Self { backend, spec, weights, fingerprint, kv })
     }
 
@@ -51,8 +73,11 @@ impl<B: Backend> Decoder<B> {
         let w = &self.weights;
         match at {
             Stage::Embed => {
+                let Some(table) = w.embedding.as_ref().filter(|_| w.span.is_first()) else {
+                    fail!(Internal, "embed: the pass begins with what layer {} computed", w.span.layers.start);
+                };
                 self.backend.begin(ws, batch, &w.ropes)?;
-                self.backend.embed(ws, batch, &w.embedding, self.spec.embedding_scale)?;
+                self.backend.embed(ws, batch, table, self.spec.embedding_scale)?;
                 Ok(Stage::Layer(0, LayerStage::Project))
             }
             Stage::Layer(i, stage) => {
@@ -60,7 +85,7 @@ impl<B: Backend> Decoder<B> {
                 Ok(match stage.next(self.shares_norm()) {
                     Some(next) => Stage::Layer(i, next),
                     None if i + 1 < w.layers.len() => Stage::Layer(i + 1, LayerStage::Project),
-                    None if batch.outputs.is_empty() => Stage::Done,
+                    None if batch.outputs.is_empty() || !w.span.is_last() => Stage::Done,
                     None => Stage::Head(0),
                 })
             }
@@ -68,15 +93,17 @@ impl<B: Backend> Decoder<B> {
                 let n_vocab = self.spec.n_vocab;
                 let row_cost = self.spec.shape.n_embd * batch.outputs.len().div_ceil(HEAD_OUTPUTS);
                 let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / row_cost).max(1).next_multiple_of(HEAD_SLICE_ROWS));
-                self.backend.head(ws, batch, &w.output_norm, w.head(), start..end)?;
+                let (norm, matrix) = w.head()?;
+                self.backend.head(ws, batch, norm, matrix, start..end)?;
                 Ok(if end == n_vocab { Stage::Done } else { Stage::Head(end) })
             }
             Stage::Done => Ok(Stage::Done),
         }
     }
 
+    /// Runs a stage of layer `i` of the span.
     fn run_layer(&self, i: usize, stage: LayerStage, ws: &mut B::Workspace, batch: &Batch) -> Result<()> {
-        let (b, layer, spec) = (&self.backend, &self.weights.layers[i], &self.spec.layers[i]);
+        let (b, layer, spec) = (&self.backend, &self.weights.layers[i], &self.spec.layers[self.weights.span.layers.start + i]);
         match stage {
             LayerStage::Project => {
                 let qkv = [(Slot::Query, &layer.query), (Slot::Key, &layer.key), (Slot::Value, &layer.value)];
@@ -189,8 +216,13 @@ impl<B: Backend> Forward for Decoder<B> {
     }
 
     fn new_pass(self: Arc<Self>, max_rows: usize, max_outputs: usize) -> Result<Box<dyn Pass>> {
-        let workspace = self.backend.workspace(&self.spec.shape, max_rows, max_outputs)?;
-        Ok(Box::new(DecoderPass { decoder: self, workspace, max_rows, max_outputs, batch: Batch::default(), at: Stage::Done }))
+        Ok(Box::new(DecoderPass::new(self, max_rows, max_outputs)?))
+    }
+}
+
+impl<B: Backend> Part for Decoder<B> {
+    fn new_part_pass(self: Arc<Self>, max_rows: usize, max_outputs: usize) -> Result<Box<dyn PartPass>> {
+        Ok(Box::new(DecoderPass::new(self, max_rows, max_outputs)?))
     }
 }
 
@@ -198,6 +230,7 @@ impl<B: Backend> Forward for Decoder<B> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Embed,
+    /// Of the span.
     Layer(usize, LayerStage),
     /// The vocabulary from this row on.
     Head(usize),
@@ -241,6 +274,11 @@ struct DecoderPass<B: Backend> {
 }
 
 impl<B: Backend> DecoderPass<B> {
+    fn new(decoder: Arc<Decoder<B>>, max_rows: usize, max_outputs: usize) -> Result<Self> {
+        let workspace = decoder.backend.workspace(&decoder.spec.shape, max_rows, max_outputs)?;
+        Ok(Self { decoder, workspace, max_rows, max_outputs, batch: Batch::default(), at: Stage::Done })
+    }
+
     /// Replaces the workspace if the batch needs a larger one.
     fn fit(&mut self) -> Result<()> {
         let (rows, outputs) = (self.batch.n_rows().max(self.max_rows), self.batch.outputs.len().max(self.max_outputs));
@@ -290,5 +328,19 @@ impl<B: Backend> Pass for DecoderPass<B> {
         self.decoder.backend.logits(&self.workspace, i, out)?;
         self.decoder.finish_logits(out);
         Ok(())
+    }
+}
+
+impl<B: Backend> PartPass for DecoderPass<B> {
+    fn enter(&mut self, residual: &[f32]) -> Result<()> {
+        let Decoder { backend, weights, .. } = &*self.decoder;
+        backend.begin(&mut self.workspace, &self.batch, &weights.ropes)?;
+        backend.set_residual(&mut self.workspace, &self.batch, residual)?;
+        self.at = Stage::Layer(0, LayerStage::Project);
+        Ok(())
+    }
+
+    fn leave(&self, residual: &mut [f32]) -> Result<()> {
+        self.decoder.backend.residual(&self.workspace, residual)
     }
 }

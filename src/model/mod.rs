@@ -18,8 +18,11 @@ pub mod names;
 mod quantize;
 mod rope;
 mod saved;
+mod span;
 mod spec;
 mod spec_moe;
+mod split;
+mod topology;
 mod weights;
 
 pub use checkpoint::Checkpoint;
@@ -34,3 +37,4 @@ pub use rope::{RopeScaling, RopeSpec, Yarn};
 pub use saved::StoredTensor;
 pub use spec::{LayerSpec, ModelSpec};
 pub use spec_moe::MoeSpec;
+pub use topology::{Rules, Topology};

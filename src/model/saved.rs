@@ -87,10 +87,10 @@ impl<B: Backend> Weights<B> {
     /// The weights that play `role`.
     fn held(&self, role: Role, layer: usize, part: Part) -> Option<Held<'_, B>> {
         match role {
-            Role::TokenEmbedding => Some(Held::Matrix(&self.embedding)),
+            Role::TokenEmbedding => self.embedding.as_ref().map(Held::Matrix),
             Role::Output => self.output.as_ref().map(Held::Matrix),
-            Role::OutputNorm => of_norm(&self.output_norm, part),
-            _ => self.layers.get(layer)?.held(role, part),
+            Role::OutputNorm => of_norm(self.output_norm.as_ref()?, part),
+            _ => self.layers.get(layer.checked_sub(self.span.layers.start)?)?.held(role, part),
         }
     }
 }
