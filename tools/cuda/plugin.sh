@@ -25,9 +25,11 @@ $CC -c "$OUT/symbols.S" -o "$OUT/symbols.o"
 
 libraries=$CUDA_HOME/lib64
 [ -f "$libraries/libcudart_static.a" ] || libraries=$CUDA_HOME/lib
+# Candle's compiled kernels, which rustc leaves to whoever links.
+kernels=$(ls -t "$target"/plugin/build/candle-kernels-*/out/libmoe.a | head -1)
 # Only what is reached from the one symbol: no engine, no parsers.
 $CC -shared -o "$OUT/plugin.so" -Wl,-soname,libinference_cuda.so,-z,nodelete,-z,relro,-z,now,-z,defs,--gc-sections,--strip-debug \
-  -Wl,--version-script=tools/cuda/plugin.map -Wl,-u,inf_plugin_open "$target/plugin/libinference.a" "$OUT/stand_in.o" "$OUT/symbols.o" \
+  -Wl,--version-script=tools/cuda/plugin.map -Wl,-u,inf_plugin_open "$target/plugin/libinference.a" "$kernels" "$OUT/stand_in.o" "$OUT/symbols.o" \
   "$libraries/libcudart_static.a" "$($CC -print-file-name=libstdc++.a)" -lgcc_s -lpthread -ldl -lrt -lm
 strip --strip-unneeded "$OUT/plugin.so"
 sources=$(sed -n 's/^cargo::rustc-env=INFERENCE_SOURCES=//p' "$(ls -t "$target"/plugin/build/inference-*/output | head -1)")

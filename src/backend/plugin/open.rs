@@ -57,7 +57,8 @@ pub fn open(path: Option<&Path>) -> Result<Plugin> {
         Some(path) => path.to_owned(),
         None => beside().ok_or_else(|| no_plugin("this library does not know where it lies", None))?,
     };
-    load(&place).map_err(|e| no_plugin(e.message(), Some(&place)))
+    // What the plugin itself says of the machine is a reason as it is.
+    load(&place).map_err(|e| if e.kind() == ErrorKind::NoDevice { e } else { no_plugin(e.message(), Some(&place)) })
 }
 
 /// Where a plugin lies that belongs to this library.

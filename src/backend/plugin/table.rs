@@ -171,7 +171,6 @@ pub struct TensorRef {
 /// `crate::backend::Shape`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-#[expect(missing_docs, reason = "the fields of `backend::Shape` and `backend::MoeShape`")]
 pub struct ShapeRef {
     pub n_layers: usize,
     pub n_embd: usize,
@@ -213,7 +212,6 @@ pub struct SequenceRef {
 /// `crate::backend::Batch`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-#[expect(missing_docs, reason = "the fields of `backend::Batch`")]
 pub struct BatchRef {
     pub tokens: Slice<u32>,
     pub positions: Slice<u32>,
