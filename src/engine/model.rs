@@ -6,7 +6,7 @@ use super::files;
 use super::log::LogLevel;
 use super::metered::Metered;
 use super::pace::Pace;
-use super::placement::{Placed, check_device, place};
+use super::placement::{check_device, place};
 use super::recommended::Recommended;
 use super::runtime::Runtime;
 use super::sampler::Sampler;
@@ -18,7 +18,7 @@ use crate::formats::gguf::{Metadata, TensorInfo};
 use crate::formats::names::QuotedBytes;
 use crate::kernels::KvType;
 use crate::model::{self, Checkpoint, Forward, ModelFile, ModelSpec, Pass, Quantization, Quantized, Rules};
-use crate::sys::budget::{Budget, Charge};
+use crate::sys::budget::Charge;
 use crate::sys::file::ReadAt;
 use crate::sys::job;
 use crate::sys::progress::Progress;
@@ -395,28 +395,16 @@ async fn load_weights(
     }
     let placed = place(runtime, config, checkpoint, &spec)?;
     // Before anything is read: a load that cannot fit fails at once.
-    let mut memory = charges(runtime, &placed)?;
+    let mut memory = placed.charges(runtime)?;
     // All tensors are read, each once: one that nothing reads is an error.
     progress.plan(checkpoint.tensors().iter().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
-    let (device, accounts) = (placed.device(), accounts(runtime, &placed));
+    let (device, accounts) = (placed.device(), placed.accounts(runtime));
     let forward = model::load_in_slices(checkpoint, spec, placed.placement, kv_type(config)).await?;
     let on_devices = memory[1..].iter().map(Charge::bytes).sum();
     memory[0].set(forward.weight_bytes().saturating_sub(on_devices))?;
     let n_ctx = default_n_ctx(config, forward.spec().n_ctx_max);
     let blocks = BlockPool::new(forward.clone(), accounts, config.kv_bytes, n_ctx.div_ceil(BLOCK_TOKENS))?;
     Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default(), device, _memory: memory }))
-}
-
-/// Charges for the weights: first of the host's memory, then of each GPU's.
-fn charges(runtime: &Runtime, placed: &Placed) -> Result<Vec<Charge>> {
-    let gpus = placed.gpus().into_iter().map(Some);
-    std::iter::once(None).chain(gpus).map(|gpu| runtime.account(gpu).charge(placed.needs_on(gpu).weights)).collect()
-}
-
-/// The accounts that pay for a KV block, each with its bytes: first the host's.
-fn accounts(runtime: &Runtime, placed: &Placed) -> Vec<(Arc<Budget>, u64)> {
-    let gpus = placed.gpus().into_iter().map(Some);
-    std::iter::once(None).chain(gpus).map(|gpu| (runtime.account(gpu), placed.needs_on(gpu).kv_block)).collect()
 }
 
 fn describe(config: &LoadConfig, file: Option<&ModelFile>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>, device: String) -> ModelInfo {

@@ -11,9 +11,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::TensorInfo;
 use crate::model::{Checkpoint, ModelSpec, Needs, Placement, needs};
+use crate::sys::budget::{Budget, Charge};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes of a device that a plan leaves free: scratch of the vendor's libraries, and what fragments cannot be used.
 const DEVICE_SLACK: u64 = 256 << 20;
@@ -65,6 +67,24 @@ impl Placed {
         };
         let here = self.parts.iter().zip(&self.needs).filter(|(part, _)| is_there(part.1)).map(|(_, needs)| needs);
         here.fold(Needs::default(), Needs::with)
+    }
+
+    /// Charges for the weights: first of the host's memory, then of each GPU's.
+    ///
+    /// # Errors
+    /// `Budget`.
+    pub(super) fn charges(&self, runtime: &Runtime) -> Result<Vec<Charge>> {
+        self.memories().map(|gpu| runtime.account(gpu).charge(self.needs_on(gpu).weights)).collect()
+    }
+
+    /// The accounts that pay for a KV block, each with its bytes: first the host's.
+    pub(super) fn accounts(&self, runtime: &Runtime) -> Vec<(Arc<Budget>, u64)> {
+        self.memories().map(|gpu| (runtime.account(gpu), self.needs_on(gpu).kv_block)).collect()
+    }
+
+    /// Those of the host, for which there is no number, and of the GPUs.
+    fn memories(&self) -> impl Iterator<Item = Option<u32>> {
+        std::iter::once(None).chain(self.gpus().into_iter().map(Some))
     }
 
     /// The GPUs, each once.

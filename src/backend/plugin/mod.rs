@@ -8,13 +8,14 @@
 //! | `table` | both: the structs and functions that cross |
 //! | `open` | the library's: finds, checks and loads a plugin |
 //! | `remote`, `refs` | the library's: a [`super::Backend`] that calls the table |
-//! | `serve`, `convert` | the plugin's: a table that calls a [`super::Backend`] |
+//! | `serve`, `stages`, `convert` | the plugin's: a table that calls a [`super::Backend`] |
 
 mod convert;
 mod open;
 mod refs;
 mod remote;
 mod serve;
+mod stages;
 mod table;
 #[cfg(test)]
 mod tests;

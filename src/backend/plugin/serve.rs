@@ -1,10 +1,8 @@
 //! The plugin's side of the table: any backend whose weights are cheap to share, behind C functions.
 
 use super::convert;
-use super::table::{
-    ABI, AttentionRef, BUILD, BatchRef, DeviceRow, ExpertsRef, Failure, FeedForwardNumber, Handle, JoinRef, LinearRef, NormRef,
-    ProjectionRef, RopeRef, ShapeRef, Slice, SliceMut, Table, TensorRef,
-};
+use super::stages;
+use super::table::{ABI, BUILD, DeviceRow, Failure, Handle, RopeRef, ShapeRef, Slice, SliceMut, Table, TensorRef};
 use crate::backend::{Backend, Batch};
 use crate::error::Result;
 use crate::fail;
@@ -35,16 +33,16 @@ pub trait Provider: Send + Sync + 'static {
 }
 
 /// A workspace, and the batch that its pass began with.
-struct Served<B: Backend> {
-    inner: B::Workspace,
-    batch: Batch,
+pub(super) struct Served<B: Backend> {
+    pub(super) inner: B::Workspace,
+    pub(super) batch: Batch,
 }
 
 /// Runs `body`; what becomes of it is in `failure`. Nothing unwinds from here.
 ///
 /// # Safety
 /// `failure` is the caller's.
-unsafe fn guard(failure: *mut Failure, body: impl FnOnce() -> Result<()>) -> u32 {
+pub(super) unsafe fn guard(failure: *mut Failure, body: impl FnOnce() -> Result<()>) -> u32 {
     match panic::catch(body) {
         Ok(()) => 0,
         // SAFETY: passed on from the caller.
@@ -82,7 +80,7 @@ unsafe extern "C" fn take<T>(handle: Handle) {
 ///
 /// # Safety
 /// Both are live handles of this provider, and nobody else uses the workspace.
-unsafe fn stage<'a, P: Provider>(backend: Handle, ws: Handle) -> (&'a P::Backend, &'a mut Served<P::Backend>) {
+pub(super) unsafe fn stage<'a, P: Provider>(backend: Handle, ws: Handle) -> (&'a P::Backend, &'a mut Served<P::Backend>) {
     // SAFETY: passed on from the caller.
     unsafe { (&*backend.cast(), &mut *ws.cast()) }
 }
@@ -140,19 +138,19 @@ pub const fn table<P: Provider>() -> &'static Table {
             workspace_bytes: workspace_bytes::<P>,
             workspace: workspace::<P>,
             free_workspace: take::<Served<P::Backend>>,
-            begin: begin::<P>,
-            embed: embed::<P>,
-            set_residual: set_residual::<P>,
-            residual: residual::<P>,
-            norm_project: norm_project::<P>,
-            rope_append: rope_append::<P>,
-            attend: attend::<P>,
-            project_add: project_add::<P>,
-            glu: glu::<P>,
-            moe_up: moe_up::<P>,
-            moe_down: moe_down::<P>,
-            head: head::<P>,
-            logits: logits::<P>,
+            begin: stages::begin::<P>,
+            embed: stages::embed::<P>,
+            set_residual: stages::set_residual::<P>,
+            residual: stages::residual::<P>,
+            norm_project: stages::norm_project::<P>,
+            rope_append: stages::rope_append::<P>,
+            attend: stages::attend::<P>,
+            project_add: stages::project_add::<P>,
+            glu: stages::glu::<P>,
+            moe_up: stages::moe_up::<P>,
+            moe_down: stages::moe_down::<P>,
+            head: stages::head::<P>,
+            logits: stages::logits::<P>,
         }
     }
 }
@@ -294,224 +292,6 @@ unsafe extern "C" fn workspace<P: Provider>(
             let inner = (*backend.cast::<P::Backend>()).workspace(&convert::shape(&*shape), max_rows, max_outputs)?;
             *out = give(Served::<P::Backend> { inner, batch: Batch::default() });
             Ok(())
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn begin<P: Provider>(
-    backend: Handle,
-    ws: Handle,
-    batch: *const BatchRef,
-    ropes: Slice<RopeRef>,
-    f: *mut Failure,
-) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            convert::batch(&*batch, &mut ws.batch);
-            let ropes: Vec<_> = ropes.get().iter().map(|rope| convert::rope(rope)).collect();
-            backend.begin(&mut ws.inner, &ws.batch, &ropes)
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn embed<P: Provider>(backend: Handle, ws: Handle, table: Handle, scale: f32, f: *mut Failure) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            backend.embed(&mut ws.inner, &ws.batch, &*table.cast(), scale)
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn set_residual<P: Provider>(backend: Handle, ws: Handle, residual: Slice<f32>, f: *mut Failure) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            backend.set_residual(&mut ws.inner, &ws.batch, residual.get())
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn residual<P: Provider>(backend: Handle, ws: Handle, out: SliceMut<f32>, f: *mut Failure) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            backend.residual(&ws.inner, out.get())
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn norm_project<P: Provider>(
-    backend: Handle,
-    ws: Handle,
-    norm: *const NormRef,
-    projections: Slice<ProjectionRef>,
-    f: *mut Failure,
-) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            let norm = convert::norm::<P::Backend>(&*norm);
-            let linears = projections.get().iter().map(|p| Ok((convert::slot(p.slot)?, convert::linear::<P::Backend>(&p.linear))));
-            let linears = linears.collect::<Result<Vec<_>>>()?;
-            let projections: Vec<_> = linears.iter().map(|(slot, linear)| (*slot, linear)).collect();
-            backend.norm_project(&mut ws.inner, norm.as_ref(), &projections)
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn rope_append<P: Provider>(
-    backend: Handle,
-    ws: Handle,
-    layer: usize,
-    head_norms: Slice<NormRef>,
-    rope: i64,
-    kv: Handle,
-    f: *mut Failure,
-) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            let norms: Vec<_> = head_norms.get().iter().filter_map(|norm| convert::norm::<P::Backend>(norm)).collect();
-            let norms = if let [query, key] = &norms[..] { Some((query, key)) } else { None };
-            backend.rope_append(&mut ws.inner, &ws.batch, layer, norms, usize::try_from(rope).ok(), &mut *kv.cast())
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn attend<P: Provider>(
-    backend: Handle,
-    ws: Handle,
-    layer: usize,
-    attention: *const AttentionRef,
-    sinks: Handle,
-    kv: Handle,
-    f: *mut Failure,
-) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            let sinks = sinks.cast::<<P::Backend as Backend>::Vector>();
-            backend.attend(&mut ws.inner, &ws.batch, layer, &convert::attention(&*attention), sinks.as_ref(), &*kv.cast())
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn project_add<P: Provider>(
-    backend: Handle,
-    ws: Handle,
-    linear: *const LinearRef,
-    join: *const JoinRef,
-    f: *mut Failure,
-) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            backend.project_add(&mut ws.inner, &convert::linear(&*linear), &convert::join(&*join))
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn glu<P: Provider>(
-    backend: Handle,
-    ws: Handle,
-    function: FeedForwardNumber,
-    down: *const LinearRef,
-    join: *const JoinRef,
-    f: *mut Failure,
-) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            let function = convert::feed_forward(function)?;
-            backend.glu(&mut ws.inner, function, &convert::linear(&*down), &convert::join(&*join))
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn moe_up<P: Provider>(
-    backend: Handle,
-    ws: Handle,
-    norm: *const NormRef,
-    experts: *const ExpertsRef,
-    f: *mut Failure,
-) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            let norm = convert::norm::<P::Backend>(&*norm);
-            backend.moe_up(&mut ws.inner, norm.as_ref(), &convert::experts(&*experts)?)
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn moe_down<P: Provider>(
-    backend: Handle,
-    ws: Handle,
-    function: FeedForwardNumber,
-    experts: *const ExpertsRef,
-    scale: f32,
-    f: *mut Failure,
-) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            let function = convert::feed_forward(function)?;
-            backend.moe_down(&mut ws.inner, function, &convert::experts(&*experts)?, scale)
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn head<P: Provider>(
-    backend: Handle,
-    ws: Handle,
-    norm: *const NormRef,
-    weight: Handle,
-    start: usize,
-    end: usize,
-    f: *mut Failure,
-) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            let Some(norm) = convert::norm::<P::Backend>(&*norm) else { fail!(Internal, "plugin, head: no norm") };
-            backend.head(&mut ws.inner, &ws.batch, &norm, &*weight.cast(), start..end)
-        })
-    }
-}
-
-/// As [`Table`] demands.
-unsafe extern "C" fn logits<P: Provider>(backend: Handle, ws: Handle, i: usize, out: SliceMut<f32>, f: *mut Failure) -> u32 {
-    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
-    unsafe {
-        guard(f, || {
-            let (backend, ws) = stage::<P>(backend, ws);
-            backend.logits(&ws.inner, i, out.get())
         })
     }
 }
