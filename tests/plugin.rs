@@ -242,10 +242,10 @@ fn whatever_is_wrong_with_a_plugin_is_a_reason() {
         std::fs::write(&file, content).unwrap();
         refused(&file, &golden, reason);
     }
-    for (source, reason) in FAKES {
+    for (i, (source, reason)) in FAKES.into_iter().enumerate() {
         let Some(library) = compiled(&folder, source) else { break };
         // A name of its own: the system knows a library that is loaded by its name.
-        let file = folder.join(format!("fake-{}.so", source.len()));
+        let file = folder.join(format!("fake-{i}.so"));
         std::fs::write(&file, plugin::sealed(library, plugin::BUILD)).unwrap();
         refused(&file, &golden, reason);
     }

@@ -19,7 +19,7 @@ use inference::engine::{BackendKind, LoadConfig, Model, Runtime, RuntimeConfig, 
 use inference::error::ErrorKind;
 use inference::formats::gguf::Gguf;
 use inference::kernels::{self, KvType};
-use inference::model::Quantization;
+use inference::model::{Quantization, Topology};
 use inference::sys::file::MemorySource;
 use inference::sys::pool::PoolConfig;
 use serde_json::json;
