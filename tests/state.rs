@@ -228,10 +228,13 @@ fn candle_saves_restores_and_shifts() {
     s.append(&tokens(120, 7)).unwrap();
     go_on(&s, 30);
     let state = s.save().unwrap();
-    let expected = go_on(&s, 20);
+    let (tokens_behind, logits) = go_on(&s, 20);
     let restored = Session::new(&model, shifting).unwrap();
     restored.restore(&state).unwrap();
-    assert_eq!(go_on(&restored, 20), expected);
+    let again = go_on(&restored, 20);
+    // Candle sums in another order for another number of rows.
+    let difference = again.1.iter().zip(&logits).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap();
+    assert!(again.0 == tokens_behind && difference < 1e-4, "logits differ by {difference}");
     let ours = load("qwen2", 1, None);
     let s = session(&ours);
     s.append(&tokens(70, 4)).unwrap();
