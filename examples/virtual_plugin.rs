@@ -22,7 +22,7 @@ impl Provider for Virtual {
 
     fn device(&self, i: u32) -> Result<DeviceRow> {
         let (mut name, mut uuid, mut reason) = ([0; 96], [0; 64], [0; 128]);
-        name[..12].copy_from_slice(b"Virtual GPU ");
+        name[..11].copy_from_slice(b"Virtual GPU");
         let text = format!("GPU-0000000{i}-0000-0000-0000-000000000000");
         uuid[..text.len()].copy_from_slice(text.as_bytes());
         if i == 1 {
