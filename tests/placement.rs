@@ -43,6 +43,12 @@ fn split(n_layers: usize, borders: &[usize], places: &[Placement]) -> Placement 
     Placement::Split(spans.into_iter().zip(places.iter().cloned()).collect())
 }
 
+/// The token that the last of `logits` are highest for.
+fn best(logits: &[f32], model: &Arc<dyn Forward>) -> u32 {
+    let last = &logits[logits.len() - model.spec().shape.n_vocab..];
+    (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap() as u32
+}
+
 /// The largest difference; NaN if there is one.
 fn worst(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len());
@@ -60,6 +66,7 @@ fn every_family_in_two_parts_gives_the_logits_of_the_whole() {
         for border in 1..n_layers {
             let parts = placements::load(&gguf, split(n_layers, &[border], &[cpu(), cpu()]), KvType::F32);
             let logits = prefill(&parts, &golden.prompt, 48);
+            assert_eq!(best(&logits, &parts), golden.greedy[0], "{name}, layer {border} on another device");
             assert!(
                 logits.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()),
                 "{name}, layer {border} on another device: other bits"
