@@ -65,6 +65,11 @@ fn gemma3_with_two_ropes() {
 }
 
 #[test]
+fn gemma3n_with_three_streams_and_shared_keys() {
+    check("gemma3n");
+}
+
+#[test]
 fn phi3_with_fused_projections() {
     check("phi3");
 }

@@ -31,7 +31,7 @@ const TOLERANCE: f32 = 1e-4;
 const BETWEEN_FORMATS: f32 = 1e-5;
 
 /// The golden models.
-const MODELS: [&str; 18] = [
+const MODELS: [&str; 19] = [
     "llama-tied",
     "llama-3.1",
     "qwen2",
@@ -41,6 +41,7 @@ const MODELS: [&str; 18] = [
     "gemma",
     "gemma2",
     "gemma3",
+    "gemma3n",
     "phi3",
     "phi3-long",
     "smollm3",

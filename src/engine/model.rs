@@ -421,7 +421,7 @@ fn describe(config: &LoadConfig, file: Option<&ModelFile>, tokenizer: &Tokenizer
         n_vocab: tokenizer.n_vocab() as u32,
         n_ctx_max: spec.map_or(0, |s| s.n_ctx_max) as u32,
         n_embd: spec.map_or(0, |s| s.shape.n_embd) as u32,
-        n_layers: spec.map_or(0, |s| s.shape.n_layers) as u32,
+        n_layers: spec.map_or(0, |s| s.layers.len()) as u32,
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),

@@ -53,7 +53,7 @@ impl Model {
         let fits = host_bytes <= runtime.memory().left() && (available == 0 || host_bytes <= available);
         Ok(Plan {
             fits,
-            n_layers: spec.shape.n_layers as u32,
+            n_layers: spec.layers.len() as u32,
             n_ctx: n_ctx as u32,
             weights_bytes: needs.weights,
             kv_bytes_per_token: needs.kv_block / BLOCK_TOKENS as u64,

@@ -72,6 +72,13 @@ pub(super) enum Key {
     LeadingDense,
     TemperatureLength,
     TemperatureScale,
+    SharedKvLayers,
+    Streams,
+    ActiveStream,
+    ScalesOutput,
+    PerLayerWidth,
+    LaurelRank,
+    Sparsity,
 }
 
 impl Key {
@@ -114,6 +121,13 @@ impl Key {
             Self::TemperatureLength => "attention.temperature_length",
             Self::TemperatureScale => "attention.temperature_scale",
             Self::LeadingDense => "leading_dense_block_count",
+            Self::SharedKvLayers => "attention.shared_kv_layers",
+            Self::Streams => "altup.num_inputs",
+            Self::ActiveStream => "altup.active_idx",
+            Self::ScalesOutput => "altup.correct_scale",
+            Self::PerLayerWidth => "embedding_length_per_layer_input",
+            Self::LaurelRank => "laurel.rank",
+            Self::Sparsity => "activation_sparsity_scale",
         }
     }
 }
@@ -140,6 +154,12 @@ pub(super) trait Config {
     /// # Errors
     /// As there.
     fn flag(&self, key: Key) -> Result<Option<bool>>;
+
+    /// The values of `key`, one for each layer; `None` if the file does not say, or has one for all. Those of [`Key::Sparsity`] are standard deviations.
+    ///
+    /// # Errors
+    /// As [`Self::integer`].
+    fn numbers(&self, key: Key) -> Result<Option<Vec<f64>>>;
 
     /// How positions are stretched.
     ///

@@ -34,6 +34,8 @@ pub enum HeadNorms {
     None,
     /// Each head by itself: Qwen 3, Gemma 3.
     Each,
+    /// Each head by itself; values, too, without weights: Gemma 3n.
+    EachAndValues,
     /// Each head by itself, without weights, in layers that rotate: Llama 4.
     Unweighted,
     /// All heads of a token together: OLMo 2.
@@ -123,6 +125,14 @@ pub struct Family {
     /// A model of so many layers scales its scores by `n_embd / n_heads` instead of the width of a head. No GGUF key says so; llama.cpp
     /// knows the 27B models by their layers, too.
     pub wide_queries_at: Option<usize>,
+    /// What scores are multiplied by, where no file says: Gemma 3n.
+    pub score_scale: Option<f32>,
+    /// Layers, from the first, that have keys and values of their own where the file does not say; the others read theirs.
+    pub own_kv_layers: Option<usize>,
+    /// True if it has several residual streams, learned residuals and an embedding for each layer: Gemma 3n.
+    pub has_streams: bool,
+    /// In a model of more layers the first so many cut their gates at so many standard deviations, where the file does not say.
+    pub sparsity: Option<(usize, f32)>,
 }
 
 /// The experts of Mixtral, whose files say that they are llamas.
@@ -156,6 +166,10 @@ const LLAMA: Family = Family {
     has_scales: false,
     softcaps: None,
     wide_queries_at: None,
+    score_scale: None,
+    own_kv_layers: None,
+    has_streams: false,
+    sparsity: None,
 };
 
 /// Qwen 2 and 2.5.
@@ -216,6 +230,20 @@ const GEMMA3: Family = Family {
     softcaps: None,
     wide_queries_at: Some(62),
     ..GEMMA2
+};
+
+/// Gemma 3n, text. Nineteen of twenty gates are cut in sparse layers: 1.6448536 is that quantile of the normal distribution.
+const GEMMA3N: Family = Family {
+    name: "gemma3n",
+    head_norms: HeadNorms::EachAndValues,
+    windows: Windows::AllButEvery(5),
+    softcaps: Some((0.0, 30.0)),
+    wide_queries_at: None,
+    score_scale: Some(1.0),
+    own_kv_layers: Some(20),
+    has_streams: true,
+    sparsity: Some((10, 1.644_853_6)),
+    ..GEMMA3
 };
 
 /// Phi-3, 3.5 and 4: fused projections, long factors.
@@ -296,8 +324,8 @@ const GLM4: Family = Family { name: "glm4", norms: NormPlaces::Around, experts: 
 
 impl Family {
     /// Every architecture that this build runs.
-    pub const ALL: [Self; 20] = [
-        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2, GRANITE,
+    pub const ALL: [Self; 21] = [
+        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, GEMMA3N, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2, GRANITE,
         GRANITEMOE, STARCODER2, PHI2, GLM4,
     ];
 

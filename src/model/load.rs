@@ -3,6 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::decoder::Decoder;
 use super::forward::Forward;
+use super::names::{Part, Role};
 use super::spec::ModelSpec;
 use crate::backend::Backend;
 use crate::backend::candle::{Candle, Precision};
@@ -69,8 +70,10 @@ pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv:
 
 fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv: KvType, n_rows: usize) -> Result<Needs> {
     let mut weights = 0_u64;
-    for tensor in file.tensors() {
+    let table = Role::PerLayerEmbedding.gguf_name(0, Part::Weight);
+    for tensor in file.tensors().iter().filter(|tensor| !spec.ignores(tensor.name())) {
         let bytes = match tensor.shape() {
+            [n_cols, n_rows] if tensor.name() == table => backend.planned_table_bytes(file.storage(tensor)?, *n_rows, *n_cols),
             // Vectors are held in f32.
             [n] => (*n as u64).saturating_mul(size_of::<f32>() as u64),
             [n_cols, rest @ ..] => backend.planned_bytes(file.storage(tensor)?, rest.iter().product(), *n_cols),

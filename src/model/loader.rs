@@ -94,6 +94,18 @@ impl<'a, B: Backend> Loader<'a, B> {
         Ok(Linear { weight, bias: Some(self.vector(&name, 0..n_all, &shape).await?) })
     }
 
+    /// The rows of `role`, `(n, n_cols)` for as many tokens of the vocabulary as it has: to be looked up, and never multiplied.
+    pub(super) async fn table(&mut self, role: Role, n_cols: usize) -> Result<B::Matrix> {
+        let name = role.gguf_name(0, Part::Weight);
+        let n_rows = self.file.tensor(&name).and_then(|info| info.shape().get(1).copied());
+        let n_rows = n_rows.unwrap_or(1).clamp(1, self.spec.n_vocab);
+        let tensor = self.rows(&name, &[n_cols, n_rows], 0..n_rows).await?;
+        self.inventory.note(&name, tensor.dtype, &[n_cols, n_rows], (role, 0, Part::Weight));
+        let table = self.backend.table(tensor).map_err(|e| e.at(name))?;
+        self.n_bytes += self.backend.matrix_bytes(&table) as u64;
+        Ok(table)
+    }
+
     /// Gives a matrix to the backend.
     async fn take(&mut self, tensor: HostTensor) -> Result<B::Matrix> {
         let name = tensor.name.clone();
@@ -141,8 +153,13 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// The vector called `name`, `(n,)`, for those that keep it as it is, or in another form.
     pub(super) async fn values(&mut self, name: &str, n: usize) -> Result<Vec<f32>> {
-        let values = self.floats(name, &[n]).await?;
-        self.inventory.note_values(name, &values);
+        self.shaped_values(name, &[n]).await
+    }
+
+    /// As [`Self::values`], of more dimensions; `shape` has columns first.
+    pub(super) async fn shaped_values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let values = self.floats(name, shape).await?;
+        self.inventory.note_values(name, shape, &values);
         Ok(values)
     }
 
@@ -275,7 +292,7 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// A tensor that nothing reads means that the file needs arithmetic which this decoder does not do.
     pub(super) fn refuse_unused(&self) -> Result<()> {
-        match self.file.tensors().iter().find(|t| !self.used.contains(t.name())) {
+        match self.file.tensors().iter().find(|t| !self.used.contains(t.name()) && !self.spec.ignores(t.name())) {
             None => Ok(()),
             Some(t) => {
                 let name = self.file.label(t.name());

@@ -3,6 +3,7 @@
 //! [`ModelSpec`] says what a model is, [`names`] where its weights are called what, [`Decoder`] runs it on any [`crate::backend::Backend`],
 //! [`Forward`] and [`Pass`] are what the engine sees.
 
+mod altup;
 mod checkpoint;
 mod config;
 mod config_gguf;
@@ -19,6 +20,7 @@ mod quantize;
 mod rope;
 mod saved;
 mod spec;
+mod spec_altup;
 mod spec_moe;
 mod weights;
 
@@ -32,5 +34,6 @@ pub use load::{Needs, Placement, load, load_in_slices, needs};
 pub use quantize::{Quantization, Quantized};
 pub use rope::{RopeScaling, RopeSpec, Yarn};
 pub use saved::StoredTensor;
-pub use spec::{LayerSpec, ModelSpec};
+pub use spec::{KvPlace, LayerSpec, ModelSpec};
+pub use spec_altup::AltupSpec;
 pub use spec_moe::MoeSpec;

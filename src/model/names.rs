@@ -65,6 +65,38 @@ pub enum Role {
     SharedUp,
     /// `(n_embd, n_ff)`
     SharedDown,
+    /// `(n, n_layers * n_per_layer)`: the embeddings of all layers.
+    PerLayerEmbedding,
+    /// `(n_layers * n_per_layer, n_embd)`
+    PerLayerInputs,
+    /// `(n_per_layer,)`
+    PerLayerInputsNorm,
+    /// `(n_streams - 1, n_embd, n_embd)`
+    StreamSpread,
+    /// `(n_streams - 1, n_embd, n_embd)`
+    StreamMerge,
+    /// `(n_embd,)`
+    StreamRouterNorm,
+    /// `(n_streams, n_embd)`
+    StreamRouter,
+    /// `(n_streams * n_streams, n_streams)`
+    StreamPredict,
+    /// `(n_streams, n_streams)`
+    StreamCorrect,
+    /// `(n_embd,)`
+    StreamScale,
+    /// `(rank, n_embd)`
+    LaurelLeft,
+    /// `(n_embd, rank)`
+    LaurelRight,
+    /// `(n_embd,)`
+    LaurelNorm,
+    /// `(n_per_layer, n_embd)`
+    PerLayerGate,
+    /// `(n_embd, n_per_layer)`
+    PerLayerOutput,
+    /// `(n_embd,)`
+    PerLayerOutputNorm,
 }
 
 /// Whether a tensor is the matrix or the bias of its role.
@@ -110,6 +142,22 @@ impl Role {
             Self::SharedGate => ("ffn_gate_shexp", true),
             Self::SharedUp => ("ffn_up_shexp", true),
             Self::SharedDown => ("ffn_down_shexp", true),
+            Self::PerLayerEmbedding => ("per_layer_token_embd", false),
+            Self::PerLayerInputs => ("per_layer_model_proj", false),
+            Self::PerLayerInputsNorm => ("per_layer_proj_norm", false),
+            Self::StreamSpread => ("altup_proj", false),
+            Self::StreamMerge => ("altup_unembd_proj", false),
+            Self::StreamRouterNorm => ("altup_router_norm", true),
+            Self::StreamRouter => ("altup_router", true),
+            Self::StreamPredict => ("altup_predict_coef", true),
+            Self::StreamCorrect => ("altup_correct_coef", true),
+            Self::StreamScale => ("altup_correct_scale", true),
+            Self::LaurelLeft => ("laurel_l", true),
+            Self::LaurelRight => ("laurel_r", true),
+            Self::LaurelNorm => ("laurel_post_norm", true),
+            Self::PerLayerGate => ("inp_gate", true),
+            Self::PerLayerOutput => ("proj", true),
+            Self::PerLayerOutputNorm => ("post_norm", true),
         }
     }
 

@@ -145,6 +145,9 @@ fn layers(text: &str) -> Option<Range<usize>> {
     }
 }
 
+/// Parts of the names of matrices that stay as they are: those that llama.cpp leaves alone.
+const KEPT: [&str; 4] = ["ffn_gate_inp", "altup_", "laurel_", "per_layer_model_proj"];
+
 /// A checkpoint whose matrices are to be held in other storage types.
 pub struct Quantized<'a> {
     /// Where they are read from.
@@ -174,9 +177,9 @@ impl Checkpoint for Quantized<'_> {
 
     fn storage(&self, tensor: &TensorInfo) -> Result<DType> {
         let (stored, name) = (tensor.dtype()?, tensor.name());
-        // Vectors are held in f32; routers choose between experts, and are small.
+        // Vectors are held in f32; routers choose between experts or streams, and are small.
         let [n_cols, n_rows, ..] = *tensor.shape() else { return Ok(stored) };
-        if n_rows < 2 || !name.ends_with(".weight") || name.contains("ffn_gate_inp") {
+        if n_rows < 2 || !name.ends_with(".weight") || KEPT.iter().any(|part| name.contains(part)) {
             return Ok(stored);
         }
         let head = if self.tied { Role::TokenEmbedding } else { Role::Output };

@@ -7,19 +7,19 @@ use super::loader::Loader;
 use super::names::{Part, Role};
 use super::saved::Inventory;
 use super::spec::ModelSpec;
-use crate::backend::{Backend, Experts, FeedForwardFn, Join, Linear, Mlp, Norm, Rope};
+use crate::backend::{Altup, Backend, Experts, FeedForwardFn, HeadNorms as Norms, Join, Linear, Mlp, Norm, Rope, Streams};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
+use std::f32::consts::FRAC_1_SQRT_2;
 
 /// One layer; shapes as [`Role`] gives them.
 pub(super) struct Layer<B: Backend> {
     pub(super) attention_norm: Option<Norm<B>>,
     pub(super) query: Linear<B>,
-    pub(super) key: Linear<B>,
-    pub(super) value: Linear<B>,
-    /// Norms of queries and keys.
-    pub(super) head_norms: Option<(Norm<B>, Norm<B>)>,
+    /// `None` for a layer that reads those of another one.
+    pub(super) key_value: Option<(Linear<B>, Linear<B>)>,
+    pub(super) head_norms: Option<LayerHeadNorms<B>>,
     /// `(n_heads,)`
     pub(super) sinks: Option<B::Vector>,
     pub(super) attention_output: Linear<B>,
@@ -28,6 +28,24 @@ pub(super) struct Layer<B: Backend> {
     pub(super) feed_forward_norm: Option<Norm<B>>,
     pub(super) feed_forward: FeedForward<B>,
     pub(super) feed_forward_join: Join<B>,
+    /// For models with several residual streams.
+    pub(super) altup: Option<Box<Altup<B>>>,
+}
+
+/// The norms of heads.
+pub(super) struct LayerHeadNorms<B: Backend> {
+    pub(super) query: Norm<B>,
+    /// `None` for a layer that reads the keys of another one.
+    pub(super) key: Option<Norm<B>>,
+    pub(super) value: Option<Norm<B>>,
+}
+
+impl<B: Backend> Layer<B> {
+    /// The norms of a layer with keys and values of its own.
+    pub(super) fn own_head_norms(&self) -> Option<Norms<'_, B>> {
+        let norms = self.head_norms.as_ref()?;
+        Some(Norms { query: &norms.query, key: norms.key.as_ref()?, value: norms.value.as_ref() })
+    }
 }
 
 /// The feed-forward of a layer.
@@ -42,6 +60,8 @@ pub(super) enum FeedForward<B: Backend> {
 pub(super) struct Weights<B: Backend> {
     /// `(n_vocab, n_embd)`
     pub(super) embedding: B::Matrix,
+    /// For models with several residual streams.
+    pub(super) streams: Option<Streams<B>>,
     pub(super) layers: Vec<Layer<B>>,
     /// `(n_embd,)`
     pub(super) output_norm: Norm<B>,
@@ -68,8 +88,9 @@ impl<B: Backend> Weights<B> {
         let mut loader = Loader::new(file, spec, backend);
         let (n_vocab, n_embd) = (spec.n_vocab, spec.shape.n_embd);
         let embedding = loader.matrix(Role::TokenEmbedding, 0, n_vocab, n_embd).await?;
+        let streams = loader.streams().await?;
         let mut layers = Vec::new();
-        for i in 0..spec.shape.n_layers {
+        for i in 0..spec.layers.len() {
             layers.push(loader.layer(i).await?);
         }
         let output_norm = loader.norm(Role::OutputNorm, 0, n_embd).await?;
@@ -78,7 +99,7 @@ impl<B: Backend> Weights<B> {
         let ropes = loader.ropes().await?;
         loader.refuse_unused()?;
         let Loader { n_bytes, fingerprint, inventory, .. } = loader;
-        Ok(Self { embedding, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint, inventory })
+        Ok(Self { embedding, streams, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint, inventory })
     }
 
     /// The matrix of the head.
@@ -96,18 +117,24 @@ impl<B: Backend> Loader<'_, B> {
         Ok(Layer {
             attention_norm: self.norm_if(before, Role::AttentionNorm, i).await?,
             query: self.linear(Role::Query, i, q, s.n_embd, family.qkv_bias).await?,
-            key: self.linear(Role::Key, i, kv, s.n_embd, family.qkv_bias).await?,
-            value: self.linear(Role::Value, i, kv, s.n_embd, family.qkv_bias).await?,
+            key_value: match self.spec.layers[i].kv.layer == i {
+                true => Some((
+                    self.linear(Role::Key, i, kv, s.n_embd, family.qkv_bias).await?,
+                    self.linear(Role::Value, i, kv, s.n_embd, family.qkv_bias).await?,
+                )),
+                false => None,
+            },
             head_norms: self.head_norms(i).await?,
             sinks: if family.has_sinks { Some(self.sinks(i).await?) } else { None },
             attention_output: self.linear(Role::AttentionOutput, i, s.n_embd, q, family.output_bias).await?,
-            attention_join: self.join(after, Role::PostAttentionNorm, i).await?,
+            attention_join: self.attention_join(after, i).await?,
             feed_forward_norm: self.norm_if(before_feed_forward, self.feed_forward_norm(i), i).await?,
             feed_forward: match self.spec.layers[i].has_experts {
                 true => FeedForward::Experts(Box::new(self.experts(i).await?)),
                 false => FeedForward::Every(self.mlp([Role::Gate, Role::Up, Role::Down], i).await?),
             },
             feed_forward_join: self.join(after, Role::PostFeedForwardNorm, i).await?,
+            altup: self.altup(i).await?,
         })
     }
 
@@ -116,7 +143,7 @@ impl<B: Backend> Loader<'_, B> {
         let (n_embd, n_ff) = (self.spec.shape.n_embd, self.spec.layers[i].n_ff);
         Ok(Mlp {
             gate: match self.spec.family.feed_forward {
-                FeedForwardFn::Gated(_) | FeedForwardFn::Clamped => Some(self.linear(gate, i, n_ff, n_embd, Presence::Optional).await?),
+                FeedForwardFn::Gated(_) | FeedForwardFn::Sparse(..) | FeedForwardFn::Clamped => Some(self.linear(gate, i, n_ff, n_embd, Presence::Optional).await?),
                 FeedForwardFn::Plain(_) => None,
             },
             up: self.linear(up, i, n_ff, n_embd, Presence::Optional).await?,
@@ -160,28 +187,39 @@ impl<B: Backend> Loader<'_, B> {
         self.vector(&name, 0..n_heads, &[n_heads]).await
     }
 
-    async fn head_norms(&mut self, i: usize) -> Result<Option<(Norm<B>, Norm<B>)>> {
-        let s = self.spec.shape;
+    async fn head_norms(&mut self, i: usize) -> Result<Option<LayerHeadNorms<B>>> {
+        let (s, is_own) = (self.spec.shape, self.spec.layers[i].kv.layer == i);
         let (query, key) = match self.spec.family.head_norms {
             HeadNorms::None => return Ok(None),
             HeadNorms::Unweighted => return self.unweighted_head_norms(i),
-            HeadNorms::Each => (s.head_dim, s.head_dim),
+            HeadNorms::Each | HeadNorms::EachAndValues => (s.head_dim, s.head_dim),
             HeadNorms::Together => (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim),
         };
-        Ok(Some((self.norm(Role::QueryNorm, i, query).await?, self.norm(Role::KeyNorm, i, key).await?)))
+        let has_value = is_own && self.spec.family.head_norms == HeadNorms::EachAndValues;
+        Ok(Some(LayerHeadNorms {
+            query: self.norm(Role::QueryNorm, i, query).await?,
+            key: if is_own { Some(self.norm(Role::KeyNorm, i, key).await?) } else { None },
+            value: if has_value { Some(self.ones()?) } else { None },
+        }))
     }
 
     /// Norms of ones. The published model of 128 experts has none; no GGUF key says so, and llama.cpp knows it by its experts, too.
-    fn unweighted_head_norms(&self, i: usize) -> Result<Option<(Norm<B>, Norm<B>)>> {
+    fn unweighted_head_norms(&self, i: usize) -> Result<Option<LayerHeadNorms<B>>> {
         let is_largest = self.spec.moe.is_some_and(|moe| moe.shape.n_experts == 128);
         if is_largest || self.spec.layers[i].rope.is_none() {
             return Ok(None);
         }
-        Ok(Some((self.ones()?, self.ones()?)))
+        Ok(Some(LayerHeadNorms { query: self.ones()?, key: Some(self.ones()?), value: None }))
     }
 
     async fn norm_if(&mut self, wanted: bool, role: Role, i: usize) -> Result<Option<Norm<B>>> {
         if wanted { self.norm(role, i, self.spec.shape.n_embd).await.map(Some) } else { Ok(None) }
+    }
+
+    /// How attention joins the residual, which a learned one has made smaller by the root of two where there is one.
+    async fn attention_join(&mut self, has_norm: bool, i: usize) -> Result<Join<B>> {
+        let join = self.join(has_norm, Role::PostAttentionNorm, i).await?;
+        Ok(if self.spec.family.has_streams { Join { scale: FRAC_1_SQRT_2, ..join } } else { join })
     }
 
     async fn join(&mut self, has_norm: bool, role: Role, i: usize) -> Result<Join<B>> {

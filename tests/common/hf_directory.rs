@@ -26,8 +26,12 @@ impl HfDirectory {
         let description: Value = serde_json::from_slice(&std::fs::read(description).unwrap()).unwrap();
         let gguf = Gguf::open(gguf).unwrap();
         let tensor = |(name, entry): (&String, &Value)| {
-            let shape = entry["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
-            (name.clone(), shape, unconverted(&gguf, entry))
+            let shape: Vec<usize> = entry["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+            let (n, mut values) = (shape.iter().product(), unconverted(&gguf, entry));
+            if let Some(part) = entry["part"].as_u64() {
+                values = values[part as usize * n..][..n].to_vec();
+            }
+            (name.clone(), shape, values)
         };
         Self { config: description["config"].clone(), tensors: description["tensors"].as_object().unwrap().iter().map(tensor).collect() }
     }

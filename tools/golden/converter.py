@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from experts import add_experts, expert_tensors
@@ -12,13 +13,15 @@ from families import Family
 from tokenizers_tiny import add_tokenizer
 
 ARCHITECTURES = {
-    "mistral": "llama", "mixtral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+    "mistral": "llama", "mixtral": "llama", "gemma3_text": "gemma3", "gemma3n_text": "gemma3n", "phi": "phi2", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
     "granitemoeshared": "granitemoe", "gpt_oss": "gpt-oss", "olmo3": "olmo2", "llama4_text": "llama4",
 }  # fmt: skip
 # Their converters make neighbours of the rotated pairs.
 PERMUTED = ("llama", "mistral", "mixtral", "smollm3", "granite", "granitemoe", "granitemoeshared")
 TOP_NAMES = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "model.final_layernorm": "output_norm", "lm_head": "output",
+    "model.embed_tokens_per_layer": "per_layer_token_embd", "model.per_layer_model_projection": "per_layer_model_proj",
+    "model.per_layer_projection_norm": "per_layer_proj_norm",
 }  # fmt: skip
 LAYER_NAMES = {
     "input_layernorm": "attn_norm",
@@ -47,14 +50,34 @@ LAYER_NAMES = {
     "post_feedforward_layernorm": "post_ffw_norm",
     "post_self_attn_layernorm": "post_attention_norm",
     "post_mlp_layernorm": "post_ffw_norm",
+    "altup.correct_output_scale": "altup_correct_scale",
+    "altup.correction_coefs": "altup_correct_coef",
+    "altup.prediction_coefs": "altup_predict_coef",
+    "altup.modality_router": "altup_router",
+    "altup.router_norm": "altup_router_norm",
+    "laurel.linear_left": "laurel_l",
+    "laurel.linear_right": "laurel_r",
+    "laurel.post_laurel_norm": "laurel_post_norm",
+    "per_layer_input_gate": "inp_gate",
+    "per_layer_projection": "proj",
+    "post_per_layer_input_norm": "post_norm",
 }
+# Several matrices that become one tensor.
+STACKED = {"model.altup_projections": "altup_proj", "model.altup_unembed_projections": "altup_unembd_proj"}
+# Parameters that are no `weight` of a module.
+BARE = ("sinks", "output_scale")
 # Where the norm in front of the feed-forward has another name.
 SANDWICHED = LAYER_NAMES | {"post_attention_layernorm": "post_attention_norm"}
 
 
 def layer_names(config: PreTrainedConfig) -> dict[str, str]:
     """What the family's tensors are called."""
-    return SANDWICHED if config.model_type in ("gemma2", "gemma3_text", "olmo2", "olmo3", "gpt_oss") else LAYER_NAMES
+    return SANDWICHED if config.model_type in ("gemma2", "gemma3_text", "gemma3n_text", "olmo2", "olmo3", "gpt_oss") else LAYER_NAMES
+
+
+def adds_one(config: PreTrainedConfig) -> bool:
+    """Whether the converter adds 1 to the weights of norms."""
+    return "gemma" in config.model_type and "gemma3n" not in config.model_type
 
 
 def write_gguf(family: Family, model: PreTrainedModel, path: Path) -> None:
@@ -124,6 +147,8 @@ def add_traits(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
     if getattr(config, "attn_logit_softcapping", None):
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if config.model_type == "gemma3n_text":
+        add_streams(writer, config)
     if config.model_type == "llama4_text":
         writer.add_sliding_window(config.attention_chunk_size)
         writer.add_attn_temperature_length(config.floor_scale)
@@ -133,6 +158,17 @@ def add_traits(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
         writer.add_embedding_scale(config.embedding_multiplier)
         writer.add_residual_scale(config.residual_multiplier)
         writer.add_logit_scale(config.logits_scaling)
+
+
+def add_streams(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
+    """What Gemma 3n says of its residual streams, shared keys and sparse feed-forwards."""
+    writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    writer.add_altup_active_idx(config.altup_active_idx)
+    writer.add_altup_num_inputs(config.altup_num_inputs)
+    writer.add_embedding_length_per_layer_input(config.hidden_size_per_layer_input)
+    writer.add_shared_kv_layers(config.num_kv_shared_layers)
+    parts = torch.tensor(config.activation_sparsity_pattern, dtype=torch.float32)
+    writer.add_activation_sparsity_scale(torch.distributions.normal.Normal(0, 1).icdf(parts).tolist())
 
 
 def n_rot(config: PreTrainedConfig) -> int:
@@ -147,8 +183,13 @@ def tensors(config: PreTrainedConfig, model: PreTrainedModel):
     if config.rope_parameters.get("rope_type") == "longrope":
         yield "rope_factors_long.weight", np.array(config.rope_parameters["long_factor"], np.float32)
         yield "rope_factors_short.weight", np.array(config.rope_parameters["short_factor"], np.float32)
+    for module, stacked in STACKED.items():
+        if parts := [p.detach().numpy() for name, p in model.named_parameters() if name.startswith(f"{module}.")]:
+            yield f"{stacked}.weight", np.stack(parts)
     for name, parameter in model.named_parameters():
-        array = parameter.detach().numpy() + np.float32("gemma" in config.model_type and "norm" in name)
+        if name.startswith(tuple(STACKED)):
+            continue
+        array = parameter.detach().numpy() + np.float32(adds_one(config) and "norm" in name)
         if ".layers." in name:
             _, _, layer, role = name.split(".", 3)
             if experts := list(expert_tensors(config, role, array)):
@@ -159,7 +200,9 @@ def tensors(config: PreTrainedConfig, model: PreTrainedModel):
 
 def gguf_name(config: PreTrainedConfig, name: str) -> str:
     """What llama.cpp's converter calls the parameter `name`."""
-    stem, kind = (name, "weight") if name.endswith("sinks") else name.rsplit(".", 1)
+    stem, kind = (name, "weight") if name.endswith(BARE) else name.rsplit(".", 1)
+    if (stacked := stem.rpartition(".")[0]) in STACKED:
+        return f"{STACKED[stacked]}.{kind}"
     if stem in TOP_NAMES:
         return f"{TOP_NAMES[stem]}.{kind}"
     _, _, layer, role = stem.split(".", 3)

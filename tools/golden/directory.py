@@ -2,7 +2,7 @@
 
 The weights are in the repository once, as GGUF. `NAME.hf.json` has `config`, as `save_pretrained` writes it, and `tensors`: by their names in
 model.safetensors, `gguf` (the name there), `shape`, and what llama.cpp's converter did to it: `head_dim` where it made neighbours of the rotated
-rows, `added` where it added a number.
+rows, `added` where it added a number, `part` where it made one tensor of several.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors import safe_open
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from converter import PERMUTED, gguf_name, head_dim
+from converter import PERMUTED, STACKED, adds_one, gguf_name, head_dim
 
 
 def write_directory(model: PreTrainedModel, path: Path) -> None:
@@ -31,6 +31,8 @@ def tensor(config: PreTrainedConfig, name: str, shape: list[int]) -> dict:
     entry = {"gguf": gguf_name(config, name), "shape": shape}
     if config.model_type in PERMUTED and ("q_proj" in name or "k_proj" in name):
         entry["head_dim"] = head_dim(config)
-    if "gemma" in config.model_type and "norm" in name:
+    if adds_one(config) and "norm" in name:
         entry["added"] = 1
+    if name.startswith(tuple(STACKED)):
+        entry["part"] = int(name.rsplit(".", 2)[1])
     return entry

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from transformers import (
-    AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, Glm4Config, GptOssConfig, GraniteConfig, GraniteMoeSharedConfig,
+    AutoModelForCausalLM, Gemma2Config, Gemma3nTextConfig, Gemma3TextConfig, GemmaConfig, Glm4Config, GptOssConfig, GraniteConfig, GraniteMoeSharedConfig,
     Llama4TextConfig, LlamaConfig, MistralConfig, MixtralConfig, Olmo2Config, Olmo3Config, OlmoeConfig, Phi3Config, PhiConfig, PhimoeConfig, PreTrainedConfig,
     PreTrainedModel, Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig, SmolLM3Config, Starcoder2Config,
 )  # fmt: skip
@@ -52,6 +52,7 @@ def families() -> list[Family]:
         Family("gemma", 0, gemma(), "llama-bpe"),
         Family("gemma2", 15, gemma2(), "llama-bpe"),
         Family("gemma3", 2, gemma3(), "llama-bpe"),
+        Family("gemma3n", 3, gemma3n(), "llama-bpe"),
         Family("phi3", 1, phi3(), "llama-bpe"),
         Family("phi3-long", 0, phi3(long=True), "llama-bpe"),
         Family("smollm3", 0, smollm3(), "llama-bpe"),
@@ -140,6 +141,23 @@ def gemma3() -> PreTrainedConfig:
     layers = ["sliding_attention", "full_attention", "sliding_attention"]
     return Gemma3TextConfig(
         **SMALL, head_dim=10, rms_norm_eps=2e-4, sliding_window=21, query_pre_attn_scalar=7, rope_parameters=rope, layer_types=layers, **COMMON,
+    )  # fmt: skip
+
+
+def gemma3n() -> PreTrainedConfig:
+    """Three residual streams, layers on the second; feed-forwards of three widths, four of them sparse; the last three layers read keys and values of
+    the third and the fourth; a table of layers' embeddings that is shorter than the vocabulary."""
+    rope = dict(
+        full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0),
+        sliding_attention=dict(rope_type="default", rope_theta=1e3),
+    )
+    layers = [f"{kind}_attention" for kind in ("sliding", "full", "sliding", "full", "sliding", "sliding", "full")]
+    sizes = SMALL | dict(intermediate_size=[36, 36, 29, 36, 41, 36, 36])
+    common = COMMON | dict(num_hidden_layers=7)
+    return Gemma3nTextConfig(
+        **sizes, head_dim=10, rms_norm_eps=2e-4, sliding_window=21, rope_parameters=rope, layer_types=layers, final_logit_softcapping=6.0,
+        vocab_size_per_layer_input=251, hidden_size_per_layer_input=9, altup_num_inputs=3, altup_active_idx=1, num_kv_shared_layers=3,
+        laurel_rank=7, activation_sparsity_pattern=[0.6, 0.0, 0.9, 0.4, 0.0, 0.5, 0.0], pad_token_id=0, **common,
     )  # fmt: skip
 
 
@@ -296,8 +314,10 @@ def adjusted(family: Family, name: str, weight: torch.Tensor) -> torch.Tensor:
     """Wider logits, so that greedy steps have no near ties; and what Gemma adds to its norms and multiplies its embedding by, undone."""
     if name.endswith(("model.norm.weight", "final_layernorm.weight")):
         weight = 4 * weight
+    if "embed_tokens_per_layer" in name:
+        return weight * math.sqrt(family.config.num_hidden_layers)
     if "gemma" in family.name and "norm" in name:
-        return weight - 1
+        return weight if family.name == "gemma3n" else weight - 1
     return weight / math.sqrt(weight.shape[-1]) if "gemma" in family.name and "embed" in name else weight
 
 
@@ -305,7 +325,7 @@ def scaled(name: str, noise: torch.Tensor) -> torch.Tensor:
     """Unit noise at the scale of its role: activations stay near one, attention is peaked, logits spread over about +-10."""
     if name.endswith("bias"):
         return 0.3 * noise
-    if "norm" in name:
+    if "norm" in name or "output_scale" in name:
         return 1 + 0.3 * noise
-    gain = {"qkv_proj": 1.2, "dense": 1.5, "q_proj": 1.2, "k_proj": 1.2, "o_proj": 1.5, "down_proj": 1.5, "lm_head": 1.5, "embed_tokens": 1.5}
+    gain = {"qkv_proj": 1.2, "dense": 1.5, "q_proj": 1.2, "k_proj": 1.2, "o_proj": 1.5, "down_proj": 1.5, "lm_head": 1.5, "embed_tokens": 1.5, "modality_router": 30, "coefs": 0.5}
     return noise * next((g for key, g in gain.items() if key in name), 1.0) / math.sqrt(noise.shape[-1])

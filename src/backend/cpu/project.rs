@@ -1,6 +1,7 @@
 //! The stages that are matrix products: rows are prepared and quantised once, then all threads share the columns.
 
 use super::Cpu;
+use super::sums;
 use super::workspace::Workspace;
 use crate::backend::{Batch, FeedForwardFn, Join, Linear, Norm, Slot};
 use crate::error::Result;
@@ -123,6 +124,11 @@ pub(super) fn activate(cpu: &Cpu, f: FeedForwardFn, gate: &[f32], up: &[f32], ou
     match f {
         FeedForwardFn::Gated(f) => {
             out.copy_from_slice(gate);
+            cpu.kernels.glu(f, out, up);
+        }
+        FeedForwardFn::Sparse(f, deviations) => {
+            out.copy_from_slice(gate);
+            sums::cut(out, deviations);
             cpu.kernels.glu(f, out, up);
         }
         FeedForwardFn::Plain(f) => {

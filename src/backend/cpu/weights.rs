@@ -54,6 +54,13 @@ impl Matrix {
         Ok(Self { dtype, n_out: n_rows, n_in: n_cols, tile_rows, tile_bytes, data })
     }
 
+    /// The matrix in `tensor` as it lies in its file: for rows that are looked up.
+    pub(super) fn unpacked(tensor: HostTensor) -> Result<Self> {
+        let tile_bytes = check(&tensor)?;
+        let HostTensor { dtype, n_rows, n_cols, data, .. } = tensor;
+        Ok(Self { dtype, n_out: n_rows, n_in: n_cols, tile_rows: 1, tile_bytes, data })
+    }
+
     /// Rows `range`, which must exist.
     pub(super) fn rows(&self, range: Range<usize>) -> WeightRows<'_> {
         let tiles = range.start / self.tile_rows..range.end.div_ceil(self.tile_rows);

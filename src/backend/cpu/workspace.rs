@@ -2,6 +2,7 @@
 
 use super::Cpu;
 use super::activations::Activations;
+use super::altup;
 use super::attention::Plan;
 use super::moe::Moe;
 use super::softmax;
@@ -41,6 +42,8 @@ pub struct Workspace {
     pub(super) head_input: Option<Activation>,
     /// For models with experts.
     pub(super) moe: Option<Moe>,
+    /// For models with several residual streams.
+    pub(super) altup: Option<altup::State>,
     /// One per thread.
     pub(super) scratch: Vec<Scratch>,
 }
@@ -118,6 +121,7 @@ pub(super) fn n_bytes(shape: &Shape, max_rows: usize, max_outputs: usize) -> u64
     // Residual and product; cosines and sines; the prepared rows of a product, which have at most as many bytes as floats.
     let row = slots.saturating_add(2 * shape.n_embd).saturating_add(shape.head_dim).saturating_add(shape.widest());
     let row = row.saturating_add(shape.moe.map_or(0, |moe| Moe::elements_per_row(moe, shape.n_embd)));
+    let row = row.saturating_add(shape.altup.map_or(0, |altup| altup::State::elements_per_row(altup, shape.n_embd)));
     let elements = row.saturating_mul(max_rows).saturating_add(max_outputs.saturating_mul(shape.n_vocab));
     (elements as u64).saturating_mul(size_of::<f32>() as u64)
 }
@@ -134,7 +138,8 @@ impl Shape {
 
     /// Elements of the widest row that is prepared for a product.
     fn widest(&self) -> usize {
-        self.n_embd.max(self.n_ff).max(self.width(Slot::Query)).max(self.moe.map_or(0, |moe| moe.n_ff))
+        let parts = [self.moe.map_or(0, |moe| moe.n_ff), self.altup.map_or(0, |altup| altup.widest())];
+        parts.into_iter().fold(self.n_embd.max(self.n_ff).max(self.width(Slot::Query)), usize::max)
     }
 
     /// Query heads per KV head.
@@ -170,6 +175,7 @@ impl Workspace {
             logits: try_vec(max_outputs.saturating_mul(shape.n_vocab))?,
             head_input: None,
             moe: shape.moe.map(|moe| Moe::new(moe, shape.n_embd, max_rows)).transpose()?,
+            altup: shape.altup.map(|altup| altup::State::new(altup, shape.n_embd, max_rows)).transpose()?,
             scratch,
         })
     }

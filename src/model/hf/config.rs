@@ -144,6 +144,24 @@ impl<'a> HfConfig<'a> {
         }
     }
 
+    /// Of each layer, below how many standard deviations so large a part of its gates lies.
+    fn sparsity(&self, name: &str) -> Result<Option<Vec<f64>>> {
+        let Some(parts) = self.text.numbers(name)? else { return Ok(None) };
+        match parts.iter().all(|part| (0.0..1.0).contains(part)) {
+            true => Ok(Some(parts.into_iter().map(quantile).collect())),
+            false => Err(self.text.wrong(name, "numbers from 0 to below 1")),
+        }
+    }
+
+    /// That the embeddings of layers have as many rows as the file says.
+    pub(super) fn check_per_layer_vocabulary(&self, n_rows: usize) -> Result<()> {
+        let key = "vocab_size_per_layer_input";
+        match self.text.integer(key)? {
+            Some(n) if n != n_rows as u64 => fail!(Format, "{}: {n}, but the layers' embedding has {n_rows} rows", self.text.path(key)),
+            _ => Ok(()),
+        }
+    }
+
     /// `1 / sqrt` of the width that queries are scaled for; Granite has the scale itself.
     fn attention_scale(&self, name: &str) -> Result<Option<f64>> {
         let Some(value) = self.text.number(name)?.or(self.kind.default(Key::AttentionScale)) else { return Ok(None) };
@@ -193,8 +211,16 @@ impl Config for HfConfig<'_> {
         Ok(value.map(|value| value as f32))
     }
 
-    fn flag(&self, _key: Key) -> Result<Option<bool>> {
-        Ok(None)
+    fn flag(&self, key: Key) -> Result<Option<bool>> {
+        self.key(key).map_or(Ok(None), |name| self.text.flag(name))
+    }
+
+    fn numbers(&self, key: Key) -> Result<Option<Vec<f64>>> {
+        let Some(name) = self.key(key) else { return Ok(None) };
+        if key == Key::Sparsity {
+            return self.sparsity(name);
+        }
+        if self.text.get(name).is_some_and(|value| value.is_array()) { self.text.numbers(name) } else { Ok(None) }
     }
 
     fn rope_scaling(&self) -> Result<RopeScaling> {
@@ -224,6 +250,29 @@ impl Config for HfConfig<'_> {
             None => Ok(None),
         }
     }
+}
+
+/// The quantile of the normal distribution at `part`, which is below 1. Like transformers, from an argument rounded to `f32`. By bisection of the
+/// distribution function: its series (Abramowitz and Stegun 7.1.5) converges for every quantile that a number below 1 in `f32` can have.
+fn quantile(part: f64) -> f64 {
+    if part == 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    let wanted = f64::from(2.0 * part as f32 - 1.0); // erf(x / sqrt(2))
+    let erf = |x: f64| {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    };
+    let (mut low, mut high) = (-4.0, 4.0);
+    for _ in 0..64 {
+        let middle = (low + high) / 2.0;
+        if erf(middle) < wanted { low = middle } else { high = middle }
+    }
+    high * std::f64::consts::SQRT_2
 }
 
 /// The class that the file names, if it names any.

@@ -2,7 +2,7 @@
 //!
 //! Defaults are those of the configuration classes of `transformers`, for keys that a file leaves out.
 
-use super::names::{Names, PHI, SANDWICHED, STARCODER, USUAL, WITH_TWO_MORE};
+use super::names::{GEMMA3N as STREAMED, Names, PHI, SANDWICHED, STARCODER, USUAL, WITH_TWO_MORE};
 use crate::model::config::Key;
 use crate::model::family::Family;
 
@@ -146,6 +146,36 @@ const GEMMA3: HfFamily = HfFamily {
     ..GEMMA2
 };
 
+const GEMMA3N: HfFamily = HfFamily {
+    class: "Gemma3nForCausalLM",
+    model_type: "gemma3n_text",
+    family: "gemma3n",
+    names: STREAMED,
+    keys: &[
+        (Key::LogitSoftcap, "final_logit_softcapping"),
+        (Key::SharedKvLayers, "num_kv_shared_layers"),
+        (Key::Streams, "altup_num_inputs"),
+        (Key::ActiveStream, "altup_active_idx"),
+        (Key::ScalesOutput, "altup_correct_scale"),
+        (Key::PerLayerWidth, "hidden_size_per_layer_input"),
+        (Key::LaurelRank, "laurel_rank"),
+        (Key::Sparsity, "activation_sparsity_pattern"),
+    ],
+    norms_add_one: false,
+    defaults: &[
+        (Key::RmsEps, 1e-6),
+        (Key::RopeTheta, 1e6),
+        (Key::LocalTheta, 1e4),
+        (Key::KvHeads, 2.0),
+        (Key::HeadDim, 256.0),
+        (Key::Window, 512.0),
+        (Key::LogitSoftcap, 30.0),
+        (Key::SharedKvLayers, 15.0),
+    ],
+    refused: &["use_bidirectional_attention", "attention_bias"],
+    ..GEMMA3
+};
+
 const PHI3: HfFamily = HfFamily {
     class: "Phi3ForCausalLM",
     model_type: "phi3",
@@ -237,8 +267,8 @@ const GLM4: HfFamily = HfFamily {
 
 impl HfFamily {
     /// Every architecture that this build runs.
-    pub(super) const ALL: [Self; 15] =
-        [LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GEMMA2, GEMMA3, PHI3, SMOLLM3, OLMO2, OLMO3, GRANITE, STARCODER2, PHI2, GLM4];
+    pub(super) const ALL: [Self; 16] =
+        [LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GEMMA2, GEMMA3, GEMMA3N, PHI3, SMOLLM3, OLMO2, OLMO3, GRANITE, STARCODER2, PHI2, GLM4];
 
     /// Its traits.
     pub(super) fn traits(&self) -> Option<Family> {

@@ -40,6 +40,7 @@ impl HfModel {
         config.check_vocabulary(n_vocab).map_err(in_config)?;
         let spec = ModelSpec::from_config(&config, config.family, n_vocab, tied, config.has_long_factors().map_err(in_config)?);
         let spec = spec.map_err(in_config)?;
+        tensors::n_per_layer(&weights).map_or(Ok(()), |n| config.check_per_layer_vocabulary(n)).map_err(in_config)?;
         let factors = config.rope_factors(&spec).map_err(in_config)?;
         let metadata = Metadata::from_entries(config.metadata(&spec).map_err(in_config)?)?;
         let tensors = Tensors::new(weights, config.kind, &spec, factors)?;

@@ -40,6 +40,30 @@ pub(super) const SANDWICHED: Names =
 pub(super) const WITH_TWO_MORE: Names =
     Names { own: &[("post_self_attn_layernorm", Role::PostAttentionNorm), ("post_mlp_layernorm", Role::PostFeedForwardNorm)] };
 
+/// Gemma 3n.
+pub(super) const GEMMA3N: Names = Names {
+    own: &[
+        ("post_attention_layernorm", Role::PostAttentionNorm),
+        ("pre_feedforward_layernorm", Role::FeedForwardNorm),
+        ("model.embed_tokens_per_layer", Role::PerLayerEmbedding),
+        ("model.per_layer_model_projection", Role::PerLayerInputs),
+        ("model.per_layer_projection_norm", Role::PerLayerInputsNorm),
+        ("model.altup_projections", Role::StreamSpread),
+        ("model.altup_unembed_projections", Role::StreamMerge),
+        ("altup.router_norm", Role::StreamRouterNorm),
+        ("altup.modality_router", Role::StreamRouter),
+        ("altup.prediction_coefs", Role::StreamPredict),
+        ("altup.correction_coefs", Role::StreamCorrect),
+        ("altup.correct_output_scale", Role::StreamScale),
+        ("laurel.linear_left", Role::LaurelLeft),
+        ("laurel.linear_right", Role::LaurelRight),
+        ("laurel.post_laurel_norm", Role::LaurelNorm),
+        ("per_layer_input_gate", Role::PerLayerGate),
+        ("per_layer_projection", Role::PerLayerOutput),
+        ("post_per_layer_input_norm", Role::PerLayerOutputNorm),
+    ],
+};
+
 /// StarCoder2.
 pub(super) const STARCODER: Names = Names { own: &[("mlp.c_fc", Role::Up), ("mlp.c_proj", Role::Down)] };
 
@@ -53,21 +77,33 @@ pub(super) const PHI: Names = Names {
     ],
 };
 
+/// Modules whose tensor is called as they are.
+const BARE: [&str; 1] = ["altup.correct_output_scale"];
+
+/// Roles of several modules that GGUF has as one tensor, one below the other.
+const STACKED: [Role; 2] = [Role::StreamSpread, Role::StreamMerge];
+
 /// Tensors that older files hold and that are computed instead: the frequencies of the rotation.
 pub(super) fn is_computed(name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq")
 }
 
 impl Names {
-    /// The role of the tensor called `name`, its layer (0 where there is none), and which part it is.
+    /// The role of the tensor called `name`, its layer (0 where there is none; of a stacked one its number), and which part it is.
     pub(super) fn find(self, name: &str) -> Option<(Role, usize, Part)> {
         let (module, part) = match name.rsplit_once('.')? {
             (module, "weight") => (module, Part::Weight),
             (module, "bias") => (module, Part::Bias),
+            _ if BARE.iter().any(|bare| name.ends_with(bare)) => (name, Part::Weight),
             _ => return None,
         };
         let Some((layer, module)) = module.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')) else {
-            return self.role(module, &TOP).map(|role| (role, 0, part));
+            let numbered = || {
+                let (module, number) = module.rsplit_once('.')?;
+                let role = self.role(module, &TOP).filter(|role| is_stacked(*role))?;
+                Some((role, number.parse().ok()?, part))
+            };
+            return self.role(module, &TOP).filter(|role| !is_stacked(*role)).map(|role| (role, 0, part)).or_else(numbered);
         };
         Some((self.role(module, &LAYER)?, layer.parse().ok()?, part))
     }
@@ -83,12 +119,18 @@ impl Names {
         for part in [Part::Weight, Part::Bias] {
             let is_meant = |(_, role): &&(&str, Role)| role.gguf_name(layer.unwrap_or(0), part) == name;
             if let Some((module, _)) = self.own.iter().chain(usual).find(is_meant) {
-                let kind = if part == Part::Weight { "weight" } else { "bias" };
-                return layer.map_or_else(|| format!("{module}.{kind}"), |layer| format!("model.layers.{layer}.{module}.{kind}"));
+                let kind = if part == Part::Weight { ".weight" } else { ".bias" };
+                let kind = if BARE.contains(module) { "" } else { kind };
+                return layer.map_or_else(|| format!("{module}{kind}"), |layer| format!("model.layers.{layer}.{module}{kind}"));
             }
         }
         name.to_owned()
     }
+}
+
+/// True if GGUF has the tensors of `role` as one.
+pub(super) fn is_stacked(role: Role) -> bool {
+    STACKED.contains(&role)
 }
 
 #[cfg(test)]
@@ -113,6 +155,11 @@ mod tests {
                 assert_eq!(names.label(&role.gguf_name(layer, part)), name);
             }
         }
+        let scale = "model.layers.2.altup.correct_output_scale";
+        assert_eq!(GEMMA3N.find(scale), Some((Role::StreamScale, 2, Part::Weight)));
+        assert_eq!(GEMMA3N.label("blk.2.altup_correct_scale.weight"), scale);
+        assert_eq!(GEMMA3N.find("model.altup_projections.1.weight"), Some((Role::StreamSpread, 1, Part::Weight)));
+        assert_eq!((GEMMA3N.find("model.altup_projections.weight"), GEMMA3N.find("model.norm.1.weight")), (None, None));
         assert_eq!(PHI.label("blk.2.ffn_up.weight"), "model.layers.2.mlp.fc1.weight");
         assert_eq!(USUAL.label("rope_freqs.weight"), "rope_freqs.weight");
     }

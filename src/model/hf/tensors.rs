@@ -1,7 +1,7 @@
 //! Tensors of safetensors files as a GGUF file would have them: other names, rows in its order, norms with their 1 added.
 
 use super::families::HfFamily;
-use super::names::is_computed;
+use super::names::{is_computed, is_stacked};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -24,6 +24,8 @@ enum Source {
     Neighbours { tensor: usize, head_dim: usize },
     /// The same, widened to `f32`, plus 1.
     PlusOne(usize),
+    /// Several of one shape, one after the other.
+    Stacked(Vec<usize>),
     /// Numbers of config.json.
     Values(Vec<f32>),
 }
@@ -46,17 +48,27 @@ pub(super) fn n_vocab(weights: &Safetensors) -> Result<usize> {
     }
 }
 
+/// Rows of the layers' embedding, if there is one.
+pub(super) fn n_per_layer(weights: &Safetensors) -> Option<usize> {
+    weights.tensor("model.embed_tokens_per_layer.weight")?.shape().first().copied()
+}
+
 impl Tensors {
     /// The tensors of `weights`, and `factors`, which config.json holds, by their GGUF names.
     pub(super) fn new(weights: Safetensors, kind: HfFamily, spec: &ModelSpec, factors: Vec<(String, Vec<f32>)>) -> Result<Self> {
         let mut table = try_with_capacity(weights.tensors().len())?;
         let mut sources = try_with_capacity(weights.tensors().len())?;
+        let mut stacks = Vec::new();
         for (i, tensor) in weights.tensors().iter().enumerate().filter(|(_, tensor)| !is_computed(tensor.name())) {
             let Some((role, layer, part)) = kind.names.find(tensor.name()) else {
                 fail!(Unsupported, "tensor {}: {} models of this build have no such tensor", Quoted(tensor.name()), kind.class);
             };
             // Files of tied models may hold the matrix twice.
             if role == Role::Output && part == Part::Weight && spec.tied {
+                continue;
+            }
+            if is_stacked(role) {
+                stacks.push((role, layer, i));
                 continue;
             }
             let source = source(kind, spec, role, i, tensor)?;
@@ -66,6 +78,7 @@ impl Tensors {
             table.push(TensorInfo::of_other_format(&role.gguf_name(layer, part), dtype, &shape, sources.len()).map_err(at_file)?);
             sources.push(source);
         }
+        stack(&weights, stacks, &mut table, &mut sources)?;
         for (name, values) in factors {
             table.push(TensorInfo::of_other_format(&name, DType::F32, &[values.len()], sources.len())?);
             sources.push(Source::Values(values));
@@ -98,6 +111,7 @@ impl Tensors {
             (Some(Source::Stored(_)), Some(stored)) => self.weights.read_range(stored, start, dst),
             (Some(Source::Neighbours { head_dim, .. }), Some(stored)) => self.read_neighbours(stored, *head_dim, start, dst),
             (Some(Source::PlusOne(_)), Some(stored)) => self.read_plus_one(stored, start, dst),
+            (Some(Source::Stacked(parts)), _) => self.read_stacked(parts, start, dst),
             (Some(Source::Values(values)), _) if start / 4 + dst.len() / 4 <= values.len() => {
                 put_floats(dst, values[start / 4..].iter().copied());
                 Ok(())
@@ -123,6 +137,20 @@ impl Tensors {
         Ok(())
     }
 
+    /// Bytes of `parts`, which are of one size, as if they followed each other.
+    fn read_stacked(&self, parts: &[usize], start: usize, dst: &mut [u8]) -> Result<()> {
+        let (mut at, mut dst) = (start, dst);
+        while !dst.is_empty() {
+            let n_bytes = self.weights.tensors()[parts[0]].n_bytes().max(1);
+            let Some(part) = parts.get(at / n_bytes) else { fail!(InvalidArgument, "{} tensors of {n_bytes} bytes have no byte {at}", parts.len()) };
+            let (now, rest) = dst.split_at_mut((n_bytes - at % n_bytes).min(dst.len()));
+            self.weights.read_range(&self.weights.tensors()[*part], at % n_bytes, now)?;
+            at += now.len();
+            dst = rest;
+        }
+        Ok(())
+    }
+
     /// Elements of a norm as `f32`, plus 1; `start` and `dst` count the bytes of `f32`.
     fn read_plus_one(&self, stored: &safetensors::TensorInfo, start: usize, dst: &mut [u8]) -> Result<()> {
         let dtype = stored.dtype()?;
@@ -134,6 +162,32 @@ impl Tensors {
         put_floats(dst, values.into_iter().map(|x: f32| x + 1.0));
         Ok(())
     }
+}
+
+/// Adds the tensors that GGUF has as one: `stacks` are the role of each part, its number, and its index.
+fn stack(
+    weights: &Safetensors,
+    mut stacks: Vec<(Role, usize, usize)>,
+    table: &mut Vec<TensorInfo>,
+    sources: &mut Vec<Source>,
+) -> Result<()> {
+    stacks.sort_by_key(|&(role, number, _)| (role as usize, number));
+    for parts in stacks.chunk_by(|a, b| a.0 == b.0) {
+        let Some(first) = parts.first().map(|part| &weights.tensors()[part.2]) else { continue };
+        for (i, &(_, number, index)) in parts.iter().enumerate() {
+            let tensor = &weights.tensors()[index];
+            if number != i || tensor.shape() != first.shape() || tensor.dtype()? != first.dtype()? {
+                let (name, first) = (Quoted(tensor.name()), Quoted(first.name()));
+                fail!(Format, "tensor {name}: expected number {i}, of the shape and type of {first}");
+            }
+        }
+        let mut shape: Vec<usize> = first.shape().iter().rev().copied().collect();
+        shape.push(parts.len());
+        let name = parts[0].0.gguf_name(0, Part::Weight);
+        table.push(TensorInfo::of_other_format(&name, first.dtype()?, &shape, sources.len()).map_err(|e| e.at(first.name()))?);
+        sources.push(Source::Stacked(parts.iter().map(|part| part.2).collect()));
+    }
+    Ok(())
 }
 
 /// How tensor `i`, for `role`, is read.
