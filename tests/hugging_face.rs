@@ -31,7 +31,7 @@ const TOLERANCE: f32 = 1e-4;
 const BETWEEN_FORMATS: f32 = 1e-5;
 
 /// The golden models.
-const MODELS: [&str; 18] = [
+const MODELS: [&str; 29] = [
     "llama-tied",
     "llama-3.1",
     "qwen2",
@@ -50,6 +50,17 @@ const MODELS: [&str; 18] = [
     "starcoder2",
     "phi2",
     "glm4",
+    "mixtral",
+    "qwen2moe",
+    "qwen3moe",
+    "olmoe",
+    "granitemoe",
+    "phimoe",
+    "gpt-oss",
+    "llama4",
+    "deepseek2-lite",
+    "deepseek2",
+    "deepseek3",
 ];
 
 /// The logits at every position of the prompt.

@@ -5,7 +5,7 @@ use super::family::NormPlaces;
 use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 use super::saved::StoredTensor;
 use super::spec::ModelSpec;
-use super::weights::{FeedForward, Layer, Weights};
+use super::weights::{AttentionInput, FeedForward, Layer, Weights};
 use crate::backend::{Backend, Batch, BlockId, Norm, Slot};
 use crate::error::Result;
 use crate::fail;
@@ -79,8 +79,13 @@ impl<B: Backend> Decoder<B> {
         let (b, layer, spec) = (&self.backend, &self.weights.layers[i], &self.spec.layers[i]);
         match stage {
             LayerStage::Project => {
-                let qkv = [(Slot::Query, &layer.query), (Slot::Key, &layer.key), (Slot::Value, &layer.value)];
-                b.norm_project(ws, layer.attention_norm.as_ref(), &qkv)?;
+                match &layer.attention {
+                    AttentionInput::Heads { query, key, value } => {
+                        let qkv = [(Slot::Query, query), (Slot::Key, key), (Slot::Value, value)];
+                        b.norm_project(ws, layer.attention_norm.as_ref(), &qkv)?;
+                    }
+                    AttentionInput::Latent(latent) => b.latent_project(ws, layer.attention_norm.as_ref(), latent)?,
+                }
                 // Before attention changes the residual.
                 if self.shares_norm() { self.gate_up(layer, layer.attention_norm.as_ref(), ws) } else { Ok(()) }
             }
@@ -89,7 +94,12 @@ impl<B: Backend> Decoder<B> {
                 b.rope_append(ws, batch, i, head_norms, spec.rope, &mut self.kv.lock())
             }
             LayerStage::Attend => b.attend(ws, batch, i, &spec.attention, layer.sinks.as_ref(), &self.kv.lock()),
-            LayerStage::Output => b.project_add(ws, &layer.attention_output, &layer.attention_join),
+            LayerStage::Output => {
+                if let AttentionInput::Latent(latent) = &layer.attention {
+                    b.latent_values(ws, latent)?;
+                }
+                b.project_add(ws, &layer.attention_output, &layer.attention_join)
+            }
             LayerStage::GateUp => self.gate_up(layer, layer.feed_forward_norm.as_ref(), ws),
             LayerStage::Down => self.down(layer, ws),
         }

@@ -12,6 +12,7 @@ mod file;
 mod fingerprint;
 mod forward;
 mod hf;
+mod latent;
 mod load;
 mod loader;
 pub mod names;
@@ -19,6 +20,7 @@ mod quantize;
 mod rope;
 mod saved;
 mod spec;
+mod spec_latent;
 mod spec_moe;
 mod weights;
 

@@ -7,7 +7,7 @@ use super::loader::Loader;
 use super::names::{Part, Role};
 use super::saved::Inventory;
 use super::spec::ModelSpec;
-use crate::backend::{Backend, Experts, FeedForwardFn, Join, Linear, Mlp, Norm, Rope};
+use crate::backend::{Backend, Experts, FeedForwardFn, Join, Latent, Linear, Mlp, Norm, Rope};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -15,9 +15,7 @@ use crate::fail;
 /// One layer; shapes as [`Role`] gives them.
 pub(super) struct Layer<B: Backend> {
     pub(super) attention_norm: Option<Norm<B>>,
-    pub(super) query: Linear<B>,
-    pub(super) key: Linear<B>,
-    pub(super) value: Linear<B>,
+    pub(super) attention: AttentionInput<B>,
     /// Norms of queries and keys.
     pub(super) head_norms: Option<(Norm<B>, Norm<B>)>,
     /// `(n_heads,)`
@@ -28,6 +26,14 @@ pub(super) struct Layer<B: Backend> {
     pub(super) feed_forward_norm: Option<Norm<B>>,
     pub(super) feed_forward: FeedForward<B>,
     pub(super) feed_forward_join: Join<B>,
+}
+
+/// What attention is made of.
+pub(super) enum AttentionInput<B: Backend> {
+    /// Queries, keys and values of heads.
+    Heads { query: Linear<B>, key: Linear<B>, value: Linear<B> },
+    /// Latents.
+    Latent(Box<Latent<B>>),
 }
 
 /// The feed-forward of a layer.
@@ -90,17 +96,18 @@ impl<B: Backend> Weights<B> {
 impl<B: Backend> Loader<'_, B> {
     async fn layer(&mut self, i: usize) -> Result<Layer<B>> {
         let (s, family) = (self.spec.shape, self.spec.family);
-        let (q, kv) = (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim);
+        let attended = s.n_heads * s.latent.map_or(s.head_dim, |latent| latent.n_value);
         let (before, after) = (family.norms != NormPlaces::After, matches!(family.norms, NormPlaces::Around | NormPlaces::After));
         let before_feed_forward = before && family.norms != NormPlaces::Shared;
         Ok(Layer {
             attention_norm: self.norm_if(before, Role::AttentionNorm, i).await?,
-            query: self.linear(Role::Query, i, q, s.n_embd, family.qkv_bias).await?,
-            key: self.linear(Role::Key, i, kv, s.n_embd, family.qkv_bias).await?,
-            value: self.linear(Role::Value, i, kv, s.n_embd, family.qkv_bias).await?,
+            attention: match s.latent {
+                Some(latent) => AttentionInput::Latent(Box::new(self.latent(i, latent).await?)),
+                None => self.heads(i).await?,
+            },
             head_norms: self.head_norms(i).await?,
             sinks: if family.has_sinks { Some(self.sinks(i).await?) } else { None },
-            attention_output: self.linear(Role::AttentionOutput, i, s.n_embd, q, family.output_bias).await?,
+            attention_output: self.linear(Role::AttentionOutput, i, s.n_embd, attended, family.output_bias).await?,
             attention_join: self.join(after, Role::PostAttentionNorm, i).await?,
             feed_forward_norm: self.norm_if(before_feed_forward, self.feed_forward_norm(i), i).await?,
             feed_forward: match self.spec.layers[i].has_experts {
@@ -108,6 +115,16 @@ impl<B: Backend> Loader<'_, B> {
                 false => FeedForward::Every(self.mlp([Role::Gate, Role::Up, Role::Down], i).await?),
             },
             feed_forward_join: self.join(after, Role::PostFeedForwardNorm, i).await?,
+        })
+    }
+
+    async fn heads(&mut self, i: usize) -> Result<AttentionInput<B>> {
+        let (s, bias) = (self.spec.shape, self.spec.family.qkv_bias);
+        let (q, kv) = (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim);
+        Ok(AttentionInput::Heads {
+            query: self.linear(Role::Query, i, q, s.n_embd, bias).await?,
+            key: self.linear(Role::Key, i, kv, s.n_embd, bias).await?,
+            value: self.linear(Role::Value, i, kv, s.n_embd, bias).await?,
         })
     }
 

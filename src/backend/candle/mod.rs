@@ -13,6 +13,7 @@
 mod attention;
 mod error;
 mod kv;
+mod latent;
 mod memory;
 mod moe;
 mod rope;
@@ -23,7 +24,7 @@ pub use kv::Kv;
 pub use weights::Matrix;
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot};
+use super::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Latent, Linear, Norm, NormKind, Rope, Shape, Slot};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -149,6 +150,14 @@ impl Backend for Candle {
             ws.put(*slot, y);
         }
         Ok(())
+    }
+
+    fn latent_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, latent: &Latent<Self>) -> Result<()> {
+        latent::project_latent(ws, norm, latent)
+    }
+
+    fn latent_values(&self, ws: &mut Workspace, latent: &Latent<Self>) -> Result<()> {
+        latent::latent_values(ws, latent)
     }
 
     fn rope_append(

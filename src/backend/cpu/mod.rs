@@ -8,6 +8,7 @@ mod append;
 mod attention;
 mod head;
 mod kv;
+mod latent;
 mod moe;
 mod norm;
 mod project;
@@ -22,7 +23,7 @@ pub use kv::Kv;
 pub use weights::{Matrix, Vector};
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Linear, Norm, Rope, Shape, Slot};
+use super::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Latent, Linear, Norm, Rope, Shape, Slot};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -159,6 +160,14 @@ impl Backend for Cpu {
 
     fn norm_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
         project::norm_project(self, ws, norm, projections)
+    }
+
+    fn latent_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, latent: &Latent<Self>) -> Result<()> {
+        latent::project(self, ws, norm, latent)
+    }
+
+    fn latent_values(&self, ws: &mut Workspace, latent: &Latent<Self>) -> Result<()> {
+        latent::values(self, ws, latent)
     }
 
     fn rope_append(

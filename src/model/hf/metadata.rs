@@ -8,11 +8,35 @@ use crate::model::rope::RopeScaling;
 use crate::model::spec::ModelSpec;
 
 /// The numbers that are whole.
-const INTEGERS: [Key; 9] =
-    [Key::Layers, Key::Width, Key::FeedForward, Key::Heads, Key::KvHeads, Key::HeadDim, Key::Context, Key::RopeDims, Key::Window];
+const INTEGERS: [Key; 24] = [
+    Key::Layers,
+    Key::Width,
+    Key::FeedForward,
+    Key::Heads,
+    Key::KvHeads,
+    Key::HeadDim,
+    Key::Context,
+    Key::RopeDims,
+    Key::Window,
+    Key::Experts,
+    Key::ExpertsUsed,
+    Key::ExpertsEvery,
+    Key::ExpertFeedForward,
+    Key::ExpertScores,
+    Key::ExpertGroups,
+    Key::ExpertGroupsUsed,
+    Key::SharedExperts,
+    Key::SharedFeedForward,
+    Key::LeadingDense,
+    Key::TemperatureLength,
+    Key::LatentRank,
+    Key::QueryRank,
+    Key::LatentKeyDim,
+    Key::LatentValueDim,
+];
 
 /// Those that are not.
-const FLOATS: [Key; 11] = [
+const FLOATS: [Key; 14] = [
     Key::RmsEps,
     Key::LayerEps,
     Key::RopeTheta,
@@ -24,6 +48,9 @@ const FLOATS: [Key; 11] = [
     Key::EmbeddingScale,
     Key::ResidualScale,
     Key::LogitDivisor,
+    Key::ExpertScale,
+    Key::TemperatureScale,
+    Key::YarnLogMultiplier,
 ];
 
 impl HfConfig<'_> {
@@ -38,17 +65,31 @@ impl HfConfig<'_> {
             }
         }
         for float in FLOATS {
-            if let Some(value) = self.float(float)? {
+            if let Some(value) = self.float(float)?.filter(|_| !self.is_usual(float)) {
                 entries.push((key(float.gguf()), value.into()));
             }
         }
-        entries.push((key(Key::ValueDim.gguf()), (spec.shape.head_dim as u32).into()));
+        if let Some(normalises) = self.flag(Key::ExpertsNormalised)? {
+            entries.push((key(Key::ExpertsNormalised.gguf()), normalises.into()));
+        }
+        let value_dim = spec.shape.latent.map_or(spec.shape.head_dim, |latent| latent.rank);
+        if spec.shape.latent.is_some() {
+            entries.push((key(Key::KvHeads.gguf()), (spec.shape.n_kv_heads as u32).into()));
+            entries.push((key(Key::HeadDim.gguf()), (spec.shape.head_dim as u32).into()));
+        }
+        entries.push((key(Key::ValueDim.gguf()), (value_dim as u32).into()));
         entries.push((key("vocab_size"), (spec.n_vocab as u32).into()));
         if let Some(windows) = self.windows(spec.shape.n_layers)? {
             entries.push((key("attention.sliding_window_pattern"), windows.into()));
         }
         self.add_scaling(&mut entries)?;
         Ok(entries)
+    }
+
+    /// True for the magnitude that a model of latents has without a key: in llama.cpp the key would change its scores, too.
+    fn is_usual(&self, key: Key) -> bool {
+        let of_all = |config: &Self| config.rope_number_or_none("mscale_all_dim");
+        key == Key::RopeMagnitude && self.family.has_latents && of_all(self).is_some() && of_all(self) == self.rope_number_or_none("mscale")
     }
 
     fn add_scaling(&self, entries: &mut Vec<(String, Value)>) -> Result<()> {
