@@ -92,13 +92,14 @@ def add_config(writer: gguf.GGUFWriter, config: PreTrainedConfig, minimal: bool,
         writer.add_layer_norm_eps(getattr(config, "layer_norm_eps", None) or config.norm_epsilon)
     if minimal:
         return
+    has_latents = hasattr(config, "kv_lora_rank")
+    writer.add_head_count_kv(1 if has_latents and not is_old else config.num_key_value_heads)
     add_rope(writer, config)
     add_traits(writer, config)
     add_experts(writer, config)
-    if hasattr(config, "kv_lora_rank"):
+    if has_latents:
         add_latents(writer, config, is_old)
     else:
-        writer.add_head_count_kv(config.num_key_value_heads)
         writer.add_key_length(head_dim(config))
         writer.add_value_length(head_dim(config))
     writer.add_vocab_size(config.vocab_size)
@@ -111,11 +112,9 @@ def add_latents(writer: gguf.GGUFWriter, config: PreTrainedConfig, is_old: bool)
         writer.add_q_lora_rank(config.q_lora_rank)
     key_dim = config.qk_nope_head_dim + config.qk_rope_head_dim
     if is_old:
-        writer.add_head_count_kv(config.num_attention_heads)
         writer.add_key_length(key_dim)
         writer.add_value_length(config.v_head_dim)
         return
-    writer.add_head_count_kv(1)
     writer.add_key_length(config.kv_lora_rank + config.qk_rope_head_dim)
     writer.add_value_length(config.kv_lora_rank)
     writer.add_key_length_mla(key_dim)
