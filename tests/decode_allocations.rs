@@ -32,7 +32,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-const SHAPE: Shape = Shape { n_layers: 2, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 512, moe: None, latent: None, n_vocab: 300 };
+const SHAPE: Shape =
+    Shape { n_layers: 2, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 512, moe: None, latent: None, n_vocab: 300 };
 
 fn tensor(dtype: DType, n_rows: usize, n_cols: usize) -> HostTensor {
     let mut data = AlignedBytes::zeroed(n_rows * dtype.row_bytes(n_cols).unwrap()).unwrap();

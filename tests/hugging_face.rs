@@ -11,6 +11,8 @@ mod common {
 mod config;
 #[path = "hf/loads.rs"]
 mod loads;
+#[path = "hf/mxfp4.rs"]
+mod mxfp4;
 
 use common::golden_data::Golden;
 use common::hf_directory::HfDirectory;

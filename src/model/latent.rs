@@ -94,7 +94,8 @@ impl<'a> Divided<'a> {
         if both.shape() != [rank, n_heads * (n_still + n_value)] {
             fail!(Format, "{label}: shape {rank}x{} expected, file has {:?}", n_heads * (n_still + n_value), both.shape());
         }
-        let half = |role, dtype, shape: [usize; 3]| TensorInfo::of_other_format(&format!("{layer}{}", Self::suffix(role)), dtype, &shape, 0);
+        let half =
+            |role, dtype, shape: [usize; 3]| TensorInfo::of_other_format(&format!("{layer}{}", Self::suffix(role)), dtype, &shape, 0);
         let keys = half(Role::KeyUp, turned(both.dtype()?), [n_still, rank, n_heads])?;
         Ok([keys, half(Role::ValueUp, both.dtype()?, [rank, n_value, n_heads])?])
     }

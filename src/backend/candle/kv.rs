@@ -93,7 +93,10 @@ impl Kv {
         let (from, to) = (from as usize * BLOCK_TOKENS, to as usize * BLOCK_TOKENS);
         // `copy`: a tensor cannot be read while it is written.
         let copy = |rows: &Tensor| rows.slice_set(&rows.narrow(0, from, BLOCK_TOKENS)?.copy()?, 0, to);
-        self.layers.iter().try_for_each(|layer| copy(&layer.keys).and_then(|()| layer.values.as_ref().map_or(Ok(()), copy))).stage("copy_block")
+        self.layers
+            .iter()
+            .try_for_each(|layer| copy(&layer.keys).and_then(|()| layer.values.as_ref().map_or(Ok(()), copy)))
+            .stage("copy_block")
     }
 
     /// Writes the keys and values of a batch's rows, both `(rows, n_kv_heads * head_dim)`, into the blocks of its sequences.

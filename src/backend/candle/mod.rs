@@ -24,7 +24,9 @@ pub use kv::Kv;
 pub use weights::Matrix;
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Latent, Linear, Norm, NormKind, Rope, Shape, Slot};
+use super::{
+    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Latent, Linear, Norm, NormKind, Rope, Shape, Slot,
+};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;

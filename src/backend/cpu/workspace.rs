@@ -143,7 +143,12 @@ impl Shape {
 
     /// Elements of the widest row that is prepared for a product.
     fn widest(&self) -> usize {
-        self.n_embd.max(self.n_ff).max(self.width(Slot::Query)).max(self.moe.map_or(0, |moe| moe.n_ff)).max(self.attended()).max(self.latent.map_or(0, |latent| latent.query_rank.unwrap_or(0).max(latent.n_still)))
+        self.n_embd
+            .max(self.n_ff)
+            .max(self.width(Slot::Query))
+            .max(self.moe.map_or(0, |moe| moe.n_ff))
+            .max(self.attended())
+            .max(self.latent.map_or(0, |latent| latent.query_rank.unwrap_or(0).max(latent.n_still)))
     }
 
     /// Query heads per KV head.

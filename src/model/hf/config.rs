@@ -72,7 +72,8 @@ impl<'a> HfConfig<'a> {
             return Err(self.text.unsupported(key, &found, "false, or none"));
         }
         self.kind.fixed.iter().try_for_each(|(key, value)| self.check_fixed(key, *value))?;
-        self.check_experts()?;
+        self.check_moe_layers()?;
+        self.check_routing()?;
         self.check_activation()?;
         self.window()?;
         self.check_unrotated()
@@ -93,19 +94,16 @@ impl<'a> HfConfig<'a> {
     }
 
     /// Which layers have experts follows from a step; a file may list them, too.
-    fn check_experts(&self) -> Result<()> {
+    fn check_moe_layers(&self) -> Result<()> {
         let config: &dyn Config = self;
-        if self.family.experts.is_none() || self.text.get("moe_layers").is_none() {
-            return self.check_routing();
-        }
+        let Some(listed) = self.text.numbers("moe_layers")?.filter(|_| self.family.experts.is_some()) else { return Ok(()) };
         let every = config.size_or(Key::ExpertsEvery, 1, bounds::LAYERS)?;
         let n_layers = config.size(Key::Layers, bounds::LAYERS)?;
-        let listed = self.text.numbers("moe_layers")?.unwrap_or_default();
         let expected = (every - 1..n_layers).step_by(every).map(|i| i as f64);
         if !listed.iter().copied().eq(expected) {
             return Err(self.text.unsupported("moe_layers", "another pattern", &format!("the last of each {every}")));
         }
-        self.check_routing()
+        Ok(())
     }
 
     /// What depends on more than one key.
@@ -322,7 +320,7 @@ fn architecture(object: Object<'_>) -> Result<Option<&str>> {
 /// The row of the architecture: by its class, else by its `model_type`.
 fn kind(outer: Object<'_>, text: Object<'_>) -> Result<HfFamily> {
     let (key, name, found) = match architecture(outer)?.or(architecture(text)?) {
-        Some(class) => ("architectures", class, HfFamily::ALL.into_iter().find(|kind| kind.class == class)),
+        Some(class) => ("architectures", class, HfFamily::ALL.into_iter().find(|kind| kind.class.eq_ignore_ascii_case(class))),
         None => match text.text("model_type")?.or(outer.text("model_type")?) {
             Some(name) => ("model_type", name, HfFamily::ALL.into_iter().find(|kind| kind.model_type == name)),
             None => fail!(Format, "architectures and model_type are missing"),

@@ -315,18 +315,8 @@ const OLMOE: HfFamily = HfFamily {
     model_type: "olmoe",
     family: "olmoe",
     window: Window::Ignored,
-    keys: &[
-        (Key::Experts, "num_experts"),
-        (Key::ExpertsUsed, "num_experts_per_tok"),
-        (Key::ExpertsNormalised, "norm_topk_prob"),
-    ],
-    defaults: &[
-        (Key::RmsEps, 1e-5),
-        (Key::RopeTheta, 1e4),
-        (Key::Experts, 64.0),
-        (Key::ExpertsUsed, 8.0),
-        (Key::ExpertsNormalised, 0.0),
-    ],
+    keys: &[(Key::Experts, "num_experts"), (Key::ExpertsUsed, "num_experts_per_tok"), (Key::ExpertsNormalised, "norm_topk_prob")],
+    defaults: &[(Key::RmsEps, 1e-5), (Key::RopeTheta, 1e4), (Key::Experts, 64.0), (Key::ExpertsUsed, 8.0), (Key::ExpertsNormalised, 0.0)],
     refused: &["clip_qkv"],
     ..QWEN2
 };
@@ -345,37 +335,20 @@ const GRANITEMOE: HfFamily = HfFamily {
         (Key::ExpertsUsed, "num_experts_per_tok"),
         (Key::SharedFeedForward, "shared_intermediate_size"),
     ],
-    defaults: &[
-        (Key::RmsEps, 1e-6),
-        (Key::RopeTheta, 1e4),
-        (Key::AttentionScale, 1.0),
-        (Key::Experts, 8.0),
-        (Key::ExpertsUsed, 2.0),
-    ],
+    defaults: &[(Key::RmsEps, 1e-6), (Key::RopeTheta, 1e4), (Key::AttentionScale, 1.0), (Key::Experts, 8.0), (Key::ExpertsUsed, 2.0)],
     ..LLAMA
 };
 
-const GRANITEMOESHARED: HfFamily =
-    HfFamily { class: "GraniteMoeSharedForCausalLM", model_type: "granitemoeshared", ..GRANITEMOE };
+const GRANITEMOESHARED: HfFamily = HfFamily { class: "GraniteMoeSharedForCausalLM", model_type: "granitemoeshared", ..GRANITEMOE };
 
 const PHIMOE: HfFamily = HfFamily {
     class: "PhimoeForCausalLM",
     model_type: "phimoe",
     family: "phimoe",
     names: SPARSE,
-    keys: &[
-        (Key::LayerEps, "rms_norm_eps"),
-        (Key::Experts, "num_local_experts"),
-        (Key::ExpertsUsed, "num_experts_per_tok"),
-    ],
+    keys: &[(Key::LayerEps, "rms_norm_eps"), (Key::Experts, "num_local_experts"), (Key::ExpertsUsed, "num_experts_per_tok")],
     partial_rotation: None,
-    defaults: &[
-        (Key::LayerEps, 1e-5),
-        (Key::RopeTheta, 1e4),
-        (Key::KvHeads, 8.0),
-        (Key::Experts, 16.0),
-        (Key::ExpertsUsed, 2.0),
-    ],
+    defaults: &[(Key::LayerEps, 1e-5), (Key::RopeTheta, 1e4), (Key::KvHeads, 8.0), (Key::Experts, 16.0), (Key::ExpertsUsed, 2.0)],
     fixed: &[("router_jitter_noise", Fixed::Number(0.01))],
     ..PHI3
 };
@@ -516,8 +489,32 @@ const DEEPSEEK3: HfFamily = HfFamily {
 impl HfFamily {
     /// Every architecture that this build runs.
     pub(super) const ALL: [Self; 26] = [
-        LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GEMMA2, GEMMA3, PHI3, SMOLLM3, OLMO2, OLMO3, GRANITE, STARCODER2, PHI2, GLM4, MIXTRAL, QWEN2MOE,
-        QWEN3MOE, OLMOE, GRANITEMOE, GRANITEMOESHARED, PHIMOE, GPT_OSS, LLAMA4, DEEPSEEK2, DEEPSEEK3,
+        LLAMA,
+        MISTRAL,
+        QWEN2,
+        QWEN3,
+        GEMMA,
+        GEMMA2,
+        GEMMA3,
+        PHI3,
+        SMOLLM3,
+        OLMO2,
+        OLMO3,
+        GRANITE,
+        STARCODER2,
+        PHI2,
+        GLM4,
+        MIXTRAL,
+        QWEN2MOE,
+        QWEN3MOE,
+        OLMOE,
+        GRANITEMOE,
+        GRANITEMOESHARED,
+        PHIMOE,
+        GPT_OSS,
+        LLAMA4,
+        DEEPSEEK2,
+        DEEPSEEK3,
     ];
 
     /// Its traits.

@@ -65,7 +65,7 @@ impl HfConfig<'_> {
             }
         }
         for float in FLOATS {
-            if let Some(value) = self.float(float)?.filter(|_| !self.is_usual(float)) {
+            if let Some(value) = self.float(float)? {
                 entries.push((key(float.gguf()), value.into()));
             }
         }
@@ -84,12 +84,6 @@ impl HfConfig<'_> {
         }
         self.add_scaling(&mut entries)?;
         Ok(entries)
-    }
-
-    /// True for the magnitude that a model of latents has without a key: in llama.cpp the key would change its scores, too.
-    fn is_usual(&self, key: Key) -> bool {
-        let of_all = |config: &Self| config.rope_number_or_none("mscale_all_dim");
-        key == Key::RopeMagnitude && self.family.has_latents && of_all(self).is_some() && of_all(self) == self.rope_number_or_none("mscale")
     }
 
     fn add_scaling(&self, entries: &mut Vec<(String, Value)>) -> Result<()> {

@@ -89,11 +89,6 @@ impl<'a> HfConfig<'a> {
         within(self.rope()?, key, bounds)
     }
 
-    /// A number of the rope that has been read before.
-    pub(super) fn rope_number_or_none(&self, key: &str) -> Option<f64> {
-        self.scale_number(key).ok().flatten()
-    }
-
     /// A number of the rope that 0 switches off.
     fn scale_number(&self, key: &str) -> Result<Option<f64>> {
         Ok(within(self.rope()?, key, &(0.0..=*FACTOR.end()))?.filter(|&scale| scale > 0.0))
@@ -175,7 +170,11 @@ impl<'a> HfConfig<'a> {
             Kind::Yarn => {
                 let stretch = self.stretch()?;
                 let magnitude = |m: f64| if stretch <= 1.0 { 1.0 } else { 0.1 * m * stretch.ln() + 1.0 };
+                // What a model of latents has without a key: in llama.cpp, the key would change its scores, too.
                 let both = self.scale_number("mscale")?.zip(self.scale_number("mscale_all_dim")?);
+                if self.family.has_latents && both.is_some_and(|(some, all)| some == all) {
+                    return Ok(None);
+                }
                 let own = own(self)?.or(both.map(|(some, all)| magnitude(some) / magnitude(all)));
                 Ok(own.map(|own| own / magnitude(1.0)))
             }

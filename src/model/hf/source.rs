@@ -98,9 +98,9 @@ impl Source {
         match self {
             Self::Neighbours { head_dim, .. } => read_neighbours(weights, stored, *head_dim, start, dst),
             Self::PlusOne(_) => read_plus_one(weights, stored, start, dst),
-            Self::Stacked(tensors) => read_pieces(start, dst, (stored.n_bytes(), 0), &|i, at, part| {
-                weights.read_range(&weights.tensors()[tensors[i]], at, part)
-            }),
+            Self::Stacked(tensors) => {
+                read_pieces(start, dst, (stored.n_bytes(), 0), &|i, at, part| weights.read_range(&weights.tensors()[tensors[i]], at, part))
+            }
             Self::Part { start: first, len, stride, .. } => {
                 read_pieces(start, dst, (*len, *first), &|i, at, part| weights.read_range(stored, i * stride + at, part))
             }

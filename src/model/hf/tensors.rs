@@ -181,7 +181,13 @@ impl Found<'_> {
     }
 
     /// Adds blocks of MXFP4.
-    fn add_blocks(&mut self, name: &str, i: usize, tensor: &safetensors::TensorInfo, [n_all, n_rows, first, step]: [usize; 4]) -> Result<()> {
+    fn add_blocks(
+        &mut self,
+        name: &str,
+        i: usize,
+        tensor: &safetensors::TensorInfo,
+        [n_all, n_rows, first, step]: [usize; 4],
+    ) -> Result<()> {
         let Some(scales_name) = experts::scales_of(tensor.name()) else { fail!(Internal, "blocks of another name") };
         let Some(scales) = self.weights.tensors().iter().position(|other| other.name() == scales_name) else {
             fail!(Format, "{scales_name} is missing");
