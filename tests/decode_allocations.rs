@@ -2,7 +2,8 @@
 
 use inference::backend::cpu::{Cpu, Kv, Workspace};
 use inference::backend::{
-    Altup, AltupShape, Attention, Backend, Batch, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot, StreamStage, Streams,
+    Altup, AltupShape, Attention, Backend, Batch, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot, StreamStage,
+    Streams,
 };
 use inference::dtype::DType;
 use inference::kernels::{GateFn, KvType, RopeStyle, select};
@@ -35,8 +36,18 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 const STREAMS: AltupShape = AltupShape { n_streams: 4, active: 0, n_per_layer: 64, n_layers: 4, rank: 32 };
-const SHAPE: Shape =
-    Shape { n_layers: 2, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 512, moe: None, altup: Some(STREAMS), n_vocab: 300 };
+const SHAPE: Shape = Shape {
+    n_layers: 2,
+    n_embd: 256,
+    n_heads: 4,
+    n_kv_heads: 2,
+    head_dim: 64,
+    n_ff: 512,
+    moe: None,
+    altup: Some(STREAMS),
+    latent: None,
+    n_vocab: 300,
+};
 
 fn tensor(dtype: DType, n_rows: usize, n_cols: usize) -> HostTensor {
     let mut data = AlignedBytes::zeroed(n_rows * dtype.row_bytes(n_cols).unwrap()).unwrap();

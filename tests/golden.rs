@@ -154,6 +154,21 @@ fn olmo3_with_windows() {
     check("olmo3");
 }
 
+#[test]
+fn deepseek2_lite_of_the_first_files() {
+    check("deepseek2-lite");
+}
+
+#[test]
+fn deepseek2_with_latents_and_groups_of_experts() {
+    check("deepseek2");
+}
+
+#[test]
+fn deepseek3_with_a_bias_that_chooses() {
+    check("deepseek3");
+}
+
 fn check(name: &str) {
     let golden = Golden::read(name);
     let logits = read_logits(&golden);

@@ -9,12 +9,14 @@ mod attention;
 pub mod candle;
 mod check;
 pub mod cpu;
+mod latent;
 #[cfg(test)]
 mod naive;
 mod routing;
 
 pub use altup::{Altup, AltupShape, StreamStage, Streams};
 pub use attention::{Attention, Sight, Temperature};
+pub use latent::{Latent, LatentShape};
 pub use routing::{Experts, Groups, Mlp, MoeShape, Pick, Routing, Scores};
 
 use crate::dtype::DType;
@@ -172,6 +174,8 @@ pub struct Shape {
     pub moe: Option<MoeShape>,
     /// For a model with several residual streams.
     pub altup: Option<AltupShape>,
+    /// For attention over latents; there is one KV head then, and it is a latent behind its rotated part.
+    pub latent: Option<LatentShape>,
     /// Tokens in the vocabulary.
     pub n_vocab: usize,
 }
@@ -372,6 +376,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Normalises the residual, if there is a norm, and multiplies it with each projection into its slot.
     fn norm_project(&self, ws: &mut Self::Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()>;
+
+    /// Normalises the residual, if there is a norm, and makes Query and Key of it, each head the rotating part before the latent: what `rope_append`
+    /// takes. There is no Value: a latent is its own.
+    fn latent_project(&self, ws: &mut Self::Workspace, norm: Option<&Norm<Self>>, latent: &Latent<Self>) -> Result<()>;
+
+    /// Makes each head's value of what `attend` has left in Query: `(n_heads, head_dim)` becomes `(n_heads, n_value)`.
+    fn latent_values(&self, ws: &mut Self::Workspace, latent: &Latent<Self>) -> Result<()>;
 
     /// Normalises Query, Key and Value as `head_norms` say, if given, rotates Query and Key with `ropes[rope]` of `begin`, or not at all, and writes
     /// Key and Value into the sequence's blocks.

@@ -27,7 +27,7 @@ pub use contract::{
     Activation, ActivationRows, AttendParams, GateFn, KV_GROUP, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows,
 };
 pub use encode::{can_encode, encode};
-pub use reference::{Reference, turn_keys};
+pub use reference::{Reference, keys_as_values, turn_keys};
 pub use select::{available, select};
 pub use unpack::Unpacker;
 #[cfg(target_arch = "x86_64")]

@@ -14,6 +14,8 @@ pub(super) mod bounds {
     pub const FEED_FORWARD: RangeInclusive<usize> = 1..=1 << 20;
     pub const HEADS: RangeInclusive<usize> = 1..=1024;
     pub const HEAD_DIM: RangeInclusive<usize> = 2..=1024;
+    /// Elements of a latent: with those that rotate, of a key.
+    pub const LATENT: usize = 1 << 13;
     /// Experts of a layer, or none.
     pub const EXPERTS: RangeInclusive<usize> = 0..=1 << 12;
     pub const CONTEXT: RangeInclusive<usize> = 1..=1 << 24;
@@ -79,6 +81,11 @@ pub(super) enum Key {
     PerLayerWidth,
     LaurelRank,
     Sparsity,
+    LatentRank,
+    QueryRank,
+    LatentKeyDim,
+    LatentValueDim,
+    YarnLogMultiplier,
 }
 
 impl Key {
@@ -120,6 +127,11 @@ impl Key {
             Self::SharedFeedForward => "expert_shared_feed_forward_length",
             Self::TemperatureLength => "attention.temperature_length",
             Self::TemperatureScale => "attention.temperature_scale",
+            Self::LatentRank => "attention.kv_lora_rank",
+            Self::QueryRank => "attention.q_lora_rank",
+            Self::LatentKeyDim => "attention.key_length_mla",
+            Self::LatentValueDim => "attention.value_length_mla",
+            Self::YarnLogMultiplier => "rope.scaling.yarn_log_multiplier",
             Self::LeadingDense => "leading_dense_block_count",
             Self::SharedKvLayers => "attention.shared_kv_layers",
             Self::Streams => "altup.num_inputs",

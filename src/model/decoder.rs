@@ -5,7 +5,7 @@ use super::family::NormPlaces;
 use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
 use super::saved::StoredTensor;
 use super::spec::ModelSpec;
-use super::weights::{FeedForward, Layer, Weights};
+use super::weights::{AttentionInput, FeedForward, Layer, Weights};
 use crate::backend::{Altup, Backend, Batch, BlockId, FeedForwardFn, Norm, Slot, StreamStage};
 use crate::error::Result;
 use crate::fail;
@@ -66,7 +66,9 @@ impl<B: Backend> Decoder<B> {
                 let has_streams = w.streams.is_some();
                 Ok(match stage.next(self.shares_norm(), has_streams) {
                     Some(next) => Stage::Layer(i, next),
-                    None if i + 1 < w.layers.len() => Stage::Layer(i + 1, if has_streams { LayerStage::Predict } else { LayerStage::Project }),
+                    None if i + 1 < w.layers.len() => {
+                        Stage::Layer(i + 1, if has_streams { LayerStage::Predict } else { LayerStage::Project })
+                    }
                     None if batch.outputs.is_empty() => Stage::Done,
                     None if has_streams => Stage::Merge,
                     None => Stage::Head(0),
@@ -94,15 +96,18 @@ impl<B: Backend> Decoder<B> {
         match stage {
             LayerStage::Predict => self.stream_stage(layer, ws, batch, StreamStage::Predict),
             LayerStage::Project => {
-                let (norm, query) = (layer.attention_norm.as_ref(), (Slot::Query, &layer.query));
-                match &layer.key_value {
-                    Some((key, value)) => b.norm_project(ws, norm, &[query, (Slot::Key, key), (Slot::Value, value)])?,
-                    None => b.norm_project(ws, norm, &[query])?,
+                let norm = layer.attention_norm.as_ref();
+                match &layer.attention {
+                    AttentionInput::Heads { query, key_value: Some((key, value)) } => {
+                        b.norm_project(ws, norm, &[(Slot::Query, query), (Slot::Key, key), (Slot::Value, value)])?;
+                    }
+                    AttentionInput::Heads { query, key_value: None } => b.norm_project(ws, norm, &[(Slot::Query, query)])?,
+                    AttentionInput::Latent(latent) => b.latent_project(ws, norm, latent)?,
                 }
                 // Before attention changes the residual.
                 if self.shares_norm() { self.gate_up(layer, layer.attention_norm.as_ref(), ws) } else { Ok(()) }
             }
-            LayerStage::Append if layer.key_value.is_none() => {
+            LayerStage::Append if spec.kv.layer != i => {
                 b.rope_query(ws, batch, layer.head_norms.as_ref().map(|norms| &norms.query), spec.rope)
             }
             LayerStage::Append => b.rope_append(ws, batch, spec.kv.index, layer.own_head_norms(), spec.rope, &mut self.kv.lock()),
@@ -111,7 +116,12 @@ impl<B: Backend> Decoder<B> {
                 Some(norm) => self.stream_stage(layer, ws, batch, |altup| StreamStage::Laurel(altup, norm)),
                 None => fail!(Internal, "layer {i}: a learned residual without a norm"),
             },
-            LayerStage::Output => b.project_add(ws, &layer.attention_output, &layer.attention_join),
+            LayerStage::Output => {
+                if let AttentionInput::Latent(latent) = &layer.attention {
+                    b.latent_values(ws, latent)?;
+                }
+                b.project_add(ws, &layer.attention_output, &layer.attention_join)
+            }
             LayerStage::GateUp => self.gate_up(layer, layer.feed_forward_norm.as_ref(), ws),
             LayerStage::Down => self.down(layer, spec.feed_forward, ws),
             LayerStage::Correct => self.stream_stage(layer, ws, batch, |altup| StreamStage::Correct(altup, i)),

@@ -110,6 +110,8 @@ pub struct Family {
     pub feed_forward: FeedForwardFn,
     /// For architectures with layers that choose among experts; a file that names none has no such layer.
     pub experts: Option<ExpertTraits>,
+    /// True if keys and values are made of latents: DeepSeek.
+    pub has_latents: bool,
     /// True if a head's softmax has a sink: gpt-oss.
     pub has_sinks: bool,
     /// How queries grow in layers that do not rotate, where the file does not say.
@@ -159,6 +161,7 @@ const LLAMA: Family = Family {
     output_bias: Presence::Optional,
     feed_forward: FeedForwardFn::Gated(GateFn::Silu),
     experts: Some(MIXTRAL),
+    has_latents: false,
     has_sinks: false,
     temperature: None,
     windows: Windows::All,
@@ -322,11 +325,21 @@ const PHI2: Family = Family { name: "phi2", norms: NormPlaces::Shared, windows: 
 /// GLM-4: neighbours rotate, in half of a head.
 const GLM4: Family = Family { name: "glm4", norms: NormPlaces::Around, experts: None, windows: Windows::None, ..LLAMA };
 
+/// DeepSeek-V2, V2.5, V3, R1: latents; experts in groups; the rotating part of a head turns neighbours.
+const DEEPSEEK2: Family = Family {
+    name: "deepseek2",
+    qkv_bias: Presence::Optional,
+    experts: Some(ExpertTraits { normalises: false, ..MIXTRAL }),
+    has_latents: true,
+    windows: Windows::None,
+    ..LLAMA
+};
+
 impl Family {
     /// Every architecture that this build runs.
-    pub const ALL: [Self; 21] = [
-        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, GEMMA3N, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2, GRANITE,
-        GRANITEMOE, STARCODER2, PHI2, GLM4,
+    pub const ALL: [Self; 22] = [
+        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, GEMMA3N, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2,
+        GRANITE, GRANITEMOE, STARCODER2, PHI2, GLM4, DEEPSEEK2,
     ];
 
     /// The architecture called `name` in files.

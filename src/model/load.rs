@@ -3,6 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::decoder::Decoder;
 use super::forward::Forward;
+use super::latent::Divided;
 use super::names::{Part, Role};
 use super::spec::ModelSpec;
 use crate::backend::Backend;
@@ -40,6 +41,8 @@ pub fn load(file: &dyn Checkpoint, spec: ModelSpec, placement: Placement, kv: Kv
 /// # Errors
 /// As [`load`].
 pub async fn load_in_slices(file: &dyn Checkpoint, spec: ModelSpec, placement: Placement, kv: KvType) -> Result<Arc<dyn Forward>> {
+    let divided = Divided::new(file, &spec)?;
+    let file = divided.as_ref().map_or(file, |divided| divided);
     match placement {
         Placement::Cpu { pool, kernels } => Ok(Arc::new(Decoder::load(file, spec, Cpu::new(pool, kernels), kv).await?)),
         Placement::Candle => Ok(Arc::new(Decoder::load(file, spec, Candle::cpu(Precision::Float), kv).await?)),
@@ -62,6 +65,8 @@ pub struct Needs {
 /// # Errors
 /// `Format`, `Unsupported` for tensors that cannot be.
 pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv: KvType, n_rows: usize) -> Result<Needs> {
+    let divided = Divided::new(file, spec)?;
+    let file = divided.as_ref().map_or(file, |divided| divided);
     match placement {
         Placement::Cpu { pool, kernels } => needs_on(&Cpu::new(pool.clone(), *kernels), file, spec, kv, n_rows),
         Placement::Candle => needs_on(&Candle::cpu(Precision::Float), file, spec, kv, n_rows),

@@ -13,6 +13,7 @@ mod file;
 mod fingerprint;
 mod forward;
 mod hf;
+mod latent;
 mod load;
 mod loader;
 pub mod names;
@@ -21,6 +22,7 @@ mod rope;
 mod saved;
 mod spec;
 mod spec_altup;
+mod spec_latent;
 mod spec_moe;
 mod weights;
 

@@ -27,6 +27,22 @@ pub enum Role {
     QueryKeyValue,
     /// `(n_embd, n_heads * head_dim)`
     AttentionOutput,
+    /// `(query_rank, n_embd)`: what queries are made of.
+    QueryDown,
+    /// `(query_rank,)`
+    QueryDownNorm,
+    /// `(n_heads * (n_still + n_rot), query_rank)`
+    QueryUp,
+    /// `(rank + n_rot, n_embd)`: the latent, and the part of a key that rotates.
+    LatentKey,
+    /// `(rank,)`
+    LatentNorm,
+    /// `(n_heads * (n_still + n_value), rank)`: in each head the rows that make keys, then those that make values.
+    LatentUp,
+    /// `(n_heads, rank, n_still)`: the first of these, turned round.
+    KeyUp,
+    /// `(n_heads, n_value, rank)`: the second.
+    ValueUp,
     /// `(head_dim,)` or `(n_heads * head_dim,)`: normalises each query head, or all.
     QueryNorm,
     /// `(head_dim,)` or `(n_kv_heads * head_dim,)`: normalises each key head, or all.
@@ -123,6 +139,14 @@ impl Role {
             Self::Value => ("attn_v", true),
             Self::QueryKeyValue => ("attn_qkv", true),
             Self::AttentionOutput => ("attn_output", true),
+            Self::QueryDown => ("attn_q_a", true),
+            Self::QueryDownNorm => ("attn_q_a_norm", true),
+            Self::QueryUp => ("attn_q_b", true),
+            Self::LatentKey => ("attn_kv_a_mqa", true),
+            Self::LatentNorm => ("attn_kv_a_norm", true),
+            Self::LatentUp => ("attn_kv_b", true),
+            Self::KeyUp => ("attn_k_b", true),
+            Self::ValueUp => ("attn_v_b", true),
             Self::QueryNorm => ("attn_q_norm", true),
             Self::KeyNorm => ("attn_k_norm", true),
             Self::PostAttentionNorm => ("post_attention_norm", true),
@@ -167,6 +191,8 @@ impl Role {
             self,
             Self::OutputNorm
                 | Self::AttentionNorm
+                | Self::QueryDownNorm
+                | Self::LatentNorm
                 | Self::QueryNorm
                 | Self::KeyNorm
                 | Self::PostAttentionNorm

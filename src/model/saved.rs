@@ -1,7 +1,7 @@
 //! What a model holds, tensor by tensor, as a file would store it: noted while it loads, given back when it is saved.
 
 use super::names::{Part, Role};
-use super::weights::{FeedForward, Layer, Weights};
+use super::weights::{AttentionInput, FeedForward, Layer, Weights};
 use crate::backend::{Backend, Experts, Linear, Mlp, Norm};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -103,9 +103,9 @@ impl<B: Backend> Weights<B> {
 impl<B: Backend> Layer<B> {
     fn held(&self, role: Role, part: Part) -> Option<Held<'_, B>> {
         match role {
-            Role::Query => of_linear(&self.query, part),
-            Role::Key => of_linear(&self.key_value.as_ref()?.0, part),
-            Role::Value => of_linear(&self.key_value.as_ref()?.1, part),
+            Role::Query | Role::Key | Role::Value => of_heads(&self.attention, role, part),
+            Role::QueryDown | Role::QueryDownNorm | Role::QueryUp => of_heads(&self.attention, role, part),
+            Role::LatentKey | Role::LatentNorm | Role::KeyUp | Role::ValueUp => of_heads(&self.attention, role, part),
             Role::AttentionOutput => of_linear(&self.attention_output, part),
             Role::Sinks => self.sinks.as_ref().map(Held::Vector),
             Role::AttentionNorm => of_norm(self.attention_norm.as_ref()?, part),
@@ -127,6 +127,27 @@ impl<B: Backend> Layer<B> {
                 FeedForward::Experts(experts) => of_experts(experts, role, part),
             },
         }
+    }
+}
+
+fn of_heads<B: Backend>(attention: &AttentionInput<B>, role: Role, part: Part) -> Option<Held<'_, B>> {
+    match attention {
+        AttentionInput::Heads { query, key_value } => match role {
+            Role::Query => of_linear(query, part),
+            Role::Key => of_linear(&key_value.as_ref()?.0, part),
+            Role::Value => of_linear(&key_value.as_ref()?.1, part),
+            _ => None,
+        },
+        AttentionInput::Latent(latent) => match role {
+            Role::Query | Role::QueryUp => of_linear(&latent.query, part),
+            Role::QueryDown => of_linear(&latent.query_down.as_ref()?.0, part),
+            Role::QueryDownNorm => of_norm(&latent.query_down.as_ref()?.1, part),
+            Role::LatentKey => of_linear(&latent.key, part),
+            Role::LatentNorm => of_norm(&latent.norm, part),
+            Role::KeyUp => of_linear(&latent.key_up, part),
+            Role::ValueUp => of_linear(&latent.value_up, part),
+            _ => None,
+        },
     }
 }
 

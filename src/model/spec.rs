@@ -217,6 +217,20 @@ impl Reader<'_> {
         let config = self.config;
         let n_embd = config.size(Key::Width, bounds::WIDTH)?;
         let n_heads = config.size(Key::Heads, bounds::HEADS)?;
+        let n_ff = widths.iter().copied().fold(1, usize::max);
+        let moe = moe.map(|moe| moe.shape);
+        let latent = self.latent()?;
+        let (n_kv_heads, head_dim) = match latent {
+            // All heads read the same latents.
+            Some(latent) => (1, latent.n_rot + latent.rank),
+            None => self.heads(n_embd, n_heads)?,
+        };
+        Ok(Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, altup: None, latent, n_vocab })
+    }
+
+    /// How many KV heads there are, and how wide a head is.
+    fn heads(&self, n_embd: usize, n_heads: usize) -> Result<(usize, usize)> {
+        let config = self.config;
         let n_kv_heads = config.size_or(Key::KvHeads, n_heads, bounds::HEADS)?;
         if !n_heads.is_multiple_of(n_kv_heads) {
             fail!(Format, "{}: {n_heads} heads are no multiple of {n_kv_heads} KV heads", config.name(Key::Heads));
@@ -226,13 +240,12 @@ impl Reader<'_> {
         if value_dim != head_dim {
             fail!(Unsupported, "{}: {value_dim} differs from the keys' {head_dim}", config.name(Key::ValueDim));
         }
-        let n_ff = widths.iter().copied().fold(1, usize::max);
-        Ok(Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe: moe.map(|moe| moe.shape), altup: None, n_vocab })
+        Ok((n_kv_heads, head_dim))
     }
 
     /// What a model takes to run must be in proportion to its weights. Every size is bounded: no product overflows.
     fn check_proportions(&self, shape: &Shape) -> Result<()> {
-        let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, altup, .. } = *shape;
+        let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, altup, latent, .. } = *shape;
         let widest = bounds::WIDTH_OF_ANY_RATIO.max(bounds::RATIO * n_embd);
         let keys = bounds::KEYS_OF_ANY_RATIO.max(bounds::KEYS_RATIO * n_embd);
         let sizes = [
@@ -243,6 +256,9 @@ impl Reader<'_> {
             (Key::PerLayerWidth, "the inputs of all layers", altup.map_or(0, |altup| altup.n_inputs()), widest),
             (Key::LaurelRank, "the learned residual", altup.map_or(0, |altup| altup.rank), widest),
             (Key::Heads, "all heads together", n_heads * head_dim, widest),
+            (Key::LatentKeyDim, "all queries", latent.map_or(0, |latent| n_heads * (latent.n_still + latent.n_rot)), widest),
+            (Key::LatentValueDim, "all values", latent.map_or(0, |latent| n_heads * latent.n_value), widest),
+            (Key::QueryRank, "what queries are made of", latent.and_then(|latent| latent.query_rank).unwrap_or(0), widest),
             (Key::KvHeads, "a token's keys in all layers", n_layers * n_kv_heads * head_dim, keys),
         ];
         for (key, what, size, most) in sizes {
@@ -328,11 +344,11 @@ impl Reader<'_> {
         }
         let per_head = match self.family.wide_queries_at {
             Some(n_layers) if n_layers == shape.n_layers => shape.n_embd / shape.n_heads,
-            _ => shape.head_dim,
+            _ => self.elements_compared(shape),
         };
         let scale = self.config.number(Key::AttentionScale, 0.0..=*bounds::SCALE.end())?;
         // llama.cpp writes 0 for "as usual".
-        Ok(scale.filter(|&scale| scale > 0.0).unwrap_or(1.0 / (per_head as f32).sqrt()))
+        Ok(self.stretched_scores()? * scale.filter(|&scale| scale > 0.0).unwrap_or(1.0 / (per_head as f32).sqrt()))
     }
 
     /// A soft cap of a family that has them; 0 switches it off.
@@ -350,11 +366,12 @@ impl Reader<'_> {
             fail!(Format, "{}: {n_rot} is odd, rotation needs pairs", config.name(Key::RopeDims));
         }
         let theta = config.number(Key::RopeTheta, 1.0..=1e12)?.unwrap_or(10_000.0);
-        let magnitude = config.number(Key::RopeMagnitude, bounds::SCALE)?.unwrap_or(1.0);
         let scaling = match config.rope_scaling()? {
             RopeScaling::Yarn(yarn) => RopeScaling::Yarn(Yarn { rounds: family.rounds_yarn, ..yarn }),
             other => other,
         };
+        let usual = self.usual_magnitude(&scaling)?;
+        let magnitude = config.number(Key::RopeMagnitude, bounds::SCALE)?.unwrap_or(usual);
         let global = RopeSpec { theta, n_rot, scaling, magnitude };
         let theta = match family.local_rope {
             LocalRope::Same => return Ok(vec![global]),

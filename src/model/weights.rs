@@ -7,7 +7,7 @@ use super::loader::Loader;
 use super::names::{Part, Role};
 use super::saved::Inventory;
 use super::spec::ModelSpec;
-use crate::backend::{Altup, Backend, Experts, FeedForwardFn, HeadNorms as Norms, Join, Linear, Mlp, Norm, Rope, Streams};
+use crate::backend::{Altup, Backend, Experts, FeedForwardFn, HeadNorms as Norms, Join, Latent, Linear, Mlp, Norm, Rope, Streams};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -16,9 +16,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 /// One layer; shapes as [`Role`] gives them.
 pub(super) struct Layer<B: Backend> {
     pub(super) attention_norm: Option<Norm<B>>,
-    pub(super) query: Linear<B>,
-    /// `None` for a layer that reads those of another one.
-    pub(super) key_value: Option<(Linear<B>, Linear<B>)>,
+    pub(super) attention: AttentionInput<B>,
     pub(super) head_norms: Option<LayerHeadNorms<B>>,
     /// `(n_heads,)`
     pub(super) sinks: Option<B::Vector>,
@@ -46,6 +44,14 @@ impl<B: Backend> Layer<B> {
         let norms = self.head_norms.as_ref()?;
         Some(Norms { query: &norms.query, key: norms.key.as_ref()?, value: norms.value.as_ref() })
     }
+}
+
+/// What attention is made of.
+pub(super) enum AttentionInput<B: Backend> {
+    /// Queries, keys and values of heads; no keys and values for a layer that reads those of another one.
+    Heads { query: Linear<B>, key_value: Option<(Linear<B>, Linear<B>)> },
+    /// Latents.
+    Latent(Box<Latent<B>>),
 }
 
 /// The feed-forward of a layer.
@@ -111,22 +117,18 @@ impl<B: Backend> Weights<B> {
 impl<B: Backend> Loader<'_, B> {
     async fn layer(&mut self, i: usize) -> Result<Layer<B>> {
         let (s, family) = (self.spec.shape, self.spec.family);
-        let (q, kv) = (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim);
+        let attended = s.n_heads * s.latent.map_or(s.head_dim, |latent| latent.n_value);
         let (before, after) = (family.norms != NormPlaces::After, matches!(family.norms, NormPlaces::Around | NormPlaces::After));
         let before_feed_forward = before && family.norms != NormPlaces::Shared;
         Ok(Layer {
             attention_norm: self.norm_if(before, Role::AttentionNorm, i).await?,
-            query: self.linear(Role::Query, i, q, s.n_embd, family.qkv_bias).await?,
-            key_value: match self.spec.layers[i].kv.layer == i {
-                true => Some((
-                    self.linear(Role::Key, i, kv, s.n_embd, family.qkv_bias).await?,
-                    self.linear(Role::Value, i, kv, s.n_embd, family.qkv_bias).await?,
-                )),
-                false => None,
+            attention: match s.latent {
+                Some(latent) => AttentionInput::Latent(Box::new(self.latent(i, latent).await?)),
+                None => self.heads(i).await?,
             },
             head_norms: self.head_norms(i).await?,
             sinks: if family.has_sinks { Some(self.sinks(i).await?) } else { None },
-            attention_output: self.linear(Role::AttentionOutput, i, s.n_embd, q, family.output_bias).await?,
+            attention_output: self.linear(Role::AttentionOutput, i, s.n_embd, attended, family.output_bias).await?,
             attention_join: self.attention_join(after, i).await?,
             feed_forward_norm: self.norm_if(before_feed_forward, self.feed_forward_norm(i), i).await?,
             feed_forward: match self.spec.layers[i].has_experts {
@@ -138,12 +140,28 @@ impl<B: Backend> Loader<'_, B> {
         })
     }
 
+    async fn heads(&mut self, i: usize) -> Result<AttentionInput<B>> {
+        let (s, bias) = (self.spec.shape, self.spec.family.qkv_bias);
+        let (q, kv) = (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim);
+        Ok(AttentionInput::Heads {
+            query: self.linear(Role::Query, i, q, s.n_embd, bias).await?,
+            key_value: match self.spec.layers[i].kv.layer == i {
+                true => {
+                    Some((self.linear(Role::Key, i, kv, s.n_embd, bias).await?, self.linear(Role::Value, i, kv, s.n_embd, bias).await?))
+                }
+                false => None,
+            },
+        })
+    }
+
     /// A feed-forward that every row takes.
     async fn mlp(&mut self, [gate, up, down]: [Role; 3], i: usize) -> Result<Mlp<B>> {
         let (n_embd, n_ff) = (self.spec.shape.n_embd, self.spec.layers[i].n_ff);
         Ok(Mlp {
             gate: match self.spec.family.feed_forward {
-                FeedForwardFn::Gated(_) | FeedForwardFn::Sparse(..) | FeedForwardFn::Clamped => Some(self.linear(gate, i, n_ff, n_embd, Presence::Optional).await?),
+                FeedForwardFn::Gated(_) | FeedForwardFn::Sparse(..) | FeedForwardFn::Clamped => {
+                    Some(self.linear(gate, i, n_ff, n_embd, Presence::Optional).await?)
+                }
                 FeedForwardFn::Plain(_) => None,
             },
             up: self.linear(up, i, n_ff, n_embd, Presence::Optional).await?,

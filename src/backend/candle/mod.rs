@@ -14,6 +14,7 @@ mod altup;
 mod attention;
 mod error;
 mod kv;
+mod latent;
 mod memory;
 mod moe;
 mod rope;
@@ -25,7 +26,8 @@ pub use weights::Matrix;
 pub use workspace::Workspace;
 
 use super::{
-    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HeadNorms, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot, StreamStage,
+    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HeadNorms, HostTensor, Join, Latent, Linear, Norm, NormKind, Rope, Shape,
+    Slot, StreamStage,
 };
 use crate::dtype::DType;
 use crate::error::Result;
@@ -153,6 +155,14 @@ impl Backend for Candle {
             ws.put(*slot, y);
         }
         Ok(())
+    }
+
+    fn latent_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, latent: &Latent<Self>) -> Result<()> {
+        latent::project_latent(ws, norm, latent)
+    }
+
+    fn latent_values(&self, ws: &mut Workspace, latent: &Latent<Self>) -> Result<()> {
+        latent::latent_values(ws, latent)
     }
 
     fn rope_append(

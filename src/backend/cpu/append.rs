@@ -181,7 +181,9 @@ impl Append<'_> {
             if let Some(block) = &mut piece.block {
                 let (block, token) = (block.as_mut_slice(), piece.first_token + i);
                 self.store(block, token, Half::Keys, key);
-                self.store(block, token, Half::Values, value);
+                if self.shape.latent.is_none() {
+                    self.store(block, token, Half::Values, value);
+                }
             }
         }
     }

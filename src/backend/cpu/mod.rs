@@ -9,6 +9,7 @@ mod append;
 mod attention;
 mod head;
 mod kv;
+mod latent;
 mod moe;
 mod norm;
 mod project;
@@ -25,7 +26,8 @@ pub use weights::{Matrix, Vector};
 pub use workspace::Workspace;
 
 use super::{
-    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HeadNorms, HostTensor, Join, Linear, Norm, Rope, Shape, Slot, StreamStage,
+    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HeadNorms, HostTensor, Join, Latent, Linear, Norm, Rope, Shape, Slot,
+    StreamStage,
 };
 use crate::dtype::DType;
 use crate::error::Result;
@@ -171,6 +173,14 @@ impl Backend for Cpu {
 
     fn norm_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
         project::norm_project(self, ws, norm, projections)
+    }
+
+    fn latent_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, latent: &Latent<Self>) -> Result<()> {
+        latent::project(self, ws, norm, latent)
+    }
+
+    fn latent_values(&self, ws: &mut Workspace, latent: &Latent<Self>) -> Result<()> {
+        latent::values(self, ws, latent)
     }
 
     fn rope_append(

@@ -9,7 +9,7 @@ use crate::model::rope::RopeScaling;
 use crate::model::spec::ModelSpec;
 
 /// The numbers that are whole.
-const INTEGERS: [Key; 12] = [
+const INTEGERS: [Key; 27] = [
     Key::Layers,
     Key::Width,
     Key::FeedForward,
@@ -19,13 +19,28 @@ const INTEGERS: [Key; 12] = [
     Key::Context,
     Key::RopeDims,
     Key::Window,
+    Key::Experts,
+    Key::ExpertsUsed,
+    Key::ExpertsEvery,
+    Key::ExpertFeedForward,
+    Key::ExpertScores,
+    Key::ExpertGroups,
+    Key::ExpertGroupsUsed,
+    Key::SharedExperts,
+    Key::SharedFeedForward,
+    Key::LeadingDense,
+    Key::TemperatureLength,
+    Key::LatentRank,
+    Key::QueryRank,
+    Key::LatentKeyDim,
+    Key::LatentValueDim,
     Key::SharedKvLayers,
     Key::Streams,
     Key::PerLayerWidth,
 ];
 
 /// Those that are not.
-const FLOATS: [Key; 11] = [
+const FLOATS: [Key; 14] = [
     Key::RmsEps,
     Key::LayerEps,
     Key::RopeTheta,
@@ -37,6 +52,9 @@ const FLOATS: [Key; 11] = [
     Key::EmbeddingScale,
     Key::ResidualScale,
     Key::LogitDivisor,
+    Key::ExpertScale,
+    Key::TemperatureScale,
+    Key::YarnLogMultiplier,
 ];
 
 impl HfConfig<'_> {
@@ -59,7 +77,15 @@ impl HfConfig<'_> {
                 entries.push((key(float.gguf()), value.into()));
             }
         }
-        entries.push((key(Key::ValueDim.gguf()), (spec.shape.head_dim as u32).into()));
+        if let Some(normalises) = self.flag(Key::ExpertsNormalised)? {
+            entries.push((key(Key::ExpertsNormalised.gguf()), normalises.into()));
+        }
+        let value_dim = spec.shape.latent.map_or(spec.shape.head_dim, |latent| latent.rank);
+        if spec.shape.latent.is_some() {
+            entries.push((key(Key::KvHeads.gguf()), (spec.shape.n_kv_heads as u32).into()));
+            entries.push((key(Key::HeadDim.gguf()), (spec.shape.head_dim as u32).into()));
+        }
+        entries.push((key(Key::ValueDim.gguf()), (value_dim as u32).into()));
         entries.push((key("vocab_size"), (spec.n_vocab as u32).into()));
         self.add_streams(spec, &mut entries)?;
         if let Some(windows) = self.windows(spec.layers.len())? {

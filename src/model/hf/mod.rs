@@ -4,10 +4,12 @@
 //! weights (neighbours that rotate, norms with their 1 added, factors of frequencies), reading does the same: a directory and its GGUF file compute alike.
 
 mod config;
+mod experts;
 mod families;
 mod metadata;
 mod names;
 mod rope;
+mod source;
 mod tensors;
 
 use super::checkpoint::Checkpoint;

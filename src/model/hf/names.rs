@@ -11,8 +11,11 @@ pub(super) struct Names {
 /// Modules that exist once.
 const TOP: [(&str, Role); 3] = [("model.embed_tokens", Role::TokenEmbedding), ("model.norm", Role::OutputNorm), ("lm_head", Role::Output)];
 
+/// What the names of a layer's modules begin with.
+const LAYERS: &str = "model.layers.";
+
 /// Modules of a layer, `model.layers.{i}.`.
-const LAYER: [(&str, Role); 14] = [
+const LAYER: [(&str, Role); 19] = [
     ("input_layernorm", Role::AttentionNorm),
     ("self_attn.q_proj", Role::Query),
     ("self_attn.k_proj", Role::Key),
@@ -27,7 +30,16 @@ const LAYER: [(&str, Role); 14] = [
     ("mlp.gate_up_proj", Role::GateUp),
     ("mlp.down_proj", Role::Down),
     ("post_feedforward_layernorm", Role::PostFeedForwardNorm),
+    ("mlp.gate", Role::Router),
+    ("mlp.shared_expert.gate_proj", Role::SharedGate),
+    ("mlp.shared_expert.up_proj", Role::SharedUp),
+    ("mlp.shared_expert.down_proj", Role::SharedDown),
+    ("mlp.shared_expert_gate", Role::SharedRouter),
 ];
+
+/// Tensors of a layer that are called neither a weight nor a bias.
+const WHOLE: [(&str, Role, Part); 2] =
+    [("self_attn.sinks", Role::Sinks, Part::Weight), ("mlp.gate.e_score_correction_bias", Role::ChoiceBias, Part::Bias)];
 
 /// As most are.
 pub(super) const USUAL: Names = Names { own: &[] };
@@ -82,6 +94,45 @@ const BARE: [&str; 1] = ["altup.correct_output_scale"];
 
 /// Roles of several modules that GGUF has as one tensor, one below the other.
 const STACKED: [Role; 2] = [Role::StreamSpread, Role::StreamMerge];
+/// Mixtral, Phi-3.5-MoE, Granite-MoE: experts in a module of their own.
+pub(super) const SPARSE: Names = Names {
+    own: &[
+        ("block_sparse_moe.gate", Role::Router),
+        ("block_sparse_moe.router.layer", Role::Router),
+        ("shared_mlp.output_linear", Role::SharedDown),
+    ],
+};
+
+/// gpt-oss: in GGUF, the norm in front of the feed-forward is called after what is before it, too.
+pub(super) const ROUTED: Names = Names { own: &[("mlp.router", Role::Router), ("post_attention_layernorm", Role::PostAttentionNorm)] };
+
+/// Llama 4.
+pub(super) const LLAMA_4: Names = Names {
+    own: &[
+        ("feed_forward.router", Role::Router),
+        ("feed_forward.gate_proj", Role::Gate),
+        ("feed_forward.up_proj", Role::Up),
+        ("feed_forward.down_proj", Role::Down),
+        ("feed_forward.shared_expert.gate_proj", Role::SharedGate),
+        ("feed_forward.shared_expert.up_proj", Role::SharedUp),
+        ("feed_forward.shared_expert.down_proj", Role::SharedDown),
+    ],
+};
+
+/// DeepSeek.
+pub(super) const LATENTS: Names = Names {
+    own: &[
+        ("self_attn.q_a_proj", Role::QueryDown),
+        ("self_attn.q_a_layernorm", Role::QueryDownNorm),
+        ("self_attn.q_b_proj", Role::QueryUp),
+        ("self_attn.kv_a_proj_with_mqa", Role::LatentKey),
+        ("self_attn.kv_a_layernorm", Role::LatentNorm),
+        ("self_attn.kv_b_proj", Role::LatentUp),
+        ("mlp.shared_experts.gate_proj", Role::SharedGate),
+        ("mlp.shared_experts.up_proj", Role::SharedUp),
+        ("mlp.shared_experts.down_proj", Role::SharedDown),
+    ],
+};
 
 /// Tensors that older files hold and that are computed instead: the frequencies of the rotation.
 pub(super) fn is_computed(name: &str) -> bool {
@@ -91,13 +142,18 @@ pub(super) fn is_computed(name: &str) -> bool {
 impl Names {
     /// The role of the tensor called `name`, its layer (0 where there is none; of a stacked one its number), and which part it is.
     pub(super) fn find(self, name: &str) -> Option<(Role, usize, Part)> {
+        if let Some((layer, module)) = name.strip_prefix(LAYERS).and_then(|rest| rest.split_once('.'))
+            && let Some((_, role, part)) = WHOLE.iter().find(|(whole, ..)| *whole == module)
+        {
+            return Some((*role, layer.parse().ok()?, *part));
+        }
         let (module, part) = match name.rsplit_once('.')? {
             (module, "weight") => (module, Part::Weight),
             (module, "bias") => (module, Part::Bias),
             _ if BARE.iter().any(|bare| name.ends_with(bare)) => (name, Part::Weight),
             _ => return None,
         };
-        let Some((layer, module)) = module.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')) else {
+        let Some((layer, module)) = module.strip_prefix(LAYERS).and_then(|rest| rest.split_once('.')) else {
             let numbered = || {
                 let (module, number) = module.rsplit_once('.')?;
                 let role = self.role(module, &TOP).filter(|role| is_stacked(*role))?;
@@ -140,6 +196,8 @@ mod tests {
     #[test]
     fn names_are_those_of_published_files() {
         assert_eq!(USUAL.find("model.layers.7.self_attn.q_proj.bias"), Some((Role::Query, 7, Part::Bias)));
+        assert_eq!(USUAL.find("model.layers.2.self_attn.sinks"), Some((Role::Sinks, 2, Part::Weight)));
+        assert_eq!(LATENTS.find("model.layers.2.mlp.gate.e_score_correction_bias"), Some((Role::ChoiceBias, 2, Part::Bias)));
         assert_eq!(USUAL.find("lm_head.weight"), Some((Role::Output, 0, Part::Weight)));
         assert_eq!(SANDWICHED.find("model.layers.0.post_attention_layernorm.weight"), Some((Role::PostAttentionNorm, 0, Part::Weight)));
         for unknown in ["model.layers.x.mlp.up_proj.weight", "model.layers.0.mlp.c_fc.weight", "lm_head", "lm_head.scales", ""] {
@@ -149,7 +207,7 @@ mod tests {
 
     #[test]
     fn messages_call_tensors_as_their_file_does() {
-        for names in [USUAL, SANDWICHED, WITH_TWO_MORE, STARCODER, PHI] {
+        for names in [USUAL, SANDWICHED, WITH_TWO_MORE, STARCODER, PHI, SPARSE, ROUTED, LLAMA_4, LATENTS] {
             for name in ["model.embed_tokens.weight", "model.layers.3.input_layernorm.bias", "model.layers.12.self_attn.k_proj.weight"] {
                 let (role, layer, part) = names.find(name).unwrap();
                 assert_eq!(names.label(&role.gguf_name(layer, part)), name);
