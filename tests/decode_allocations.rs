@@ -2,7 +2,8 @@
 
 use inference::backend::cpu::{Cpu, Kv, Workspace};
 use inference::backend::{
-    Altup, AltupShape, Attention, Backend, Batch, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot, StreamStage, Streams,
+    Altup, AltupShape, Attention, Backend, Batch, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot, StreamStage,
+    Streams,
 };
 use inference::dtype::DType;
 use inference::kernels::{GateFn, KvType, RopeStyle, select};

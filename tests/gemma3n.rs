@@ -124,7 +124,8 @@ fn an_estimate_is_what_the_load_takes() {
 fn changed(change: impl Fn(&mut Vec<(String, Value)>, &mut Vec<(String, Vec<usize>, Vec<u8>)>)) -> Gguf {
     let gguf = Gguf::open(Golden::read("gemma3n").path).unwrap();
     let mut keys: Vec<_> = gguf.metadata().iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
-    let tensor = |t: &inference::formats::gguf::TensorInfo| (t.name().to_owned(), t.shape().to_vec(), gguf.load(t).unwrap().as_slice().to_vec());
+    let tensor =
+        |t: &inference::formats::gguf::TensorInfo| (t.name().to_owned(), t.shape().to_vec(), gguf.load(t).unwrap().as_slice().to_vec());
     let mut tensors: Vec<_> = gguf.tensors().map(tensor).collect();
     change(&mut keys, &mut tensors);
     let mut writer = GgufWriter::new();
@@ -144,7 +145,8 @@ fn projections_that_a_sharing_layer_does_not_need_are_passed_over() {
     let with = |names: &'static [&str]| {
         changed(move |_, tensors| {
             for name in names {
-                let (_, shape, bytes) = tensors.iter().find(|(own, ..)| own == &name.replace("blk.5", "blk.2").replace("blk.4", "blk.2")).unwrap();
+                let (_, shape, bytes) =
+                    tensors.iter().find(|(own, ..)| own == &name.replace("blk.5", "blk.2").replace("blk.4", "blk.2")).unwrap();
                 let bytes = bytes.iter().map(|byte| byte ^ 0x15).collect();
                 tensors.push(((*name).to_owned(), shape.clone(), bytes));
             }
@@ -175,9 +177,18 @@ fn keys_as_the_first_files_wrote_them_mean_the_same() {
 /// Every key of the architecture, missing and wrong in every way: an error that names it or a tensor, or a model that computes.
 #[test]
 fn every_key_with_every_wrong_value_is_named_or_computes() {
-    let names: Vec<String> = changed(|_, _| ()).metadata().iter().map(|(key, _)| key.to_owned()).filter(|key| key.starts_with("gemma3n.")).collect();
-    let numbers: [Value; 8] =
-        [0_u32.into(), u32::MAX.into(), (-1_i32).into(), 0.5_f32.into(), (-1.0_f32).into(), 1e30_f32.into(), f32::NAN.into(), u64::MAX.into()];
+    let names: Vec<String> =
+        changed(|_, _| ()).metadata().iter().map(|(key, _)| key.to_owned()).filter(|key| key.starts_with("gemma3n.")).collect();
+    let numbers: [Value; 8] = [
+        0_u32.into(),
+        u32::MAX.into(),
+        (-1_i32).into(),
+        0.5_f32.into(),
+        (-1.0_f32).into(),
+        1e30_f32.into(),
+        f32::NAN.into(),
+        u64::MAX.into(),
+    ];
     let others: [Value; 8] = [
         "text".into(),
         true.into(),
@@ -222,7 +233,8 @@ fn large() -> HfDirectory {
     let mut tensor = |name: String, shape: &[usize], gain: f32| {
         let width = (*shape.last().unwrap() as f32).sqrt();
         let is_norm = shape.len() == 1;
-        let values = (0..shape.iter().product()).map(|_| if is_norm { 1.0 + 0.1 * random.unit() } else { 2.0 * gain * random.unit() / width });
+        let values =
+            (0..shape.iter().product()).map(|_| if is_norm { 1.0 + 0.1 * random.unit() } else { 2.0 * gain * random.unit() / width });
         (name, shape.to_vec(), values.collect())
     };
     let mut tensors = vec![
@@ -238,7 +250,9 @@ fn large() -> HfDirectory {
     }
     for i in 0..n_layers {
         let mut part = |name: &str, shape: &[usize], gain| tensors.push(tensor(format!("model.layers.{i}.{name}"), shape, gain));
-        for norm in ["input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm", "altup.router_norm"] {
+        for norm in
+            ["input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm", "altup.router_norm"]
+        {
             part(&format!("{norm}.weight"), &[n_embd], 1.0);
         }
         part("laurel.post_laurel_norm.weight", &[n_embd], 1.0);
@@ -318,7 +332,10 @@ fn quantised_at_load_the_tables_stay_rows_and_what_is_saved_is_the_same_model() 
         let gguf = Gguf::open(&saved).unwrap();
         let dtype_of = |name: &str| gguf.tensor(name).unwrap().dtype().unwrap();
         assert_eq!([dtype_of("per_layer_token_embd.weight"), dtype_of("blk.1.inp_gate.weight")], [dtype; 2]);
-        assert_eq!([dtype_of("altup_proj.weight"), dtype_of("blk.0.laurel_l.weight"), dtype_of("blk.0.altup_router.weight")], [DType::F32; 3]);
+        assert_eq!(
+            [dtype_of("altup_proj.weight"), dtype_of("blk.0.laurel_l.weight"), dtype_of("blk.0.altup_router.weight")],
+            [DType::F32; 3]
+        );
         assert!(gguf.tensor("blk.2.attn_k.weight").is_none() && gguf.tensor("altup_unembd_proj.weight").unwrap().shape() == [256, 256, 3]);
         let again = Model::load(&runtime, &LoadConfig { kv: Some(KvType::F32), ..of(&saved) }).unwrap();
         assert_eq!(all_logits(&again), quantised, "{name}");

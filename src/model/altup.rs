@@ -25,8 +25,7 @@ impl<B: Backend> Loader<'_, B> {
     /// What layer `i` of such a model has.
     pub(super) async fn altup(&mut self, i: usize) -> Result<Option<Box<Altup<B>>>> {
         let Some(altup) = self.spec.altup else { return Ok(None) };
-        let (n_embd, n, n_per_layer, rank) =
-            (self.spec.shape.n_embd, altup.shape.n_streams, altup.shape.n_per_layer, altup.shape.rank);
+        let (n_embd, n, n_per_layer, rank) = (self.spec.shape.n_embd, altup.shape.n_streams, altup.shape.n_per_layer, altup.shape.rank);
         let scale = self.small(Role::StreamScale, i, &[n_embd]).await?;
         Ok(Some(Box::new(Altup {
             router_norm: self.norm(Role::StreamRouterNorm, i, n_embd).await?,

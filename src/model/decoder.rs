@@ -66,7 +66,9 @@ impl<B: Backend> Decoder<B> {
                 let has_streams = w.streams.is_some();
                 Ok(match stage.next(self.shares_norm(), has_streams) {
                     Some(next) => Stage::Layer(i, next),
-                    None if i + 1 < w.layers.len() => Stage::Layer(i + 1, if has_streams { LayerStage::Predict } else { LayerStage::Project }),
+                    None if i + 1 < w.layers.len() => {
+                        Stage::Layer(i + 1, if has_streams { LayerStage::Predict } else { LayerStage::Project })
+                    }
                     None if batch.outputs.is_empty() => Stage::Done,
                     None if has_streams => Stage::Merge,
                     None => Stage::Head(0),

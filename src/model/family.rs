@@ -325,8 +325,8 @@ const GLM4: Family = Family { name: "glm4", norms: NormPlaces::Around, experts: 
 impl Family {
     /// Every architecture that this build runs.
     pub const ALL: [Self; 21] = [
-        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, GEMMA3N, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2, GRANITE,
-        GRANITEMOE, STARCODER2, PHI2, GLM4,
+        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, GEMMA3N, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2,
+        GRANITE, GRANITEMOE, STARCODER2, PHI2, GLM4,
     ];
 
     /// The architecture called `name` in files.

@@ -51,7 +51,9 @@ impl Reader<'_> {
     /// What each layer's feed-forward does between its projections.
     pub(super) fn feed_forward_fns(&self, n_layers: usize) -> Result<Vec<FeedForwardFn>> {
         let dense = self.family.feed_forward;
-        let (FeedForwardFn::Gated(f), Some((n_sparse, deviations))) = (dense, self.family.sparsity) else { return Ok(vec![dense; n_layers]) };
+        let (FeedForwardFn::Gated(f), Some((n_sparse, deviations))) = (dense, self.family.sparsity) else {
+            return Ok(vec![dense; n_layers]);
+        };
         let Some(cuts) = self.config.numbers(Key::Sparsity)? else {
             let n_sparse = if n_layers > n_sparse { n_sparse } else { 0 };
             return Ok((0..n_layers).map(|i| if i < n_sparse { FeedForwardFn::Sparse(f, deviations) } else { dense }).collect());

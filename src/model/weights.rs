@@ -143,7 +143,9 @@ impl<B: Backend> Loader<'_, B> {
         let (n_embd, n_ff) = (self.spec.shape.n_embd, self.spec.layers[i].n_ff);
         Ok(Mlp {
             gate: match self.spec.family.feed_forward {
-                FeedForwardFn::Gated(_) | FeedForwardFn::Sparse(..) | FeedForwardFn::Clamped => Some(self.linear(gate, i, n_ff, n_embd, Presence::Optional).await?),
+                FeedForwardFn::Gated(_) | FeedForwardFn::Sparse(..) | FeedForwardFn::Clamped => {
+                    Some(self.linear(gate, i, n_ff, n_embd, Presence::Optional).await?)
+                }
                 FeedForwardFn::Plain(_) => None,
             },
             up: self.linear(up, i, n_ff, n_embd, Presence::Optional).await?,

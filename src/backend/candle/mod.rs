@@ -25,7 +25,8 @@ pub use weights::Matrix;
 pub use workspace::Workspace;
 
 use super::{
-    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HeadNorms, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot, StreamStage,
+    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HeadNorms, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot,
+    StreamStage,
 };
 use crate::dtype::DType;
 use crate::error::Result;

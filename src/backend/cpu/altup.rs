@@ -14,7 +14,6 @@ use crate::sys::columns::ColumnsMut;
 use crate::sys::memory::try_vec;
 use std::f32::consts::FRAC_1_SQRT_2;
 
-
 /// Most streams.
 const MOST: usize = AltupShape::MOST_STREAMS;
 

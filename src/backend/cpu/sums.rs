@@ -49,7 +49,8 @@ mod tests {
         for n in [1, 15, 16, 17, 100, 1000] {
             let (x, y) = (noise(n, 1), noise(n, 2));
             let (wide, other) = (widen(&x), widen(&y));
-            let close = |got: f32, want: f64| assert!((f64::from(got) - want).abs() <= 1e-6 * (1.0 + want.abs()), "{n}: {got}, expected {want}");
+            let close =
+                |got: f32, want: f64| assert!((f64::from(got) - want).abs() <= 1e-6 * (1.0 + want.abs()), "{n}: {got}, expected {want}");
             close(mean_square(&x), wide.iter().map(|x| x * x).sum::<f64>() / n as f64);
             close(dot(&x, &y), wide.iter().zip(&other).map(|(x, y)| x * y).sum());
         }

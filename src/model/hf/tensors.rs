@@ -142,7 +142,9 @@ impl Tensors {
         let (mut at, mut dst) = (start, dst);
         while !dst.is_empty() {
             let n_bytes = self.weights.tensors()[parts[0]].n_bytes().max(1);
-            let Some(part) = parts.get(at / n_bytes) else { fail!(InvalidArgument, "{} tensors of {n_bytes} bytes have no byte {at}", parts.len()) };
+            let Some(part) = parts.get(at / n_bytes) else {
+                fail!(InvalidArgument, "{} tensors of {n_bytes} bytes have no byte {at}", parts.len())
+            };
             let (now, rest) = dst.split_at_mut((n_bytes - at % n_bytes).min(dst.len()));
             self.weights.read_range(&self.weights.tensors()[*part], at % n_bytes, now)?;
             at += now.len();

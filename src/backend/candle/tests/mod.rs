@@ -14,7 +14,8 @@ use crate::kernels::RopeStyle;
 use crate::sys::memory::AlignedBytes;
 use candle_core::quantized::QTensor;
 
-const SHAPE: Shape = Shape { n_layers: 2, n_embd: 40, n_heads: 6, n_kv_heads: 2, head_dim: 24, n_ff: 100, moe: None, altup: None, n_vocab: 50 };
+const SHAPE: Shape =
+    Shape { n_layers: 2, n_embd: 40, n_heads: 6, n_kv_heads: 2, head_dim: 24, n_ff: 100, moe: None, altup: None, n_vocab: 50 };
 const Q_WIDTH: usize = SHAPE.n_heads * SHAPE.head_dim;
 const KV_WIDTH: usize = SHAPE.n_kv_heads * SHAPE.head_dim;
 
