@@ -55,7 +55,7 @@ def families() -> list[Family]:
         Family("gemma", 0, gemma(), "llama-bpe"),
         Family("gemma2", 15, gemma2(), "llama-bpe"),
         Family("gemma3", 2, gemma3(), "llama-bpe"),
-        Family("gemma3n", 3, gemma3n(), "llama-bpe"),
+        Family("gemma3n", 0, gemma3n(), "llama-bpe"),
         Family("phi3", 1, phi3(), "llama-bpe"),
         Family("phi3-long", 0, phi3(long=True), "llama-bpe"),
         Family("smollm3", 0, smollm3(), "llama-bpe"),
@@ -351,6 +351,8 @@ def adjusted(family: Family, name: str, weight: torch.Tensor) -> torch.Tensor:
     """Wider logits, so that greedy steps have no near ties; and what Gemma adds to its norms and multiplies its embedding by, undone."""
     if name.endswith(("model.norm.weight", "final_layernorm.weight")):
         weight = 4 * weight
+    if family.name == "gemma3n" and "q_norm" in name:
+        return 0.3 * weight  # scores are not scaled
     if "embed_tokens_per_layer" in name:
         return weight * math.sqrt(family.config.num_hidden_layers)
     if "gemma" in family.name and "norm" in name:
@@ -364,5 +366,5 @@ def scaled(name: str, noise: torch.Tensor) -> torch.Tensor:
         return 0.3 * noise
     if "norm" in name or "output_scale" in name:
         return 1 + 0.3 * noise
-    gain = {"qkv_proj": 1.2, "dense": 1.5, "q_proj": 1.2, "k_proj": 1.2, "o_proj": 1.5, "down_proj": 1.5, "lm_head": 1.5, "embed_tokens": 1.5, "modality_router": 30, "coefs": 0.5}
+    gain = {"qkv_proj": 1.2, "dense": 1.5, "q_proj": 1.2, "k_proj": 1.2, "o_proj": 1.5, "down_proj": 1.5, "lm_head": 1.5, "embed_tokens": 1.5, "modality_router": 20, "coefs": 0.5}
     return noise * next((g for key, g in gain.items() if key in name), 1.0) / math.sqrt(noise.shape[-1])

@@ -338,7 +338,7 @@ impl Config for HfConfig<'_> {
     }
 }
 
-/// The quantile of the normal distribution at `part`, which is below 1. Like transformers, from an argument rounded to `f32`. By bisection of the
+/// The quantile of the normal distribution at `part`, which is below 1. Rounded where torch rounds. By bisection of the
 /// distribution function: its series (Abramowitz and Stegun 7.1.5) converges for every quantile that a number below 1 in `f32` can have.
 fn quantile(part: f64) -> f64 {
     if part == 0.0 {
@@ -358,7 +358,7 @@ fn quantile(part: f64) -> f64 {
         let middle = (low + high) / 2.0;
         if erf(middle) < wanted { low = middle } else { high = middle }
     }
-    high * std::f64::consts::SQRT_2
+    f64::from(high as f32 * std::f32::consts::SQRT_2)
 }
 
 /// The class that the file names, if it names any.
