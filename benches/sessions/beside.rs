@@ -1,13 +1,14 @@
-//! A stream, and what comes beside it: a long prompt, a poll, a cancel.
+//! A stream, and what comes beside it: a long prompt, a poll, a start, a cancel.
 
 use crate::{ask, finish, prompt, quantile, start};
-use inference::engine::{EventKind, Finish, Generation, Model, Session, SessionConfig, Wait};
+use inference::engine::{EventKind, Finish, GenerateParams, Generation, Model, Prompt, Session, SessionConfig, Wait};
 use inference::error::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub fn measure(model: &Arc<Model>) -> Result<()> {
     delays(model)?;
+    calls(model)?;
     cancels(model)
 }
 
@@ -30,7 +31,7 @@ fn read(stream: &Generation, n: usize, until: &dyn Fn() -> Result<bool>) -> Resu
     Ok(times)
 }
 
-/// The time between two tokens of a stream, alone and while a prompt of 4,000 tokens is computed; and what a poll takes meanwhile.
+/// The time between two tokens of a stream, alone and while a prompt of 4,000 tokens is computed.
 fn delays(model: &Arc<Model>) -> Result<()> {
     let own = session(model)?;
     let stream = start(&own, ask(model, prompt(model, 100, 1), 4000))?;
@@ -47,16 +48,41 @@ fn delays(model: &Arc<Model>) -> Result<()> {
         quantile(&mut alone, 0.99),
         p99 / usual
     );
-    let mut polls = Vec::new();
-    let third = session(model)?;
-    let busy = start(&third, ask(model, prompt(model, 1000, 3), 1))?;
+    stream.cancel();
+    finish(&stream).map(|_| ())
+}
+
+/// What a poll and the start of a generation take while the worker computes: a prompt, and answers.
+fn calls(model: &Arc<Model>) -> Result<()> {
+    let (own, other) = (session(model)?, session(model)?);
+    let stream = start(&own, ask(model, prompt(model, 100, 1), 4000))?;
+    let busy = start(&other, ask(model, prompt(model, 4000, 3), 1))?;
+    let (mut polls, mut starts) = (Vec::new(), Vec::new());
+    let text = Prompt::Text("Once upon a time there was a prompt that took long to tokenise. ".repeat(200));
     while busy.next(Wait::Poll)?.kind != EventKind::Done {
         let before = Instant::now();
         stream.next(Wait::Poll)?;
         polls.push(before.elapsed());
+        if polls.len() % 32 == 0 {
+            let params = GenerateParams { prompt: text.clone(), ..ask(model, Vec::new(), 1) };
+            let session = session(model)?;
+            let before = Instant::now();
+            let started = start(&session, params)?;
+            starts.push(before.elapsed());
+            started.cancel();
+        }
         std::thread::sleep(Duration::from_micros(200));
     }
-    println!("a poll while the worker computes: p50 {:.4} ms, p99 {:.4} ms", quantile(&mut polls, 0.5), quantile(&mut polls, 0.99));
+    let line = |name: &str, times: &mut Vec<Duration>| {
+        let (n, p50) = (times.len(), quantile(times, 0.5));
+        println!(
+            "{name} while the worker computes ({n}): p50 {p50:.4} ms, p99 {:.4}, worst {:.4}",
+            quantile(times, 0.99),
+            quantile(times, 1.0)
+        );
+    };
+    line("a poll", &mut polls);
+    line("a start", &mut starts);
     stream.cancel();
     finish(&stream).map(|_| ())
 }
