@@ -255,7 +255,7 @@ TSAN     = $(BUILD)/tsan
 $(TSAN)/libinference.a: $(SOURCES)
 	@mkdir -p $(TSAN)
 	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" $(CARGO) +$(NIGHTLY) rustc --locked --lib --crate-type staticlib \
-	  -Zbuild-std --target $(HOST) --target-dir target/tsan
+	  -Zbuild-std --target $(HOST) --target-dir target/tsan --config 'profile.dev.opt-level=1' --config 'profile.dev.package."*".opt-level=1'
 	cp target/tsan/$(HOST)/debug/libinference.a $@
 
 $(TSAN)/%: tests/c/%.c tests/c/check.h include/inference.h $(TSAN)/libinference.a

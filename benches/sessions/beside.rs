@@ -87,24 +87,33 @@ fn calls(model: &Arc<Model>) -> Result<()> {
     finish(&stream).map(|_| ())
 }
 
-/// From a cancel in the middle of a prompt of 8,000 tokens to the final event.
+/// From a cancel in the middle of a prompt of 8,000 tokens to the final event: near its beginning, and near its end, where attention takes longest.
 fn cancels(model: &Arc<Model>) -> Result<()> {
-    let mut times = Vec::new();
-    for i in 0..40 {
-        let own = session(model)?;
-        let generation = start(&own, ask(model, prompt(model, 8000, i), 1))?;
-        std::thread::sleep(Duration::from_millis(20 + u64::from(i) * 13 % 150));
+    const LEFT: u32 = 250;
+    let n_prompt = 8000.min(model.info().n_ctx_max.saturating_sub(100));
+    let deep = session(model)?;
+    deep.append(&prompt(model, n_prompt.saturating_sub(LEFT), 0))?;
+    deep.step(None, None, true)?;
+    let mut times = [Vec::new(), Vec::new()];
+    for i in 0..80 {
+        let near_end = i % 2;
+        let (own, n) = if near_end == 1 { (deep.fork()?, LEFT - 10) } else { (session(model)?, n_prompt) };
+        let generation = start(&own, ask(model, prompt(model, n, i), 1))?;
+        std::thread::sleep(Duration::from_millis(5 + u64::from(i) * 13 % 150));
         let before = Instant::now();
         generation.cancel();
         loop {
             let event = generation.next(Wait::Forever)?;
             if event.kind == EventKind::Done {
-                times.extend((event.finish == Some(Finish::Cancelled)).then(|| before.elapsed()));
+                times[near_end as usize].extend((event.finish == Some(Finish::Cancelled)).then(|| before.elapsed()));
                 break;
             }
         }
     }
-    let (n, p50) = (times.len(), quantile(&mut times, 0.5));
-    println!("a cancel during a prompt of 8,000 tokens ({n}): p50 {p50:.2} ms, p99 {:.2} ms", quantile(&mut times, 0.99));
+    for (times, place) in times.iter_mut().zip(["beginning", "end"]) {
+        let (n, p50) = (times.len(), quantile(times, 0.5));
+        let (p99, worst) = (quantile(times, 0.99), quantile(times, 1.0));
+        println!("a cancel near the {place} of a prompt of {n_prompt} tokens ({n}): p50 {p50:.2} ms, p99 {p99:.2}, worst {worst:.2}");
+    }
     Ok(())
 }

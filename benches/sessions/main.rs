@@ -1,7 +1,7 @@
 //! The figures of many sessions on one model: what they share, how they disturb each other, how fast they are together, what guessing is worth.
 //!
 //! `cargo bench --bench sessions -- [model.gguf [parts]]`; without a model, the shipped one. Parts: letters of `shared`, `beside`, `together`, `guesses`,
-//! as in `sg`; all without. Where there is `NAME-chain.gguf` beside `NAME.gguf`, guesses are measured on that file, too.
+//! `chain`, as in `sg`; all without. The last one measures guesses on `NAME-chain.gguf` beside `NAME.gguf`.
 #![expect(clippy::print_stdout, reason = "a table for a person")]
 
 mod beside;
@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo.gguf");
     let path = PathBuf::from(arguments.first().map_or(shipped, String::as_str));
-    let parts = arguments.get(1).map_or("sbtg", String::as_str);
+    let parts = arguments.get(1).map_or("sbtgc", String::as_str);
     let runtime = Runtime::new(RuntimeConfig::default())?;
     let load_file = |path: &PathBuf| Model::load(&runtime, &LoadConfig { paths: vec![path.clone()], n_ctx: 9000, ..LoadConfig::default() });
     let load = || load_file(&path);
@@ -34,12 +34,9 @@ fn main() -> Result<()> {
             's' => shared::measure(&load()?)?,
             'b' => beside::measure(&load()?)?,
             't' => together::measure(&load()?)?,
-            _ => {
-                guesses::measure(&load()?)?;
-                if chain.exists() {
-                    guesses::measure_chain(&load_file(&chain)?)?;
-                }
-            }
+            'g' => guesses::measure(&load()?)?,
+            'c' if chain.exists() => guesses::measure_chain(&load_file(&chain)?)?,
+            _ => println!("{part}: no such part, or no {}", chain.display()),
         }
     }
     Ok(())
