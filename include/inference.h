@@ -1002,8 +1002,8 @@ typedef struct inf_step {
 
 /**
  * Makes an empty session. p may be NULL. Sessions of a model that begin with the same tokens compute them once and
- * share the memory, block by block of 32 tokens, whether they run at once or one after the other; their tokens are the
- * same bits as without.
+ * share the memory, block by block of 32 tokens, whether they run at once or one after the other, and copy what they
+ * share of a last one; their tokens are the same bits as without.
  *
  * The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
  *
@@ -1271,10 +1271,12 @@ typedef struct inf_event {
  * the library, and what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
  *
  * The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it
- * is cancelled or freed. Afterwards the session holds the computed prompt and exactly the accepted tokens.
+ * is cancelled or freed. Afterwards the session holds the computed prompt and exactly the accepted tokens. All
+ * generations of a model share its passes; a prompt beside streams of the same or a higher priority gets as many rows
+ * of each as let its layers take at most twice the time that the streams alone would need, by what passes took before.
  *
- * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on
- * computation.
+ * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks: where a
+ * cancelled generation still ends on s, the new one begins behind it.
  *
  * - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, messages, tools or options have another shape (the sentence names
  *   the place), stop_json is no array of strings, the sampler is for another vocabulary; nothing started.
@@ -1297,8 +1299,8 @@ INF_API inf_status inf_generate_start(inf_session *s, const inf_generate_params 
  * with the meaning of the fields of inf_generate_params and its options_json. sampling is what `inf_sampler_from_json`
  * takes. An unknown key is an error that names it.
  *
- * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on
- * computation.
+ * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks: where a
+ * cancelled generation still ends on s, the new one begins behind it.
  *
  * Statuses as `inf_generate_start`; where request_json is no JSON, `detail[0]` is the byte offset. Since 0.1.
  */

@@ -253,6 +253,28 @@ fn a_hook_that_cancels_and_asks_for_the_session_is_refused_and_not_hung() {
 }
 
 #[test]
+fn a_generation_starts_behind_a_cancelled_one_without_waiting() {
+    let runtime = Runtime::new(RuntimeConfig { host_driven: true, ..RuntimeConfig::default() }).unwrap();
+    let model = model_on(&runtime);
+    let (s, other) = (Session::new(&model, SessionConfig::default()).unwrap(), Session::new(&model, SessionConfig::default()).unwrap());
+    let neighbour = Generation::start(&other, ask(&[5, 6, 7], 20)).unwrap();
+    let first = Generation::start(&s, ask(&PROMPT, 20)).unwrap();
+    // In the middle of a pass that both share, which goes on for the neighbour: nobody else computes here.
+    (0..3).for_each(|_| assert!(runtime.pump(Duration::ZERO).unwrap()));
+    first.cancel();
+    let second = Generation::start(&s, ask(&[], 4)).unwrap();
+    assert_eq!(second.next(Wait::Poll).unwrap().kind, EventKind::None);
+    assert_eq!(Generation::start(&s, ask(&[], 4)).map(|_| ()).unwrap_err().kind(), ErrorKind::Busy, "it is promised");
+    second.cancel();
+    let third = Generation::start(&s, ask(&[], 4)).unwrap();
+    let ends = [&first, &second, &third, &neighbour].map(|generation| drain(generation).pop().unwrap().finish.unwrap());
+    assert_eq!(ends[..2], [Finish::Cancelled, Finish::Cancelled]);
+    assert!(ends[2..].iter().all(|end| [Finish::MaxTokens, Finish::EndOfGeneration].contains(end)), "{ends:?}");
+    assert!(s.n_tokens() as usize > PROMPT.len());
+    s.truncate(0).unwrap();
+}
+
+#[test]
 fn a_freed_generation_wakes_nobody() {
     let model = model_on(&runtime());
     for _ in 0..50 {

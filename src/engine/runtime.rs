@@ -163,7 +163,7 @@ impl Runtime {
         &self.loads
     }
 
-    pub(super) fn submit(&self, task: Task, state: Box<State>) -> Result<()> {
+    pub(super) fn submit(&self, task: Task, state: Option<Box<State>>) -> Result<()> {
         self.driver.submit(task, state)
     }
 

@@ -183,10 +183,12 @@ unsafe impl Versioned for inf_event {
 /// Starts a generation on s. Checks and copies the parameters; rendering, tokenising and computing happen on a thread of the library, and what fails there
 /// arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
 ///
-/// The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it is cancelled or freed.
-/// Afterwards the session holds the computed prompt and exactly the accepted tokens.
+/// The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it is cancelled or freed. Afterwards the
+/// session holds the computed prompt and exactly the accepted tokens. All generations of a model share its passes; a prompt beside streams of the same or a
+/// higher priority gets as many rows of each as let its layers take at most twice the time that the streams alone would need, by what passes took before.
 ///
-/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on computation.
+/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks: where a cancelled generation still ends on s, the
+/// new one begins behind it.
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, messages, tools or options have another shape (the sentence names the place), stop_json is no array of
 ///   strings, the sampler is for another vocabulary; nothing started.
@@ -221,7 +223,8 @@ pub unsafe extern "C" fn inf_generate_start(
 /// "parallel_tool_calls":true,"logprobs":false,"top_logprobs":0}`, or `"text":".."` instead of messages; all optional, with the meaning of the fields of inf_generate_params and its
 /// options_json. sampling is what `inf_sampler_from_json` takes. An unknown key is an error that names it.
 ///
-/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on computation.
+/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks: where a cancelled generation still ends on s, the
+/// new one begins behind it.
 ///
 /// Statuses as `inf_generate_start`; where request_json is no JSON, `detail[0]` is the byte offset. Since 0.1.
 #[unsafe(no_mangle)]

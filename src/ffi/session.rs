@@ -98,8 +98,8 @@ unsafe impl Versioned for inf_step {
     const FIRST_SIZE: usize = offset_of!(Self, logprob) + size_of::<f32>();
 }
 
-/// Makes an empty session. p may be NULL. Sessions of a model that begin with the same tokens compute them once and share the memory, block by
-/// block of 32 tokens, whether they run at once or one after the other; their tokens are the same bits as without.
+/// Makes an empty session. p may be NULL. Sessions of a model that begin with the same tokens compute them once and share the memory, block by block of 32
+/// tokens, whether they run at once or one after the other, and copy what they share of a last one; their tokens are the same bits as without.
 ///
 /// The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
 ///

@@ -26,8 +26,10 @@ const DEFAULT_DRAFT: usize = 8;
 pub(in crate::engine) struct Task {
     session: Arc<Session>,
     borrower: Arc<Borrower>,
-    /// Present until the end.
+    /// Present until the end, but for one that waits.
     state: Option<Box<State>>,
+    /// It was promised the state, which a cancelled generation still has.
+    waits: bool,
     /// Taken when the prompt was appended.
     prompt: Option<Prompt>,
     max_tokens: u32,
@@ -59,6 +61,7 @@ impl Task {
             session,
             borrower,
             state: None,
+            waits: false,
             prompt: Some(params.prompt),
             max_tokens: params.max_tokens,
             n_draft: params.n_draft as usize,
@@ -82,9 +85,26 @@ impl Task {
         &self.session
     }
 
-    /// Takes the state that the session lent.
-    pub(in crate::engine) fn adopt(&mut self, state: Box<State>) {
-        self.state = Some(state);
+    /// Takes the state that the session lent; `None` = a cancelled generation still has it.
+    pub(in crate::engine) fn adopt(&mut self, state: Option<Box<State>>) {
+        self.waits = state.is_none();
+        self.state = state;
+    }
+
+    /// Gives the state back, or the promise of it.
+    pub(super) fn give_back(&self, state: Option<Box<State>>) {
+        match state {
+            Some(state) => self.session.take_back_from(&self.borrower, state),
+            None => self.session.renounce(&self.borrower),
+        }
+    }
+
+    /// Takes the state, if it waits for it and the generation before it has ended.
+    pub(super) fn collect_state(&mut self) {
+        if self.waits && !self.is_cancelled() {
+            self.state = self.session.collect(&self.borrower);
+            self.waits = self.state.is_none();
+        }
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -92,7 +112,7 @@ impl Task {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.state.is_none()
+        self.state.is_none() && !self.waits
     }
 
     /// True if it can be given rows now: a reader that is behind pauses it, and so do keys that a shift has moved and not turned.
@@ -152,16 +172,26 @@ impl Task {
 
     /// Takes over what other sessions have computed of the prompt.
     pub(super) fn adopt_blocks(&mut self) {
-        let Some(state) = &mut self.state else { return };
-        let adopted = state.sequence.adopt() as u32;
-        if adopted > 0 && self.first_token.is_none() {
-            self.usage.cached_tokens += adopted;
-            self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_sub(adopted);
+        let adopted = self.state.as_mut().map_or(0, |state| state.sequence.adopt());
+        self.adopted(adopted);
+    }
+
+    /// As [`Self::adopt_blocks`], of a part of a block; true if there was one.
+    pub(super) fn adopt_start(&mut self) -> bool {
+        let adopted = self.state.as_mut().map_or(0, |state| state.sequence.adopt_start());
+        self.adopted(adopted);
+        adopted > 0
+    }
+
+    fn adopted(&mut self, n: usize) {
+        if n > 0 && self.first_token.is_none() {
+            self.usage.cached_tokens += n as u32;
+            self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_sub(n as u32);
             self.tell_progress();
         }
     }
 
-    /// True if it waits for a block that `ahead` is computing: both begin with the same tokens.
+    /// True if it waits for what `ahead` is computing: both begin with the same tokens.
     pub(super) fn follows(&self, ahead: &Self) -> bool {
         match (&self.state, &ahead.state) {
             (Some(own), Some(other)) => own.sequence.follows(&other.sequence),
@@ -406,12 +436,16 @@ impl Task {
 
     /// Brings the state back, then tells the end. Does nothing the second time.
     pub(super) fn finish(&mut self, finish: Finish, error: Option<Error>) {
-        let Some(state) = self.state.take() else { return };
+        if self.is_finished() {
+            return;
+        }
         let now = Instant::now();
         let first = self.first_token.unwrap_or(now);
         self.usage.prefill_ms = (first - self.started).as_secs_f32() * 1e3;
         self.usage.decode_ms = (now - first).as_secs_f32() * 1e3;
-        self.session.take_back(state);
+        let state = self.state.take();
+        self.give_back(state);
+        self.waits = false;
         let tokens = std::mem::take(&mut self.untold);
         let logprobs = self.take_logprobs();
         let event = Event { kind: EventKind::Done, finish: Some(finish), tokens, logprobs, error, usage: self.usage, ..Event::default() };
