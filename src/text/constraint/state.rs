@@ -27,6 +27,8 @@ pub struct Constraint {
     parser: TokenParser,
     /// Tokens that must come next, one after the other.
     forced: VecDeque<Token>,
+    /// Any tokens will do that say what must come next.
+    any_tokens: bool,
     /// What may come next, once it was computed.
     mask: Option<Result<SimpleVob>>,
     /// Nothing may follow but the end.
@@ -48,7 +50,8 @@ impl Constraint {
     }
 
     fn at(start: Arc<Start>) -> Self {
-        Self { parser: start.parser.deep_clone(), forced: start.forced.clone().into(), start, mask: None, complete: false }
+        let (parser, forced) = (start.parser.deep_clone(), start.forced.clone().into());
+        Self { start, parser, forced, any_tokens: false, mask: None, complete: false }
     }
 
     /// Back to the beginning.
@@ -88,12 +91,23 @@ impl Constraint {
             let trie = parser.token_env.tok_trie();
             return if trie.eos_token() == INVALID_TOKEN { Err(dead_end(StopReason::NoExtension)) } else { Ok(trie.eos_token_set()) };
         }
+        if self.any_tokens {
+            return on_stack_of(STACK_BYTES, || any_tokens(parser));
+        }
         on_stack_of(STACK_BYTES, || parser.compute_mask().map_err(|_| dead_end(parser.stop_reason())))
     }
 
     /// The token that must come next, if there is only one way to go on. To be accepted like any other.
     pub fn next_forced(&self) -> Option<Token> {
         self.forced.front().copied()
+    }
+
+    /// Text that must come next may be said with other tokens than [`Self::next_forced`]: for a host that forbids that one.
+    pub fn allow_any_tokens(&mut self) {
+        if !self.forced.is_empty() {
+            self.forced.clear();
+            (self.any_tokens, self.mask) = (true, None);
+        }
     }
 
     /// Takes the token that came.
@@ -119,6 +133,7 @@ impl Constraint {
         (self.mask, self.complete) = match advanced {
             Ok((complete, forced)) => {
                 self.forced = if keeps { std::mem::take(&mut self.forced) } else { forced.into() };
+                self.any_tokens = false;
                 (None, complete)
             }
             Err(e) => (Some(Err(e)), false),
@@ -151,8 +166,20 @@ impl Clone for Constraint {
             parser: self.parser.deep_clone(),
             mask: self.mask.clone(),
             forced: self.forced.clone(),
+            any_tokens: self.any_tokens,
             complete: self.complete,
         }
+    }
+}
+
+/// The tokens that begin what must come next, or go on behind it.
+fn any_tokens(parser: &mut TokenParser) -> Result<SimpleVob> {
+    let (text, masks) = (parser.force_bytes(), parser.bias_computer.clone());
+    let mask = parser.parser.compute_bias(&*masks, &text);
+    match parser.parser.get_error() {
+        Some(error) => Err(dead_end(error.stop_reason())),
+        None if mask.is_zero() => Err(dead_end(StopReason::NoExtensionBias)),
+        None => Ok(mask),
     }
 }
 
