@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from transformers.generation import logits_process as hf
 
+# Less is as good as nothing: a cold temperature leaves any token, but some with numbers that underflow.
+LEAST = 1e-12
 OUT = Path(__file__).parents[2] / "tests/data/samplers.json"
 
 # What both know.
@@ -32,7 +34,7 @@ LLAMA = [
     [["xtc", 1.0, 0.1]], [["xtc", 1.0, 0.3]], [["xtc", 1.0, 0.6]], [["xtc", 0.0, 0.1]], [["mirostat", 2.0, 0.1]], [["mirostat", 4.0, 0.1]],
     [["dry", 0.8, 1.75, 2, -1]], [["dry", 1.5, 1.2, 1, -1]], [["dry", 0.8, 1.75, 3, 12]], [["bias", [0, 2.5], [3, -1.0], [7, None]]],
     [["penalties", 64, 1.1, 0.1, 0.1], ["top_k", 40], ["top_p", 0.95], ["min_p", 0.05], ["temperature", 0.8]],
-    [["bias", [1, 3.0]], ["dry", 0.8, 1.75, 2, -1], ["top_n_sigma", 1.0], ["typical_p", 0.8], ["temperature", 1.4], ["mirostat", 3.0, 0.1]],
+    [["bias", [1, 3.0]], ["dry", 0.8, 1.75, 2, -1], ["top_k", 25], ["typical_p", 0.8], ["temperature", 1.4], ["mirostat", 3.0, 0.1]],
 ]  # fmt: skip
 
 
@@ -79,9 +81,9 @@ def llama_stage(n_vocab: int, name: str, numbers: list):
         case "mirostat":
             return llama_cpp.llama_sampler_init_mirostat_v2(7, numbers[0], numbers[1])
         case "penalties":
-            return llama_cpp.llama_sampler_init_penalties(last_n(numbers[0]), *numbers[1:])
+            return llama_cpp.llama_sampler_init_penalties(n_vocab, last_n(numbers[0]), *numbers[1:])
         case "dry":
-            return llama_cpp.llama_sampler_init_dry(None, 4096, *numbers[:3], last_n(numbers[3]), None, 0)
+            return llama_cpp.llama_sampler_init_dry(None, *numbers[:3], last_n(numbers[3]), None, 0)
         case "bias":
             entries = [llama_cpp.llama_logit_bias(token, -np.inf if bias is None else bias) for token, bias in numbers]
             return llama_cpp.llama_sampler_init_logit_bias(n_vocab, len(entries), (llama_cpp.llama_logit_bias * len(entries))(*entries))
@@ -104,9 +106,10 @@ def by_llama_cpp(logits: np.ndarray, history: list[int], stages: list) -> np.nda
 
 
 def case(by: str, index: int, history: list[int], stages: list, left: np.ndarray) -> dict:
-    kept = np.flatnonzero(np.isfinite(left))
-    weights = np.exp(left[kept].astype(np.float64) - left[kept].max())
-    probabilities = [float(f"{p:.9g}") for p in weights / weights.sum()]
+    weights = np.exp(left.astype(np.float64) - left.max())
+    p = weights / weights.sum()
+    kept = np.flatnonzero(p > LEAST)
+    probabilities = [float(f"{x:.9g}") for x in p[kept]]
     return {"by": by, "logits": index, "history": history, "stages": stages, "kept": kept.tolist(), "probabilities": probabilities}
 
 

@@ -192,3 +192,69 @@ fn dead_end(reason: StopReason) -> Error {
         _ => Error::new(ErrorKind::DeadEnd, "the constraint admits no token here: the vocabulary cannot say what must follow"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::constraint::{ConstraintKind, ConstraintSource, Grammars};
+    use crate::text::{Alphabet, Model, TokenType, Tokenizer, VocabularyData};
+
+    /// Bytes, an end, and words of every kind and length that masks tell apart.
+    fn grammars() -> Grammars {
+        let mut data = VocabularyData::empty(Alphabet::Characters);
+        data.tokens = (0..256).map(|byte| format!("<0x{byte:02X}>").into_bytes().into()).collect();
+        data.types = vec![TokenType::Byte; 256];
+        data.tokens.push(b"</s>".into());
+        data.types.push(TokenType::Control);
+        let words = ["a", "ab", "abc", "abcdefghij", "abcdefghijk", "12", "1.5", "-0", "true", "{\"", "\":", "\", \"", "é", "éa", "日本", "\\n", "\\\"", " ", "  ", "\n", "\"name\"", "}]", "]}", "x,y"];
+        let long = ["z".repeat(10), "z".repeat(11), "z".repeat(30), "z".repeat(31), "é".repeat(10), "é".repeat(11), format!("{}\"", "z".repeat(12))];
+        for word in words.iter().map(|word| (*word).to_owned()).chain(long) {
+            data.tokens.push(word.into_bytes().into());
+            data.types.push(TokenType::Normal);
+        }
+        (data.model, data.eos) = (Model::Scores(vec![0.0; data.tokens.len()]), Some(256));
+        Grammars::new(&Arc::new(Tokenizer::new(&data).unwrap())).unwrap()
+    }
+
+    fn is_set(bits: &[u32], token: Token) -> bool {
+        bits[token as usize / 32] >> (token % 32) & 1 == 1
+    }
+
+    #[test]
+    fn masks_allow_what_the_parser_takes_token_by_token() {
+        let (grammars, mut random) = (grammars(), 5u64);
+        let mut next = |n: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % n
+        };
+        let mut n_any = 0;
+        for (kind, text) in [
+            (ConstraintKind::AnyJson, ""),
+            (ConstraintKind::JsonSchema, r#"{"type":"object","properties":{"name":{"type":"string","maxLength":12},"n":{"type":"number"}},"required":["name"]}"#),
+            (ConstraintKind::Regex, "(ab|é){2,9}z{3,40}[^x]*"),
+            (ConstraintKind::Regex, "(?s:.*)"),
+            (ConstraintKind::Gbnf, "root ::= \"ab\" root \"ab\" | [a-z0-9]{1,20} | \"{\" root \"}\""),
+        ] {
+            let mut constraint = grammars.compile(&ConstraintSource { kind, text: text.into() }).unwrap();
+            for _ in 0..40 {
+                n_any += usize::from(constraint.next_forced().is_some());
+                constraint.allow_any_tokens();
+                let Ok(Allowed::Bits(bits)) = constraint.allowed() else { panic!("{text}: a mask") };
+                let bits = bits.to_vec();
+                let mask = constraint.mask.take();
+                for token in (0..bits.len() as u32 * 32).filter(|token| *token != 256) {
+                    let taken = (token as usize) < constraint.parser.token_env.tok_trie().vocab_size() && constraint.allows(token).unwrap();
+                    assert_eq!(is_set(&bits, token), taken, "{text}: token {token}");
+                }
+                constraint.mask = mask;
+                let allowed: Vec<Token> = (0..bits.len() as u32 * 32).filter(|&token| is_set(&bits, token)).collect();
+                let token = allowed[next(allowed.len())];
+                constraint.accept(token).unwrap();
+                if token == 256 {
+                    break;
+                }
+            }
+        }
+        assert!(n_any > 0, "nothing was ever forced");
+    }
+}
