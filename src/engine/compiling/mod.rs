@@ -22,7 +22,8 @@ pub(super) enum Compiling {
     Here(Job<Result<Constraint>>),
     /// On the runtime's background thread.
     Beside(Arc<Outcome>),
-    Done(Result<Constraint>),
+    /// Until it is taken.
+    Done(Option<Box<Result<Constraint>>>),
 }
 
 impl Compiling {
@@ -41,28 +42,23 @@ impl Compiling {
     /// Goes on for a slice where that is to be done here; false if it is not.
     pub(super) fn advance(&mut self) -> bool {
         let Self::Here(job) = self else { return false };
-        match panic::catch(|| Ok(job::advance(job))).transpose() {
-            Some(Ok(result)) => *self = Self::Done(result),
-            Some(Err(panicked)) => *self = Self::Done(Err(panicked)),
-            None => {}
+        let result = panic::catch(|| Ok(job::advance(job))).unwrap_or_else(|panicked| Some(Err(panicked)));
+        if let Some(result) = result {
+            *self = Self::Done(Some(Box::new(result)));
         }
         true
     }
 
     /// The result, once it is there.
     pub(super) fn finished(&mut self) -> Option<Result<Constraint>> {
-        if let Self::Beside(outcome) = self {
-            // Who has the other reference will still tell; without one, nobody will.
-            let is_given_up = Arc::strong_count(outcome) == 1;
-            let result = outcome.lock().take();
-            let lost = || Err(Error::new(ErrorKind::Internal, "the compilation of a constraint was given up"));
-            return result.or_else(|| is_given_up.then(lost));
-        }
-        match std::mem::replace(self, Self::Done(Err(Error::new(ErrorKind::Internal, "a constraint was taken twice")))) {
-            Self::Done(result) => Some(result),
-            other => {
-                *self = other;
-                None
+        match self {
+            Self::Here(_) => None,
+            Self::Done(result) => result.take().map(|result| *result),
+            Self::Beside(outcome) => {
+                // Who has the other reference will still tell; without one, nobody will.
+                let is_given_up = Arc::strong_count(outcome) == 1;
+                let lost = || Err(Error::new(ErrorKind::Internal, "the compilation of a constraint was given up"));
+                outcome.lock().take().or_else(|| is_given_up.then(lost))
             }
         }
     }

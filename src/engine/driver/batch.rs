@@ -66,7 +66,17 @@ pub(super) struct ModelBatch {
 impl ModelBatch {
     pub(super) fn new(task: Task) -> Self {
         let model = task.session().model().clone();
-        Self { model, tasks: vec![task], scheduled: Vec::new(), flight: None, next: 0, n_passes: 0, gave_up: false, drafted: false, compiled: false }
+        Self {
+            model,
+            tasks: vec![task],
+            scheduled: Vec::new(),
+            flight: None,
+            next: 0,
+            n_passes: 0,
+            gave_up: false,
+            drafted: false,
+            compiled: false,
+        }
     }
 
     pub(super) fn serves(&self, task: &Task) -> bool {

@@ -29,9 +29,7 @@ fn stage(parts: &Value) -> Stage {
         "xtc" => Stage::Xtc { probability: number(1), threshold: number(2) },
         "mirostat" => Stage::Mirostat { tau: number(1), eta: number(2) },
         "penalties" => Stage::Penalties { last_n: count(1), repeat: number(2), frequency: number(3), presence: number(4) },
-        "dry" => {
-            Stage::Dry { multiplier: number(1), base: number(2), allowed_len: count(3), last_n: count(4), breakers: Arc::default() }
-        }
+        "dry" => Stage::Dry { multiplier: number(1), base: number(2), allowed_len: count(3), last_n: count(4), breakers: Arc::default() },
         "bias" => {
             let entry = |pair: &Value| (pair[0].as_u64().unwrap() as Token, pair[1].as_f64().map_or(f32::NEG_INFINITY, |bias| bias as f32));
             Stage::LogitBias(Arc::new(parts.as_array().unwrap()[1..].iter().map(entry).collect()))

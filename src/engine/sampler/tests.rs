@@ -299,7 +299,11 @@ fn what_is_left_is_drawn_by_its_probability() {
         (Stage::TopK(4), &[], [a, b, c, out, e]),
         // Learning nothing, it allows twice 2 bits.
         (Stage::Mirostat { tau: 2.0, eta: 0.0 }, &[], [a, b, c, out, out]),
-        (Stage::Penalties { last_n: 3, repeat: 2.0, frequency: 0.5, presence: 0.25 }, &[1, 1, 3], [a, b / 2.0 - 1.25, c, d * 2.0 - 0.75, e]),
+        (
+            Stage::Penalties { last_n: 3, repeat: 2.0, frequency: 0.5, presence: 0.25 },
+            &[1, 1, 3],
+            [a, b / 2.0 - 1.25, c, d * 2.0 - 0.75, e],
+        ),
         (dry, &[1, 2, 3, 1, 2], [a, b, c, d - 1.5 * 2.0, e]),
     ] {
         let counts = histogram_after(&stage, history, 100_000);

@@ -9,11 +9,8 @@ use llguidance::toktrie::{SimpleVob, TokTrie};
 use std::sync::Arc;
 
 /// Texts that stand in a JSON string as they are, with so many characters at most: a parser inside of a string, or of any such text, takes all of one kind.
-const TEXTS: [(&str, usize); 3] = [
-    (r#"[^"\\\x00-\x1F\x7F]{1,10}"#, 10),
-    (r#"[^"\\\x00-\x1F\x7F]{1,30}"#, 30),
-    (r#"[^"\\\x00-\x1F\x7F]+"#, usize::MAX),
-];
+const TEXTS: [(&str, usize); 3] =
+    [(r#"[^"\\\x00-\x1F\x7F]{1,10}"#, 10), (r#"[^"\\\x00-\x1F\x7F]{1,30}"#, 30), (r#"[^"\\\x00-\x1F\x7F]+"#, usize::MAX)];
 
 /// Work to find out whether a parser takes a whole kind: more costs more than walking through its words.
 const FUEL: u64 = 1000;
@@ -100,7 +97,21 @@ mod tests {
 
     #[test]
     fn words_are_of_the_first_kind_that_matches_them() {
-        for text in ["a", " ", "two words", "äöü日本語🦀", "a\"b", "\\", "\n", "\u{7f}", "0123456789", "0123456789a", &"x".repeat(30), &"é".repeat(31), "\u{80}"] {
+        for text in [
+            "a",
+            " ",
+            "two words",
+            "äöü日本語🦀",
+            "a\"b",
+            "\\",
+            "\n",
+            "\u{7f}",
+            "0123456789",
+            "0123456789a",
+            &"x".repeat(30),
+            &"é".repeat(31),
+            "\u{80}",
+        ] {
             let matches = |pattern: &str| llguidance::derivre::Regex::new(pattern).unwrap().is_match(text);
             let expected = TEXTS.iter().position(|(pattern, _)| matches(pattern)).unwrap_or(TEXTS.len());
             assert_eq!(kind_of(text.as_bytes()), expected, "{text:?}");

@@ -206,8 +206,41 @@ mod tests {
         data.types = vec![TokenType::Byte; 256];
         data.tokens.push(b"</s>".into());
         data.types.push(TokenType::Control);
-        let words = ["a", "ab", "abc", "abcdefghij", "abcdefghijk", "12", "1.5", "-0", "true", "{\"", "\":", "\", \"", "é", "éa", "日本", "\\n", "\\\"", " ", "  ", "\n", "\"name\"", "}]", "]}", "x,y"];
-        let long = ["z".repeat(10), "z".repeat(11), "z".repeat(30), "z".repeat(31), "é".repeat(10), "é".repeat(11), format!("{}\"", "z".repeat(12))];
+        let words = [
+            "a",
+            "ab",
+            "abc",
+            "abcdefghij",
+            "abcdefghijk",
+            "12",
+            "1.5",
+            "-0",
+            "true",
+            "{\"",
+            "\":",
+            "\", \"",
+            "é",
+            "éa",
+            "日本",
+            "\\n",
+            "\\\"",
+            " ",
+            "  ",
+            "\n",
+            "\"name\"",
+            "}]",
+            "]}",
+            "x,y",
+        ];
+        let long = [
+            "z".repeat(10),
+            "z".repeat(11),
+            "z".repeat(30),
+            "z".repeat(31),
+            "é".repeat(10),
+            "é".repeat(11),
+            format!("{}\"", "z".repeat(12)),
+        ];
         for word in words.iter().map(|word| (*word).to_owned()).chain(long) {
             data.tokens.push(word.into_bytes().into());
             data.types.push(TokenType::Normal);
@@ -230,7 +263,10 @@ mod tests {
         let mut n_any = 0;
         for (kind, text) in [
             (ConstraintKind::AnyJson, ""),
-            (ConstraintKind::JsonSchema, r#"{"type":"object","properties":{"name":{"type":"string","maxLength":12},"n":{"type":"number"}},"required":["name"]}"#),
+            (
+                ConstraintKind::JsonSchema,
+                r#"{"type":"object","properties":{"name":{"type":"string","maxLength":12},"n":{"type":"number"}},"required":["name"]}"#,
+            ),
             (ConstraintKind::Regex, "(ab|é){2,9}z{3,40}[^x]*"),
             (ConstraintKind::Regex, "(?s:.*)"),
             (ConstraintKind::Gbnf, "root ::= \"ab\" root \"ab\" | [a-z0-9]{1,20} | \"{\" root \"}\""),

@@ -40,7 +40,7 @@ impl Grammars {
         let vocabulary = Arc::new(Vocabulary::new(tokenizer, &words));
         let factory = checked(|| factory(&vocabulary))?;
         job::pause().await;
-        checked(|| Ok(vocabulary.make_trie(&words)))?;
+        checked(|| vocabulary.make_trie(&words))?;
         job::pause().await;
         let masks = Arc::new(Masks::build(vocabulary, &words, &order).await);
         Ok(Self { factory, masks })
@@ -98,13 +98,14 @@ impl Vocabulary {
         Self { tokenizer, trie: OnceCell::new(), no_trie, has_bytes }
     }
 
-    fn make_trie(&self, words: &[Vec<u8>]) {
+    fn make_trie(&self, words: &[Vec<u8>]) -> Result<()> {
         let ends: Vec<Token> = (0..words.len() as Token).filter(|&token| self.tokenizer.is_eog(token)).collect();
         let info = TokRxInfo::new(words.len() as u32, ends.first().copied().unwrap_or(INVALID_TOKEN));
         self.trie.get_or_init(|| {
             let trie = TokTrie::from(&info, words);
             if ends.len() > 1 { trie.with_eos_tokens(&ends) } else { trie }
         });
+        Ok(())
     }
 
     pub(super) fn trie(&self) -> &TokTrie {

@@ -21,7 +21,7 @@ const NONE: Format = Format { name: "none", signature: &[], calls: &[], noise: &
 
 /// The more special ones first: the first whose signature is in the template is taken.
 pub(super) const FORMATS: [Format; 24] = [
-    Format { name: "gpt-oss", signature: &["<|channel|>", "to=functions."], channels: true, ..NONE },
+    Format { name: "gpt-oss", signature: &["<|channel|>", "functions."], channels: true, ..NONE },
     Format {
         name: "solar",
         signature: &["<|tool_call:begin|>"],
