@@ -15,17 +15,29 @@ const FLOAT_COLUMNS: usize = 512;
 
 /// Tiles of floats that are read side by side for a small batch, of fewer rows than that: with one chain of additions per output, a
 /// single tile would wait for each addition.
-const FLOAT_TILES: usize = 4;
+pub(super) const FLOAT_TILES: usize = 4;
 
 /// `T` tiles and the `M` activation rows that they meet.
 #[derive(Clone)]
 pub(in crate::kernels) struct Operands<'a, const T: usize, const M: usize> {
-    /// Whole rows of tiles.
+    /// Tiles, from column `first` on.
     pub(super) weights: [&'a [u8]; T],
-    /// Quantised as the weights want it.
+    /// `n_cols` each, quantised as the weights want it.
     pub(super) x: [&'a [u8]; M],
+    /// Columns of an activation row.
+    pub(super) n_cols: usize,
     /// The columns to multiply: whole blocks.
     pub(super) columns: Range<usize>,
+    /// A multiple of a block; 0 for whole tiles.
+    pub(super) first: usize,
+}
+
+impl<const T: usize, const M: usize> Operands<'_, T, M> {
+    /// The columns to multiply as the tiles count them.
+    #[inline(always)]
+    pub(super) fn own_columns(&self) -> Range<usize> {
+        self.columns.start - self.first..self.columns.end - self.first
+    }
 }
 
 /// The inner product of one format.
@@ -55,16 +67,20 @@ pub(in crate::kernels) fn matmul<V: Lanes<R>, const R: usize>(
     out: &mut ColumnsMut<'_, f32>,
 ) {
     let shape = MatmulShape::check(&weights, &x, out);
-    with_format::<R>(weights.dtype, Product { v, shape, weights, x, out });
+    with_format::<R>(weights.dtype, Product { v, shape, weights, x, out, first: (0, 0), n_cols: weights.n_cols });
 }
 
 /// A checked product.
-struct Product<'a, 'o, V> {
-    v: V,
-    shape: MatmulShape,
-    weights: WeightRows<'a>,
-    x: ActivationRows<'a>,
-    out: &'a mut ColumnsMut<'o, f32>,
+pub(super) struct Product<'a, 'o, V> {
+    pub(super) v: V,
+    pub(super) shape: MatmulShape,
+    pub(super) weights: WeightRows<'a>,
+    pub(super) x: ActivationRows<'a>,
+    pub(super) out: &'a mut ColumnsMut<'o, f32>,
+    /// The tile and the column that `weights` begin with: those of a part of a larger matrix.
+    pub(super) first: (usize, usize),
+    /// Columns of an activation row.
+    pub(super) n_cols: usize,
 }
 
 impl<V: Lanes<R>, const R: usize> Visitor<R> for Product<'_, '_, V> {
@@ -95,7 +111,7 @@ impl<V: Lanes<R>, const R: usize> Visitor<R> for Product<'_, '_, V> {
 
 impl<V> Product<'_, '_, V> {
     /// All outputs of `tiles`, `T` at a time, by groups of activation rows whose sums fit the registers.
-    fn groups<F: Dot<R>, const R: usize, const T: usize>(&mut self, columns: Range<usize>, tiles: Range<usize>)
+    pub(super) fn groups<F: Dot<R>, const R: usize, const T: usize>(&mut self, columns: Range<usize>, tiles: Range<usize>)
     where
         V: Lanes<R>,
     {
@@ -146,7 +162,8 @@ impl<V> Product<'_, '_, V> {
         for (t, sums) in sums.iter_mut().enumerate().filter(|_| !is_first) {
             self.outputs(tile + t, m, sums, |sums, out| sums.copy_from_slice(out));
         }
-        self.v.run::<F, T, M>(Operands { weights, x, columns }, &mut sums);
+        let operands = Operands { weights, x, n_cols: self.n_cols, columns, first: self.first.1 };
+        self.v.run::<F, T, M>(operands, &mut sums);
         for (t, sums) in sums.iter_mut().enumerate() {
             self.outputs(tile + t, m, sums, |sums, out| out.copy_from_slice(sums));
         }
@@ -161,7 +178,7 @@ impl<V> Product<'_, '_, V> {
         sums: &mut [[f32; R]; M],
         each: impl Fn(&mut [f32], &mut [f32]),
     ) {
-        let (skip, n_out) = (self.weights.skip, self.shape.n_out);
+        let (skip, n_out, tile) = (self.weights.skip, self.shape.n_out, self.first.0 + tile);
         let rows = (tile * R).max(skip)..((tile + 1) * R).min(skip + n_out);
         let (inside, outside) = (rows.start - tile * R..rows.end - tile * R, rows.start - skip..rows.end - skip);
         for (j, sums) in sums.iter_mut().enumerate() {
