@@ -10,38 +10,75 @@ use super::lanes::Lanes;
 use super::matmul::{Dot, FLOAT_TILES, Product};
 use super::quants::Eight;
 use crate::dtype::DType;
-use crate::kernels::block::{BlockQ8_0, blocks, blocks_mut};
+use crate::kernels::block::{BlockQ8_0, blocks_mut, strided};
 use crate::kernels::contract::{ActivationRows, Kernels as _, WeightRows};
 use crate::kernels::reference::Reference;
 use crate::kernels::shape::MatmulShape;
 use crate::sys::columns::ColumnsMut;
+use std::mem::offset_of;
 use std::ops::Range;
 
 /// Bytes of the tiles that are made at a time: a part of the L1 cache, and of the stack.
-const PIECE_BYTES: usize = 8 << 10;
+const PIECE_BYTES: usize = 16 << 10;
+
+/// Bytes of activations that stay in the L2 cache while pieces of all tiles pass by: half of the smallest (256 KiB).
+const HOT_BYTES: usize = 128 << 10;
 
 /// Columns of a piece are a multiple of this: whole blocks, and whole vectors of each type.
 const PIECE_COLUMNS: usize = 32;
 
+/// The rows that a tile is made of: the same columns of each.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Rows<'a> {
+    /// From those columns of the first row on.
+    bytes: &'a [u8],
+    /// From row to row; 0 for a single one, which then is all rows of its tile.
+    stride: usize,
+    /// From each byte to the one that its place is wanted for next.
+    ahead: usize,
+}
+
+impl Rows<'_> {
+    /// `N` bytes of each row, from its byte `at` on.
+    #[inline(always)]
+    fn parts<const N: usize, const R: usize>(self, at: usize) -> [[u8; N]; R] {
+        strided(&self.bytes[at..], self.stride)
+    }
+
+    /// Eight words of each row, from its byte `at` on.
+    #[inline(always)]
+    fn words<V: Lanes<R>, const R: usize>(self, v: V, at: usize) -> [V::I; 8] {
+        v.transpose(&self.bytes[at..], self.stride)
+    }
+
+    /// Asks for what is read next at byte `at`: so many short streams are more than hardware follows.
+    #[inline(always)]
+    fn prefetch<V: Lanes<R>, const R: usize>(self, v: V, at: usize) {
+        for r in 0..R {
+            v.prefetch(&self.bytes[at], r * self.stride + self.ahead);
+        }
+    }
+}
+
 /// A format that tiles can be gathered of quickly.
 pub(in crate::kernels) trait Gather<const R: usize> {
-    /// Makes a `tile` of the same columns of each of `rows`, which have as many bytes together.
-    fn gather<V: Lanes<R>>(v: V, rows: [&[u8]; R], tile: &mut [u8]);
+    /// Makes a `tile` of `rows`, as many columns as it holds.
+    fn gather<V: Lanes<R>>(v: V, rows: Rows<'_>, tile: &mut [u8]);
 }
 
 impl<const R: usize> Gather<R> for Blocks32<BlockQ8_0, Eight<R>, 1> {
     #[inline(always)]
-    fn gather<V: Lanes<R>>(v: V, rows: [&[u8]; R], tile: &mut [u8]) {
-        let tiles = blocks_mut::<TileOf<BlockQ8_0, Eight<R>, R, 1>>(tile);
-        let rows = rows.map(|row| &blocks::<BlockQ8_0>(row)[..tiles.len()]);
-        for (b, tile) in tiles.iter_mut().enumerate() {
-            let words = v.transpose(rows.map(|row| &row[b].qs));
+    fn gather<V: Lanes<R>>(v: V, rows: Rows<'_>, tile: &mut [u8]) {
+        for (b, tile) in blocks_mut::<TileOf<BlockQ8_0, Eight<R>, R, 1>>(tile).iter_mut().enumerate() {
+            let at = b * size_of::<BlockQ8_0>();
+            if b % 2 == 0 {
+                rows.prefetch(v, at);
+            }
+            tile.factors[0] = rows.parts(at);
+            let words = rows.words(v, at + offset_of!(BlockQ8_0, qs));
             let planes = tile.quants.planes_mut();
             for j in 0..8 {
                 v.store_words(words[j], &mut planes[j]);
-            }
-            for (scale, row) in tile.factors[0].iter_mut().zip(rows) {
-                *scale = row[b].d.0;
             }
         }
     }
@@ -49,60 +86,69 @@ impl<const R: usize> Gather<R> for Blocks32<BlockQ8_0, Eight<R>, 1> {
 
 impl<const R: usize> Gather<R> for Floats<F32> {
     #[inline(always)]
-    fn gather<V: Lanes<R>>(v: V, rows: [&[u8]; R], tile: &mut [u8]) {
-        let n_columns = tile.len() / (4 * R);
-        let n_whole = n_columns - n_columns % 8;
-        let rows = rows.map(|row| row[..4 * n_columns].split_at(4 * n_whole));
-        let (whole, rest) = tile.split_at_mut(4 * R * n_whole);
-        let eights = rows.map(|row| &blocks::<[u8; 32]>(row.0)[..n_whole / 8]);
-        for (i, columns) in blocks_mut::<[u8; 4]>(whole).as_chunks_mut::<R>().0.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            let words = v.transpose(eights.map(|row| &row[i]));
+    fn gather<V: Lanes<R>>(v: V, rows: Rows<'_>, tile: &mut [u8]) {
+        let (whole, rest) = whole_vectors::<R>(tile);
+        let at = whole.len() * VECTOR;
+        for (i, columns) in whole.iter_mut().enumerate() {
+            if i % 2 == 0 {
+                rows.prefetch(v, i * VECTOR);
+            }
+            let words = rows.words(v, i * VECTOR);
             for j in 0..8 {
                 v.store_words(words[j], &mut columns[j]);
             }
         }
-        gather_rest::<4, R>(rows.map(|row| row.1), rest);
+        gather_rest::<4, R>(rows, at, rest);
     }
 }
 
 impl<const R: usize> Gather<R> for Floats<F16> {
     #[inline(always)]
-    fn gather<V: Lanes<R>>(v: V, rows: [&[u8]; R], tile: &mut [u8]) {
+    fn gather<V: Lanes<R>>(v: V, rows: Rows<'_>, tile: &mut [u8]) {
         gather_halves(v, rows, tile);
     }
 }
 
 impl<const R: usize> Gather<R> for Floats<BF16> {
     #[inline(always)]
-    fn gather<V: Lanes<R>>(v: V, rows: [&[u8]; R], tile: &mut [u8]) {
+    fn gather<V: Lanes<R>>(v: V, rows: Rows<'_>, tile: &mut [u8]) {
         gather_halves(v, rows, tile);
     }
 }
 
 /// Two columns to a word.
 #[inline(always)]
-fn gather_halves<V: Lanes<R>, const R: usize>(v: V, rows: [&[u8]; R], tile: &mut [u8]) {
-    let n_columns = tile.len() / (2 * R);
-    let n_whole = n_columns - n_columns % 16;
-    let rows = rows.map(|row| row[..2 * n_columns].split_at(2 * n_whole));
-    let (whole, rest) = tile.split_at_mut(2 * R * n_whole);
-    let eights = rows.map(|row| &blocks::<[u8; 32]>(row.0)[..n_whole / 16]);
-    for (i, columns) in blocks_mut::<[u8; 4]>(whole).as_chunks_mut::<R>().0.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let words = v.transpose(eights.map(|row| &row[i]));
+fn gather_halves<V: Lanes<R>, const R: usize>(v: V, rows: Rows<'_>, tile: &mut [u8]) {
+    let (whole, rest) = whole_vectors::<R>(tile);
+    let at = whole.len() * VECTOR;
+    for (i, columns) in whole.iter_mut().enumerate() {
+        if i % 2 == 0 {
+            rows.prefetch(v, i * VECTOR);
+        }
+        let words = rows.words(v, i * VECTOR);
         for j in 0..8 {
             v.store_words(v.halves(words[j]), &mut columns[j]);
         }
     }
-    gather_rest::<2, R>(rows.map(|row| row.1), rest);
+    gather_rest::<2, R>(rows, at, rest);
 }
 
-/// Fewer columns than vectors take.
+/// Bytes of a row that are transposed at a time.
+const VECTOR: usize = 32;
+
+/// `tile` in steps of [`VECTOR`] bytes of each row, and what is left.
 #[inline(always)]
-fn gather_rest<const N: usize, const R: usize>(rows: [&[u8]; R], tile: &mut [u8]) {
+fn whole_vectors<const R: usize>(tile: &mut [u8]) -> (&mut [[[[u8; 4]; R]; 8]], &mut [u8]) {
+    let n_whole = tile.len() / (VECTOR * R);
+    let (whole, rest) = tile.split_at_mut(n_whole * VECTOR * R);
+    (blocks_mut::<[u8; 4]>(whole).as_chunks_mut::<R>().0.as_chunks_mut::<8>().0, rest)
+}
+
+/// Columns of `N` bytes, from byte `at` of each row on.
+#[inline(always)]
+fn gather_rest<const N: usize, const R: usize>(rows: Rows<'_>, at: usize, tile: &mut [u8]) {
     for (i, column) in blocks_mut::<[u8; N]>(tile).as_chunks_mut::<R>().0.iter_mut().enumerate() {
-        for (to, row) in column.iter_mut().zip(rows) {
-            *to = row.as_chunks().0[i];
-        }
+        *column = rows.parts(at + i * N);
     }
 }
 
@@ -117,7 +163,7 @@ pub(in crate::kernels) fn matmul_stored<V: Lanes<R>, const R: usize>(
         return Reference.matmul(weights, x, out); // those are always packed
     }
     let shape = MatmulShape::check(&weights, &x, out);
-    let mut product = Product { v, shape, weights, x, out, first: (0, 0), n_cols: weights.n_cols };
+    let mut product = Product { v, shape, weights, x, rows: 0..x.n_rows, out, first: (0, 0), n_cols: weights.n_cols };
     match weights.dtype {
         DType::F32 => product.gathered::<Floats<F32>, R>(),
         DType::F16 => product.gathered::<Floats<F16>, R>(),
@@ -148,43 +194,83 @@ impl<V> Product<'_, '_, V> {
         }
     }
 
-    /// All outputs, `T` tiles of some columns at a time: each is made once, and meets all activation rows.
+    /// All outputs, a piece at a time. With few activation rows the pieces follow the order of the file; with many, they are those of the same
+    /// columns for as long as possible, and the activations of these columns stay in the cache.
     fn in_pieces<F: Gather<R> + Dot<R>, const R: usize, const T: usize>(&mut self)
     where
         V: Lanes<R>,
     {
-        let n_cols = self.n_cols;
+        let (n_rows, n_cols) = (self.x.n_rows, self.n_cols);
         if n_cols == 0 {
-            return (0..self.x.n_rows).for_each(|m| self.out.row(m).fill(0.0));
+            return (0..n_rows).for_each(|m| self.out.row(m).fill(0.0));
         }
         let mut piece = Piece([0; PIECE_BYTES]);
-        let step = PIECE_BYTES / (T * R * self.row_bytes(PIECE_COLUMNS)) * PIECE_COLUMNS;
-        let n_tiles = self.shape.n_out.div_ceil(R);
-        for first in (0..n_tiles).step_by(T) {
-            for start in (0..n_cols).step_by(step) {
-                let columns = start..n_cols.min(start + step);
-                let tile_bytes = R * self.row_bytes(columns.len());
-                let tiles = &mut piece.0[..T.min(n_tiles - first) * tile_bytes];
-                for (t, tile) in tiles.chunks_exact_mut(tile_bytes).enumerate() {
-                    self.v.gather::<F>(self.rows_of_tile(first + t, &columns), tile);
-                }
-                let weights = WeightRows { n_cols: columns.len(), tile_rows: R, bytes: tiles, ..self.weights };
-                let shape = self.shape.with_tile_bytes(tile_bytes);
-                let mut part = Product { v: self.v, shape, weights, x: self.x, out: self.out, first: (first, start), n_cols };
-                part.groups::<F, R, T>(columns, 0..weights.bytes.len() / tile_bytes);
+        let width = PIECE_BYTES / (T * R * self.bytes_of(PIECE_COLUMNS)) * PIECE_COLUMNS;
+        let hot_rows = (HOT_BYTES / (width * size_of::<f32>())).next_multiple_of(V::FLOAT_ROWS);
+        if n_rows <= V::FLOAT_ROWS {
+            return self.tiles::<F, R, T>(0..n_cols, width, &mut piece);
+        }
+        for first in (0..n_rows).step_by(hot_rows) {
+            self.rows = first..n_rows.min(first + hot_rows);
+            for start in (0..n_cols).step_by(width) {
+                self.tiles::<F, R, T>(start..n_cols.min(start + width), width, &mut piece);
             }
         }
     }
 
-    /// Bytes of so many columns of a row.
-    fn row_bytes(&self, n_columns: usize) -> usize {
-        self.weights.dtype.row_bytes(n_columns).unwrap_or(0)
+    /// The part of all outputs that `columns` make, `T` tiles at a time. Rows that are no whole tile come one by one.
+    fn tiles<F: Gather<R> + Dot<R>, const R: usize, const T: usize>(&mut self, columns: Range<usize>, width: usize, piece: &mut Piece)
+    where
+        V: Lanes<R>,
+    {
+        let n_out = self.shape.n_out;
+        let n_tiled = n_out - n_out % R;
+        for first in (0..n_tiled).step_by(T * R) {
+            let rows = first..n_tiled.min(first + T * R);
+            for start in columns.clone().step_by(width) {
+                self.piece::<F, R, T>(rows.clone(), R, start..columns.end.min(start + width), piece);
+            }
+        }
+        for row in n_tiled..n_out {
+            for start in columns.clone().step_by(width) {
+                self.piece::<F, R, 1>(row..row + 1, 1, start..columns.end.min(start + width), piece);
+            }
+        }
     }
 
-    /// The `columns` of the rows of a tile. Behind the last row comes the last row again: nobody asks for those outputs.
-    #[inline(always)]
-    fn rows_of_tile<const R: usize>(&self, tile: usize, columns: &Range<usize>) -> [&[u8]; R] {
-        let bytes = self.row_bytes(columns.start)..self.row_bytes(columns.end);
-        std::array::from_fn(|r| &self.shape.tile_row(&self.weights, (tile * R + r).min(self.shape.n_out - 1))[bytes.clone()])
+    /// The part of the outputs of `rows` that `columns` make: the tiles, `step` rows in each, and then the product.
+    fn piece<F: Gather<R> + Dot<R>, const R: usize, const T: usize>(
+        &mut self,
+        rows: Range<usize>,
+        step: usize,
+        columns: Range<usize>,
+        piece: &mut Piece,
+    ) where
+        V: Lanes<R>,
+    {
+        let (row_bytes, own_bytes) = (self.shape.tile_bytes(), self.bytes_of(columns.len()));
+        let ahead = if columns.end < self.n_cols { own_bytes } else { rows.len() * row_bytes - self.bytes_of(columns.start) };
+        let (n_tiles, tile_bytes) = (rows.len() / step, R * own_bytes);
+        let tiles = &mut piece.0[..n_tiles * tile_bytes];
+        for (row, tile) in rows.clone().step_by(step).zip(tiles.chunks_exact_mut(tile_bytes)) {
+            let bytes = &self.weights.bytes[row * row_bytes..(row + step) * row_bytes][self.bytes_of(columns.start)..];
+            self.v.gather::<F>(Rows { bytes, stride: if step > 1 { row_bytes } else { 0 }, ahead }, tile);
+        }
+        let mut part = Product {
+            v: self.v,
+            shape: self.shape.part(rows.end, tile_bytes),
+            weights: WeightRows { n_cols: columns.len(), tile_rows: R, bytes: tiles, ..self.weights },
+            x: self.x,
+            rows: self.rows.clone(),
+            out: self.out,
+            first: (rows.start, columns.start),
+            n_cols: self.n_cols,
+        };
+        part.groups::<F, R, T>(columns, 0..n_tiles);
+    }
+
+    /// Bytes of so many columns of a row.
+    fn bytes_of(&self, n_columns: usize) -> usize {
+        self.weights.dtype.row_bytes(n_columns).unwrap_or(0)
     }
 }

@@ -147,8 +147,11 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
         sums
     }
 
-    /// Word `i` of each row's eight: `[i]` of the result.
-    fn transpose(self, rows: [&[u8; 32]; R]) -> [Self::I; 8];
+    /// Eight words of each row, the rows `stride` bytes apart, word by word: `[i]` of the result is word `i` of each.
+    ///
+    /// # Panics
+    /// If `bytes` is too short.
+    fn transpose(self, bytes: &[u8], stride: usize) -> [Self::I; 8];
 
     /// The first half of each word, then the second half of each.
     fn halves(self, x: Self::I) -> Self::I;
@@ -157,7 +160,7 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     fn store_words(self, x: Self::I, out: &mut [[u8; 4]; R]);
 
     /// [`Gather::gather`](super::Gather::gather) with all that this set's instructions allow.
-    fn gather<G: super::Gather<R>>(self, rows: [&[u8]; R], tile: &mut [u8]);
+    fn gather<G: super::Gather<R>>(self, rows: super::Rows<'_>, tile: &mut [u8]);
 
     /// [`Dot::dot`](super::Dot::dot) with all that this set's instructions allow.
     fn run<D: super::Dot<R>, const T: usize, const M: usize>(self, operands: super::Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);

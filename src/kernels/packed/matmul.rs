@@ -67,7 +67,7 @@ pub(in crate::kernels) fn matmul<V: Lanes<R>, const R: usize>(
     out: &mut ColumnsMut<'_, f32>,
 ) {
     let shape = MatmulShape::check(&weights, &x, out);
-    with_format::<R>(weights.dtype, Product { v, shape, weights, x, out, first: (0, 0), n_cols: weights.n_cols });
+    with_format::<R>(weights.dtype, Product { v, shape, weights, x, rows: 0..x.n_rows, out, first: (0, 0), n_cols: weights.n_cols });
 }
 
 /// A checked product.
@@ -76,8 +76,10 @@ pub(super) struct Product<'a, 'o, V> {
     pub(super) shape: MatmulShape,
     pub(super) weights: WeightRows<'a>,
     pub(super) x: ActivationRows<'a>,
+    /// Those of `x` that are multiplied.
+    pub(super) rows: Range<usize>,
     pub(super) out: &'a mut ColumnsMut<'o, f32>,
-    /// The tile and the column that `weights` begin with: those of a part of a larger matrix.
+    /// The row and the column that `weights` begin with: those of a part of a larger matrix.
     pub(super) first: (usize, usize),
     /// Columns of an activation row.
     pub(super) n_cols: usize,
@@ -115,11 +117,11 @@ impl<V> Product<'_, '_, V> {
     where
         V: Lanes<R>,
     {
-        let mut m = 0;
-        while m < self.x.n_rows {
+        let mut m = self.rows.start;
+        while m < self.rows.end {
             let (columns, tiles) = (columns.clone(), tiles.clone());
             // Constants, so that what no set needs is not compiled.
-            m += match self.x.n_rows - m {
+            m += match self.rows.end - m {
                 12.. if const { most_rows::<V, F, R, T>() >= 12 } => self.group::<F, R, T, 12>(columns, tiles, m),
                 8.. if const { most_rows::<V, F, R, T>() >= 8 } => self.group::<F, R, T, 8>(columns, tiles, m),
                 6.. if const { most_rows::<V, F, R, T>() >= 6 } => self.group::<F, R, T, 6>(columns, tiles, m),
@@ -178,9 +180,9 @@ impl<V> Product<'_, '_, V> {
         sums: &mut [[f32; R]; M],
         each: impl Fn(&mut [f32], &mut [f32]),
     ) {
-        let (skip, n_out, tile) = (self.weights.skip, self.shape.n_out, self.first.0 + tile);
-        let rows = (tile * R).max(skip)..((tile + 1) * R).min(skip + n_out);
-        let (inside, outside) = (rows.start - tile * R..rows.end - tile * R, rows.start - skip..rows.end - skip);
+        let (skip, n_out, start) = (self.weights.skip, self.shape.n_out, self.first.0 + tile * R);
+        let rows = start.max(skip)..(start + R).min(skip + n_out);
+        let (inside, outside) = (rows.start - start..rows.end - start, rows.start - skip..rows.end - skip);
         for (j, sums) in sums.iter_mut().enumerate() {
             let out = &mut self.out.row(m + j)[outside.clone()];
             match <&mut [f32; R]>::try_from(&mut *out) {

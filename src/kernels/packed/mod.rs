@@ -20,6 +20,6 @@ mod tables;
 
 pub(super) use formats::{dequantize, pack};
 pub use gather::is_gathered;
-pub(super) use gather::{Gather, matmul_stored};
+pub(super) use gather::{Gather, Rows, matmul_stored};
 pub(super) use lanes::{Lanes, Words};
 pub(super) use matmul::{Dot, Operands, matmul};

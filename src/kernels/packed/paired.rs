@@ -69,12 +69,7 @@ fn two_quads(x: &[u8; 32], j: usize) -> [[u8; 4]; 2] {
 
 /// Adds the products of two quads of all rows with `x` of each two activation rows.
 #[inline(always)]
-fn add_products<V: Lanes<R>, const R: usize, const M: usize>(
-    v: V,
-    sums: &mut [V::I; M],
-    w: [V::I; 2],
-    x: impl Fn(usize) -> [[u8; 4]; 2],
-) {
+fn add_products<V: Lanes<R>, const R: usize, const M: usize>(v: V, sums: &mut [V::I; M], w: [V::I; 2], x: impl Fn(usize) -> [[u8; 4]; 2]) {
     for m in (0..M - 1).step_by(2) {
         let two = v.matrix_dot([sums[m], sums[m + 1]], w, [x(m), x(m + 1)]);
         sums[m] = two[0];

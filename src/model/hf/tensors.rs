@@ -11,6 +11,7 @@ use crate::formats::safetensors::{self, Safetensors};
 use crate::kernels::{Kernels as _, Reference, WeightRows};
 use crate::model::names::{Part, Role};
 use crate::model::spec::ModelSpec;
+use crate::sys::mapping::MappedBytes;
 use crate::sys::memory::{try_vec, try_with_capacity};
 
 /// The embedding: its rows are the vocabulary.
@@ -104,6 +105,12 @@ impl Tensors {
             }
             _ => fail!(InvalidArgument, "tensor {} has no bytes {start}..+{}", Quoted(tensor.name()), dst.len()),
         }
+    }
+
+    /// See [`Checkpoint::mapped_range`](crate::model::checkpoint::Checkpoint::mapped_range): what is not as in the file cannot be.
+    pub(super) fn mapped_range(&self, tensor: &TensorInfo, start: usize, len: usize) -> Result<Option<MappedBytes>> {
+        let Some(Source::Stored(i)) = self.sources.get(tensor.part) else { return Ok(None) };
+        self.weights.tensors().get(*i).map_or(Ok(None), |stored| self.weights.mapped_range(stored, start, len))
     }
 
     /// Rows of each `head_dim` in the order `0, head_dim / 2, 1, head_dim / 2 + 1, ..`: a read per row, of kilobytes.

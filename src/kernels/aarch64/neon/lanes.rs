@@ -5,7 +5,8 @@ use super::matrix;
 use super::vector::{
     Floats8, Words8, dot, load_bytes, load_floats, load_u16, load_words, prefetch, splat, store_floats, transposed, widen_f16, zero,
 };
-use crate::kernels::packed::{Dot, Gather, Lanes, Operands, Words};
+use crate::kernels::block::strided;
+use crate::kernels::packed::{Dot, Gather, Lanes, Operands, Rows, Words};
 use std::arch::aarch64::*;
 
 /// Byte positions: bytes `t` and `t + 1` of each word in the high bytes of its halves, nothing in the low ones. (There is no pair of the
@@ -294,11 +295,12 @@ impl<const I8MM: bool> Lanes<8> for Neon<I8MM> {
     }
 
     #[inline(always)]
-    fn transpose(self, rows: [&[u8; 32]; 8]) -> [Words8; 8] {
+    fn transpose(self, bytes: &[u8], stride: usize) -> [Words8; 8] {
+        let rows: [[[u8; 16]; 2]; 8] = strided(bytes, stride);
         let mut columns = [[zero(), zero()]; 8];
         for h in 0..2 {
             for group in 0..2 {
-                let four = transposed([rows[4 * group], rows[4 * group + 1], rows[4 * group + 2], rows[4 * group + 3]], h);
+                let four = transposed([0, 1, 2, 3].map(|r| rows[4 * group + r][h]));
                 for c in 0..4 {
                     columns[4 * h + c][group] = four[c];
                 }
@@ -350,7 +352,7 @@ impl<const I8MM: bool> Lanes<8> for Neon<I8MM> {
     }
 
     #[inline(always)]
-    fn gather<G: Gather<8>>(self, rows: [&[u8]; 8], tile: &mut [u8]) {
+    fn gather<G: Gather<8>>(self, rows: Rows<'_>, tile: &mut [u8]) {
         G::gather(self, rows, tile);
     }
 

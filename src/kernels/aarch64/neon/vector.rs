@@ -28,12 +28,12 @@ pub(super) fn zero() -> uint8x16_t {
     unsafe { vdupq_n_u8(0) }
 }
 
-/// Words `4 h .. 4 h + 4` of four rows: `[i]` of the result is word `4 h + i` of each.
+/// Four words of four rows: `[i]` of the result is word `i` of each.
 #[inline(always)]
-pub(super) fn transposed(rows: [&[u8; 32]; 4], h: usize) -> [uint8x16_t; 4] {
-    // SAFETY: each row is 32 readable bytes of which `h < 2` takes 16, and the instruction needs no alignment; NEON is part of the architecture.
+pub(super) fn transposed(rows: [[u8; 16]; 4]) -> [uint8x16_t; 4] {
+    // SAFETY: each row is 16 readable bytes, and the instruction needs no alignment; NEON is part of the architecture.
     unsafe {
-        let x = rows.map(|row| vreinterpretq_u32_u8(vld1q_u8(row.as_chunks::<16>().0[h].as_ptr())));
+        let x = rows.map(|row| vreinterpretq_u32_u8(vld1q_u8(row.as_ptr())));
         let even = [vtrn1q_u32(x[0], x[1]), vtrn1q_u32(x[2], x[3])].map(|x| vreinterpretq_u64_u32(x));
         let odd = [vtrn2q_u32(x[0], x[1]), vtrn2q_u32(x[2], x[3])].map(|x| vreinterpretq_u64_u32(x));
         let columns = [vtrn1q_u64(even[0], even[1]), vtrn1q_u64(odd[0], odd[1]), vtrn2q_u64(even[0], even[1]), vtrn2q_u64(odd[0], odd[1])];

@@ -2,7 +2,8 @@
 //! one instruction multiplies bytes and adds four products to an `i32`.
 
 use super::{Avx2, Ymm, vnni};
-use crate::kernels::packed::{Dot, Gather, Lanes, Operands, Words};
+use crate::kernels::block::check_stride;
+use crate::kernels::packed::{Dot, Gather, Lanes, Operands, Rows, Words};
 use std::arch::x86_64::*;
 
 /// Shuffle patterns: byte `t` of each word in the high byte of both halves of the word.
@@ -245,15 +246,17 @@ impl<const VNNI: bool> Lanes<8> for Ymm<VNNI> {
 
     /// In each half of a vector lie four columns of four rows.
     #[inline(always)]
-    fn transpose(self, rows: [&[u8; 32]; 8]) -> [__m256i; 8] {
-        // SAFETY: each row is 32 readable bytes, and the instructions need no alignment; `self` proves the features.
+    fn transpose(self, bytes: &[u8], stride: usize) -> [__m256i; 8] {
+        check_stride::<8>(bytes, stride, 32);
+        // SAFETY: each row has 32 readable bytes, as was checked, and the loads need no alignment; `self` proves the features.
         unsafe {
             let mut columns = [_mm256_setzero_si256(); 8];
             for h in 0..2 {
                 let mut x = [_mm256_setzero_si256(); 4];
-                for r in 0..4 {
-                    let [low, high] = [rows[r], rows[r + 4]].map(|row| _mm_loadu_si128(row.as_ptr().cast::<__m128i>().add(h)));
-                    x[r] = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
+                for (r, x) in x.iter_mut().enumerate() {
+                    let four = bytes.as_ptr().add(16 * h + r * stride);
+                    let low = _mm256_castsi128_si256(_mm_loadu_si128(four.cast()));
+                    *x = _mm256_inserti128_si256::<1>(low, _mm_loadu_si128(four.add(4 * stride).cast()));
                 }
                 let [a, b] = [_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[0], x[1])];
                 let [c, d] = [_mm256_unpacklo_epi32(x[2], x[3]), _mm256_unpackhi_epi32(x[2], x[3])];
@@ -283,7 +286,7 @@ impl<const VNNI: bool> Lanes<8> for Ymm<VNNI> {
     }
 
     #[inline(always)]
-    fn gather<G: Gather<8>>(self, rows: [&[u8]; 8], tile: &mut [u8]) {
+    fn gather<G: Gather<8>>(self, rows: Rows<'_>, tile: &mut [u8]) {
         // SAFETY: `self` proves the features.
         unsafe { gather::<G>(self.plain(), rows, tile) }
     }
@@ -308,6 +311,6 @@ fn run<D: Dot<8>, const T: usize, const M: usize>(v: Avx2, operands: Operands<'_
 
 /// As [`run`].
 #[target_feature(enable = "avx2,fma,f16c")]
-fn gather<G: Gather<8>>(v: Avx2, rows: [&[u8]; 8], tile: &mut [u8]) {
+fn gather<G: Gather<8>>(v: Avx2, rows: Rows<'_>, tile: &mut [u8]) {
     G::gather(v, rows, tile);
 }

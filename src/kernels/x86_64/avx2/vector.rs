@@ -1,15 +1,6 @@
 //! Loads, stores and reductions of 256-bit vectors. They take arrays, so a wrong length does not compile.
 
-use crate::kernels::block::F16Bytes;
 use std::arch::x86_64::*;
-
-/// 32 bytes at any address.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub(super) fn load_bytes(x: &[u8; 32]) -> __m256i {
-    // SAFETY: `x` is 32 readable bytes, and the instruction needs no alignment.
-    unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
-}
 
 /// 32 bytes to any address.
 #[target_feature(enable = "avx2,fma,f16c")]

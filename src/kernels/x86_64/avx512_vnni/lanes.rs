@@ -1,7 +1,8 @@
 //! Vectors of 512 bits for tiles of sixteen rows. One instruction multiplies bytes and adds four products to an `i32`.
 
 use super::Avx512Vnni;
-use crate::kernels::packed::{Dot, Gather, Lanes, Operands, Words};
+use crate::kernels::block::check_stride;
+use crate::kernels::packed::{Dot, Gather, Lanes, Operands, Rows, Words};
 use std::arch::x86_64::*;
 
 /// Shuffle patterns: byte `t` of each word in its highest byte.
@@ -242,16 +243,19 @@ impl Lanes<16> for Avx512Vnni {
 
     /// In each quarter of a vector lie four columns of four rows.
     #[inline(always)]
-    fn transpose(self, rows: [&[u8; 32]; 16]) -> [__m512i; 8] {
-        // SAFETY: each row is 32 readable bytes, and the instructions need no alignment; `self` proves the features.
+    fn transpose(self, bytes: &[u8], stride: usize) -> [__m512i; 8] {
+        check_stride::<16>(bytes, stride, 32);
+        // SAFETY: each row has 32 readable bytes, as was checked, and the loads need no alignment; `self` proves the features.
         unsafe {
             let mut columns = [_mm512_setzero_si512(); 8];
             for h in 0..2 {
                 let mut x = [_mm512_setzero_si512(); 4];
-                for r in 0..4 {
-                    let from = |quarter: usize| _mm_loadu_si128(rows[r + 4 * quarter].as_ptr().cast::<__m128i>().add(h));
-                    let two = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(from(0)), from(1));
-                    x[r] = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(two, from(2)), from(3));
+                for (r, x) in x.iter_mut().enumerate() {
+                    let four = bytes.as_ptr().add(16 * h + r * stride);
+                    let one = _mm512_castsi128_si512(_mm_loadu_si128(four.cast()));
+                    let two = _mm512_inserti32x4::<1>(one, _mm_loadu_si128(four.add(4 * stride).cast()));
+                    let three = _mm512_inserti32x4::<2>(two, _mm_loadu_si128(four.add(8 * stride).cast()));
+                    *x = _mm512_inserti32x4::<3>(three, _mm_loadu_si128(four.add(12 * stride).cast()));
                 }
                 let [a, b] = [_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1])];
                 let [c, d] = [_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3])];
@@ -277,7 +281,7 @@ impl Lanes<16> for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn gather<G: Gather<16>>(self, rows: [&[u8]; 16], tile: &mut [u8]) {
+    fn gather<G: Gather<16>>(self, rows: Rows<'_>, tile: &mut [u8]) {
         // SAFETY: `self` proves the features.
         unsafe { gather::<G>(self, rows, tile) }
     }
@@ -297,6 +301,6 @@ fn run<D: Dot<16>, const T: usize, const M: usize>(v: Avx512Vnni, operands: Oper
 
 /// As [`run`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vnni")]
-fn gather<G: Gather<16>>(v: Avx512Vnni, rows: [&[u8]; 16], tile: &mut [u8]) {
+fn gather<G: Gather<16>>(v: Avx512Vnni, rows: Rows<'_>, tile: &mut [u8]) {
     G::gather(v, rows, tile);
 }
