@@ -4,6 +4,7 @@
 #[path = "common/golden_data.rs"]
 mod golden_data;
 #[path = "common/hf_directory.rs"]
+#[expect(dead_code, reason = "models are opened by their paths here")]
 mod hf_directory;
 
 use golden_data::Golden;
@@ -60,12 +61,14 @@ fn session(model: &Arc<Model>) -> Arc<Session> {
 
 /// Logits behind `prompt`, all of it in one pass, and behind each of ten greedy tokens.
 fn logits(session: &Session, prompt: &[u32]) -> Vec<f32> {
-    let mut greedy = Sampler::new(session.model().n_vocab());
-    session.append(prompt).unwrap();
     let mut all = Vec::new();
+    session.append(prompt).unwrap();
     for _ in 0..10 {
-        session.step(Some(&mut greedy), None, true).unwrap();
-        all.extend(session.with_logits(<[f32]>::to_vec).unwrap());
+        session.step(None, None, true).unwrap();
+        let logits = session.with_logits(<[f32]>::to_vec).unwrap();
+        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        session.append(&[best as u32]).unwrap();
+        all.extend(logits);
     }
     all
 }
@@ -142,12 +145,26 @@ fn what_a_plan_says_is_what_is_held() {
     let plans = [&packed, &mapped].map(|config| Model::estimate(&runtime, config).unwrap());
     // Tiles are filled up with rows of zeros, files are not.
     let weights = plans.map(|plan| plan.weights_bytes);
-    assert!(weights[1] <= weights[0] && weights[1] > weights[0] * 9 / 10, "{weights:?}");
+    assert!(weights[1] <= weights[0] && weights[1] > weights[0] * 3 / 4, "{weights:?}");
     assert!(plans[0].host_bytes - plans[1].host_bytes > weights[1] * 3 / 4, "{plans:?}");
     let model = Model::load(&runtime, &mapped).unwrap();
     let kv_and_scratch = plans[1].kv_bytes + plans[1].scratch_bytes;
     let held = host_bytes(&model);
     assert!(held <= plans[1].host_bytes && held + kv_and_scratch >= plans[1].host_bytes * 97 / 100, "{held} of {:?}", plans[1]);
+}
+
+/// What `transformers` says, from the file itself.
+#[test]
+fn greedy_tokens_are_those_of_transformers() {
+    let golden = Golden::read("qwen2");
+    for kernels in available() {
+        let model = Model::load(&runtime(kernels), &config(&golden.path, true)).unwrap();
+        let session = session(&model);
+        let mut greedy = Sampler::new(model.n_vocab());
+        session.append(&golden.prompt).unwrap();
+        let got: Vec<u32> = golden.greedy.iter().map(|_| session.step(Some(&mut greedy), None, true).unwrap().token.unwrap()).collect();
+        assert_eq!(got, golden.greedy, "{kernels}");
+    }
 }
 
 /// Other types are packed, other sources and backends read, as if nobody had asked.

@@ -7,7 +7,7 @@ use super::blocks_32::{Blocks32, TileOf};
 use super::element::{BF16, F16, F32};
 use super::floats::Floats;
 use super::lanes::Lanes;
-use super::matmul::{Dot, FLOAT_TILES, Product};
+use super::matmul::{Dot, FLOAT_TILES, HOT_BYTES, Product};
 use super::quants::Eight;
 use crate::dtype::DType;
 use crate::kernels::block::{BlockQ8_0, blocks_mut, strided};
@@ -20,9 +20,6 @@ use std::ops::Range;
 
 /// Bytes of the tiles that are made at a time: a part of the L1 cache, and of the stack.
 const PIECE_BYTES: usize = 16 << 10;
-
-/// Bytes of activations that stay in the L2 cache while pieces of all tiles pass by: half of the smallest (256 KiB).
-const HOT_BYTES: usize = 128 << 10;
 
 /// Columns of a piece are a multiple of this: whole blocks, and whole vectors of each type.
 const PIECE_COLUMNS: usize = 32;
@@ -206,7 +203,7 @@ impl<V> Product<'_, '_, V> {
         }
         let mut piece = Piece([0; PIECE_BYTES]);
         let width = PIECE_BYTES / (T * R * self.bytes_of(PIECE_COLUMNS)) * PIECE_COLUMNS;
-        let hot_rows = (HOT_BYTES / (width * size_of::<f32>())).next_multiple_of(V::FLOAT_ROWS);
+        let hot_rows = (HOT_BYTES / (self.shape.activation_bytes * width / n_cols).max(1)).next_multiple_of(V::FLOAT_ROWS);
         if n_rows <= V::FLOAT_ROWS {
             return self.tiles::<F, R, T>(0..n_cols, width, &mut piece);
         }

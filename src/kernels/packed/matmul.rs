@@ -7,8 +7,8 @@ use crate::kernels::shape::MatmulShape;
 use crate::sys::columns::ColumnsMut;
 use std::ops::Range;
 
-/// Bytes of tiles that are kept hot while all activation rows pass by: half of the smallest L2 cache of a machine with AVX2 (256 KiB).
-const HOT_BYTES: usize = 128 << 10;
+/// Bytes of tiles that are kept hot while all activation rows pass by, or of activations while all rows of a file do: half of the smallest L2 cache of a machine with AVX2 (256 KiB).
+pub(super) const HOT_BYTES: usize = 128 << 10;
 
 /// Columns of floats that meet a batch at a time: those of two tiles and of the activation rows that share a pass fit the L1 cache.
 const FLOAT_COLUMNS: usize = 512;
