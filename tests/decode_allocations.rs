@@ -52,7 +52,7 @@ const SHAPE: Shape = Shape {
 fn tensor(dtype: DType, n_rows: usize, n_cols: usize) -> HostTensor {
     let mut data = AlignedBytes::zeroed(n_rows * dtype.row_bytes(n_cols).unwrap()).unwrap();
     data.as_mut_slice().iter_mut().zip((0..60).cycle()).for_each(|(byte, x)| *byte = x);
-    HostTensor { name: "test".into(), dtype, n_rows, n_cols, data }
+    HostTensor { name: "test".into(), dtype, n_rows, n_cols, data: data.into() }
 }
 
 /// A decoder whose layers share one set of weights, of types with different activation layouts.

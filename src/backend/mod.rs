@@ -23,7 +23,8 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{self, GateFn, Kernels as _, KvType, RopeStyle, TILE_TOKENS, WeightRows};
-use crate::sys::memory::{AlignedBytes, try_vec};
+use crate::sys::mapping::Bytes;
+use crate::sys::memory::try_vec;
 use std::io::Write;
 use std::ops::Range;
 
@@ -44,7 +45,7 @@ pub struct HostTensor {
     /// Input features: the contiguous dimension.
     pub n_cols: usize,
     /// `(n_rows, dtype.row_bytes(n_cols))`
-    pub data: AlignedBytes,
+    pub data: Bytes,
 }
 
 /// The named activation buffers of a pass; each is `(rows of the batch, width)`.
@@ -273,6 +274,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `"cpu"`, `"candle"`.
     fn name(&self) -> &'static str;
 
+    /// True if products with matrices of this type may use the rows as they lie in a file, where the file is mapped.
+    fn uses_stored(&self, _dtype: DType) -> bool {
+        false
+    }
+
     /// Takes a weight matrix.
     fn matrix(&self, tensor: HostTensor) -> Result<Self::Matrix>;
 
@@ -315,7 +321,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         fail!(Unsupported, "the {} backend cannot give weights back", self.name());
     }
 
-    /// Bytes that a matrix occupies.
+    /// Bytes that a matrix occupies; not those of a mapped file.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
 
     /// Bytes that a matrix `(n_rows, n_cols)` of a file will occupy.

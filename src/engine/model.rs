@@ -67,6 +67,8 @@ pub struct LoadConfig {
     pub vocab_only: bool,
     /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
     pub pre_tokenizer: Option<String>,
+    /// Use weights that are stored as F32, F16, BF16 or Q8_0 in their files, which are mapped: those given by path. They must not change then.
+    pub mmap: bool,
     /// In which storage types weights are held.
     pub quantization: Quantization,
     /// Which backend computes.
@@ -134,7 +136,7 @@ impl Model {
         check_device(&config.device)?;
         let started = Instant::now();
         let in_file = |e: Error| files::named(e, config);
-        let opened = files::open(config, progress).await.map_err(in_file)?;
+        let opened = files::open(runtime, config, progress).await.map_err(in_file)?;
         job::pause().await;
         let mut tokenizer = opened.tokenizer(config, progress).await.map_err(in_file)?;
         let companions = Companions::find(config).map_err(in_file)?;

@@ -32,7 +32,7 @@ macro_rules! kernel_sets {
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 macro_rules! kernel_sets {
     () => {
-        r#"["scalar","neon-dotprod"]"#
+        r#"["scalar","neon-dotprod","neon-i8mm"]"#
     };
 }
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]

@@ -76,6 +76,10 @@ pub struct inf_model_params {
     /// `{"quantize":"q4_k"}` (or `q4_0`, `q5_0`, `q8_0`, `q5_k`, `q6_k`, `f16`) holds the matrices of a float model so, encoded while they are read; the head keeps
     /// six bits, rows that are no whole blocks become `q5_0` (for `q4_k`) or `q8_0`, or stay. `{"topology":[{"layers":"0-8","quantize":"q8_0"},{"tensors":"ffn_down|attn_v","quantize":"q6_k"}]}`
     /// sets it by layers (the end is not meant) or by regular expressions over GGUF's names; expressions win over layers, of ranges the one that ends last, then the later.
+    /// `{"mmap":true}` is the fastest start, for weights that are stored as F32, F16, BF16 or Q8_0 in files given by path: they are used where they lie,
+    /// the files mapped, and not read and packed; answers are the same to the last bit, and somewhat slower. **The files must not change as long as the
+    /// model lives**: text becomes nonsense then, and a file that becomes shorter ends the process. Other types, sources and backends are read as ever,
+    /// and so are files that the system does not map, with a line in the log.
     /// NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
@@ -130,13 +134,13 @@ unsafe impl Versioned for inf_model_info {
 pub struct inf_plan {
     /// `sizeof(inf_plan)`
     pub struct_size: u32,
-    /// 1 if host_bytes fit the runtime's limit and the memory that the machine has free now.
+    /// 1 if host_bytes fit the runtime's limit, and they and what stays in a mapped file the memory that the machine has free now.
     pub fits: u32,
     /// Layers.
     pub n_layers: u32,
     /// Context of the session that is planned for.
     pub n_ctx: u32,
-    /// Weights, as they will be held.
+    /// Weights, as they will be held; also those that stay in a mapped file.
     pub weights_bytes: u64,
     /// Keys and values of a token of one session.
     pub kv_bytes_per_token: u64,
@@ -144,7 +148,7 @@ pub struct inf_plan {
     pub kv_bytes: u64,
     /// Activations, and the logits of one session.
     pub scratch_bytes: u64,
-    /// All of it.
+    /// All of it that is memory of this process: without weights that stay in a mapped file.
     pub host_bytes: u64,
 }
 
@@ -370,10 +374,21 @@ pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<L
     let Opened { paths, sources } = opened;
     let (vocab_only, backend) = (json.flag("vocab_only")?, backend_kind(json.text("backend")?.as_deref())?);
     let (kv_bytes, pre_tokenizer) = (json.bytes("kv_bytes")?, json.text("pre_tokenizer")?);
-    let chat_template = json.text("chat_template")?;
+    let (chat_template, mmap) = (json.text("chat_template")?, json.flag("mmap")?);
     let quantization = Quantization::new(json.text("quantize")?.as_deref(), json.value("topology").as_ref());
     let quantization = quantization.map_err(|e| e.at("options_json"))?;
-    Ok(LoadConfig { quantization, paths, sources, vocab_only, backend, kv_bytes, pre_tokenizer, chat_template, ..LoadConfig::default() })
+    Ok(LoadConfig {
+        quantization,
+        paths,
+        sources,
+        vocab_only,
+        backend,
+        kv_bytes,
+        pre_tokenizer,
+        chat_template,
+        mmap,
+        ..LoadConfig::default()
+    })
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {

@@ -234,7 +234,7 @@ pub unsafe extern "C" fn inf_runtime_next_log(
 }
 
 /// Accounts for memory: weights, keys and values (also those that no session uses and that are kept for the next one), activations, logits. Tokenizers,
-/// queues and other small things are not counted.
+/// queues and other small things are not counted, nor are weights that stay in a mapped file: those are the system's, which may share and drop them.
 ///
 /// out is the caller's, with struct_size set. Any thread. Never blocks. Since 0.1.
 #[unsafe(no_mangle)]

@@ -4,12 +4,14 @@ use super::checkpoint::Checkpoint;
 use super::decoder::Decoder;
 use super::forward::Forward;
 use super::latent::Divided;
+use super::loader::stays_mapped;
 use super::names::{Part, Role};
 use super::spec::ModelSpec;
 use crate::backend::Backend;
 use crate::backend::candle::{Candle, Precision};
 use crate::backend::cpu::Cpu;
 use crate::error::Result;
+use crate::formats::gguf::TensorInfo;
 use crate::kernels::{Kernels, KvType};
 use crate::sys::job;
 use crate::sys::pool::Pool;
@@ -52,8 +54,10 @@ pub async fn load_in_slices(file: &dyn Checkpoint, spec: ModelSpec, placement: P
 /// What a model will need, from the header of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
-    /// Bytes of the weights, as they are held.
+    /// Bytes of the weights, as they are held in memory.
     pub weights: u64,
+    /// Bytes of the weights that stay in their file, which is mapped.
+    pub mapped: u64,
     /// Bytes of a KV block.
     pub kv_block: u64,
     /// Bytes of the activations of a pass.
@@ -74,18 +78,28 @@ pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv:
 }
 
 fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv: KvType, n_rows: usize) -> Result<Needs> {
-    let mut weights = 0_u64;
+    let (mut weights, mut mapped) = (0_u64, 0_u64);
     let table = Role::PerLayerEmbedding.gguf_name(0, Part::Weight);
     for tensor in file.tensors().iter().filter(|tensor| !spec.ignores(tensor.name())) {
         let bytes = match tensor.shape() {
             [n_cols, n_rows] if tensor.name() == table => backend.planned_table_bytes(file.storage(tensor)?, *n_rows, *n_cols),
             // Vectors are held in f32.
             [n] => (*n as u64).saturating_mul(size_of::<f32>() as u64),
+            _ if is_mapped(backend, file, tensor)? => {
+                mapped = mapped.saturating_add(tensor.n_bytes()? as u64);
+                0
+            }
             [n_cols, rest @ ..] => backend.planned_bytes(file.storage(tensor)?, rest.iter().product(), *n_cols),
             [] => 0,
         };
         weights = weights.saturating_add(bytes);
     }
     let kv_block = backend.kv_block_bytes(&backend.kv(&spec.shape, kv)?) as u64;
-    Ok(Needs { weights, kv_block, pass: backend.workspace_bytes(&spec.shape, n_rows, 1) })
+    Ok(Needs { weights, mapped, kv_block, pass: backend.workspace_bytes(&spec.shape, n_rows, 1) })
+}
+
+/// True if `tensor` is used in its file.
+fn is_mapped<B: Backend>(backend: &B, file: &dyn Checkpoint, tensor: &TensorInfo) -> Result<bool> {
+    let stays = stays_mapped(backend, tensor.dtype()?, file.storage(tensor)?);
+    Ok(stays && file.mapped_range(tensor, 0, tensor.n_bytes()?)?.is_some())
 }

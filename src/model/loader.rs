@@ -13,12 +13,16 @@ use crate::fail;
 use crate::formats::gguf::TensorInfo;
 use crate::kernels::{self, Kernels as _, WeightRows};
 use crate::sys::job;
+use crate::sys::mapping::Bytes;
 use crate::sys::memory::{AlignedBytes, try_vec};
 use std::collections::HashSet;
 use std::ops::Range;
 
 /// Most bytes read in a slice of a load: a tenth of a millisecond, if the file is in memory.
 const SLICE_BYTES: usize = 1 << 18;
+
+/// Most bytes of a tensor whose samples are summed in a slice of a load, where each sample may be a page that the system has to find.
+const FINGERPRINT_BYTES: usize = 1 << 20;
 
 /// Most weights encoded in a slice of a load: about a millisecond of one thread, and worth the others' while.
 const SLICE_WEIGHTS: usize = 1 << 15;
@@ -137,7 +141,8 @@ impl<'a, B: Backend> Loader<'a, B> {
         let n = self.spec.shape.head_dim;
         let mut data = AlignedBytes::zeroed(n * size_of::<f32>())?;
         data.as_mut_slice().chunks_exact_mut(4).for_each(|to| to.copy_from_slice(&1_f32.to_le_bytes()));
-        let weight = self.backend.vector(HostTensor { name: "ones".to_owned(), dtype: DType::F32, n_rows: 1, n_cols: n, data })?;
+        let weight =
+            self.backend.vector(HostTensor { name: "ones".to_owned(), dtype: DType::F32, n_rows: 1, n_cols: n, data: data.into() })?;
         Ok(Norm { weight, bias: None, eps: self.spec.norm_eps, kind: NormKind::Rms })
     }
 
@@ -220,7 +225,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let mut data = AlignedBytes::zeroed(size_of_val(values)).map_err(|e| e.at(name))?;
         data.as_mut_slice().chunks_exact_mut(4).zip(values).for_each(|(to, x)| to.copy_from_slice(&x.to_le_bytes()));
         self.n_bytes += data.as_slice().len() as u64;
-        let tensor = HostTensor { name: name.to_owned(), dtype: DType::F32, n_rows: 1, n_cols: values.len(), data };
+        let tensor = HostTensor { name: name.to_owned(), dtype: DType::F32, n_rows: 1, n_cols: values.len(), data: data.into() };
         self.backend.vector(tensor).map_err(|e| e.at(name))
     }
 
@@ -252,13 +257,21 @@ impl<'a, B: Backend> Loader<'a, B> {
         let too_large = || Error::new(ErrorKind::Format, format!("{name}: more bytes than memory can have"));
         let start = row_bytes.checked_mul(rows.start).ok_or_else(too_large)?;
         let n_bytes = row_bytes.checked_mul(rows.len()).ok_or_else(too_large)?;
-        let data = match storage == dtype {
-            true => self.bytes(info, start, n_bytes).await?,
-            false => self.encoded(info, start, n_cols, rows.len(), storage).await?,
+        let mapped = if stays_mapped(self.backend, dtype, storage) { self.file.mapped_range(info, start, n_bytes)? } else { None };
+        let data = match mapped {
+            Some(mapped) => Bytes::Mapped(mapped),
+            None if storage == dtype => self.bytes(info, start, n_bytes).await?.into(),
+            None => self.encoded(info, start, n_cols, rows.len(), storage).await?.into(),
         };
-        let tensor = HostTensor { name: name.to_owned(), dtype: storage, n_rows: rows.len(), n_cols, data };
-        self.fingerprint.add_tensor(&tensor);
-        Ok(tensor)
+        self.fingerprint.add_name(name, storage);
+        for (i, piece) in data.as_slice().chunks(FINGERPRINT_BYTES).enumerate() {
+            self.fingerprint.add_samples(piece);
+            // The pages of a mapping come when they are looked at.
+            if data.is_mapped() && i > 0 {
+                job::pause().await;
+            }
+        }
+        Ok(HostTensor { name: name.to_owned(), dtype: storage, n_rows: rows.len(), n_cols, data })
     }
 
     /// Bytes of a tensor from `start` on, read in slices.
@@ -300,6 +313,11 @@ impl<'a, B: Backend> Loader<'a, B> {
             }
         }
     }
+}
+
+/// True if a tensor that is stored as `dtype`, to be held as `storage`, is used in its file where that is mapped.
+pub(super) fn stays_mapped<B: Backend>(backend: &B, dtype: DType, storage: DType) -> bool {
+    storage == dtype && backend.uses_stored(dtype)
 }
 
 /// That the tensor called `name` has the shape `expected` (contiguous dimension first; trailing ones may be missing or 1).

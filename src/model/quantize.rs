@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::gguf::TensorInfo;
 use crate::kernels::can_encode;
+use crate::sys::mapping::MappedBytes;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 use std::ops::Range;
@@ -169,6 +170,10 @@ impl Checkpoint for Quantized<'_> {
 
     fn read_range(&self, tensor: &TensorInfo, start: usize, dst: &mut [u8]) -> Result<()> {
         self.file.read_range(tensor, start, dst)
+    }
+
+    fn mapped_range(&self, tensor: &TensorInfo, start: usize, len: usize) -> Result<Option<MappedBytes>> {
+        self.file.mapped_range(tensor, start, len)
     }
 
     fn label(&self, name: &str) -> String {

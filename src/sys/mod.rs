@@ -11,6 +11,7 @@ pub mod file;
 pub mod fpenv;
 pub mod job;
 pub mod machine;
+pub mod mapping;
 pub mod memory;
 pub mod panic;
 pub mod pool;

@@ -32,7 +32,7 @@ use super::{
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::{Kernels, KvType};
+use crate::kernels::{self, Kernels, KvType};
 use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_with_capacity};
 use crate::sys::pool::Pool;
@@ -73,6 +73,10 @@ impl Backend for Cpu {
 
     fn name(&self) -> &'static str {
         "cpu"
+    }
+
+    fn uses_stored(&self, dtype: DType) -> bool {
+        kernels::is_gathered(dtype)
     }
 
     fn matrix(&self, tensor: HostTensor) -> Result<Matrix> {

@@ -5,6 +5,7 @@
 use super::formats::{Format, signed_bytes};
 use super::lanes::{AHEAD, AHEAD_ROWS, LINE, Lanes, Portable, for_quads};
 use super::matmul::{Dot, Operands};
+use super::paired::{self, is_paired};
 use super::quants::Quants;
 use super::scales::Scales;
 use super::source::Source256;
@@ -73,13 +74,13 @@ impl<B, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize> Dot<R> for B
     fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]) {
         for (weights, sums) in operands.weights.into_iter().zip(sums) {
             let tiles = blocks::<Tile256<Q, S, R, N>>(weights);
-            let x = operands.x.map(|x| Q8Row256::new(x, tiles.len()));
+            let x = operands.x.map(|x| Q8Row256::new(x, operands.n_cols / 256));
             let mut acc = [v.splat([0; 4]); M];
             for m in 0..M {
                 acc[m] = v.load(&sums[m]);
             }
-            let b = operands.columns.start / 256..operands.columns.end / 256;
-            for (tile, b) in tiles[b.clone()].iter().zip(b) {
+            let (b, own) = (operands.columns.start / 256, operands.own_columns());
+            for (tile, b) in tiles[own.start / 256..own.end / 256].iter().zip(b..) {
                 add_block(v, tile, &x, b, &mut acc);
             }
             for m in 0..M {
@@ -127,6 +128,9 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
     x: &[Q8Row256<'_>; M],
     b: usize,
 ) -> [V::I; M] {
+    if const { is_paired::<V, R, M>() } {
+        return paired::sums_256(v, quants, scales, x, b);
+    }
     let group_len = S::GROUP / 4;
     let run_len = if V::WIDE || Q::NARROW_RUN > group_len { group_len } else { Q::NARROW_RUN };
     let mut words = [v.splat_int(0); 4];

@@ -9,13 +9,17 @@ mod blocks_32;
 mod element;
 mod floats;
 mod formats;
+mod gather;
 mod lanes;
 mod matmul;
+mod paired;
 mod quants;
 mod scales;
 mod source;
 mod tables;
 
 pub(super) use formats::{dequantize, pack};
+pub use gather::is_gathered;
+pub(super) use gather::{Gather, Rows, matmul_stored};
 pub(super) use lanes::{Lanes, Words};
 pub(super) use matmul::{Dot, Operands, matmul};

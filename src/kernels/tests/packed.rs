@@ -3,7 +3,7 @@
 
 use super::{Random, bits, packed, product, product_of_rows, sets};
 use crate::dtype::DType;
-use crate::kernels::{Kernels, Reference, WeightRows};
+use crate::kernels::{Kernels, Reference, WeightRows, is_gathered};
 
 /// Weight rows: some tiles of every set, and a part of one.
 const N_ROWS: usize = if cfg!(miri) { 9 } else { 37 };
@@ -73,6 +73,26 @@ fn quantised_products_have_the_bits_of_the_reference() {
                 for set in sets() {
                     let out = product(set, dtype, &weights, &x, n);
                     assert_eq!(bits(&out), bits(&expected), "{} {} {n_rows} x {n}", set.name(), dtype.name());
+                }
+            }
+        }
+    }
+}
+
+/// Where a file is mapped, its rows are used as they lie there, and nobody shall see it in a result.
+#[test]
+fn rows_of_a_file_give_the_bits_of_tiles() {
+    let mut random = Random(4);
+    for dtype in DType::ALL.into_iter().filter(|dtype| is_gathered(*dtype)) {
+        // Pieces of some, and parts of one.
+        let long = if cfg!(miri) { vec![] } else { vec![544, 992, 2080] };
+        for n in lengths(dtype).into_iter().chain(long) {
+            let weights = random.weights(dtype, N_ROWS, n, |r| r.float());
+            for n_rows in if cfg!(miri) { 1..=1 } else { 1..=13 } {
+                let x = random.floats(n_rows * n);
+                for set in sets() {
+                    let (stored, tiled) = (product_of_rows(set, dtype, &weights, &x, n), product(set, dtype, &weights, &x, n));
+                    assert_eq!(bits(&stored), bits(&tiled), "{} {} {n_rows} x {n}", set.name(), dtype.name());
                 }
             }
         }

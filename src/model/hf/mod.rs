@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::formats::config_json::ConfigJson;
 use crate::formats::gguf::{Metadata, TensorInfo, Value};
 use crate::formats::safetensors::Safetensors;
+use crate::sys::mapping::MappedBytes;
 use config::HfConfig;
 use tensors::Tensors;
 
@@ -86,6 +87,10 @@ impl Checkpoint for HfModel {
 
     fn read_range(&self, tensor: &TensorInfo, start: usize, dst: &mut [u8]) -> Result<()> {
         self.tensors.read_range(tensor, start, dst)
+    }
+
+    fn mapped_range(&self, tensor: &TensorInfo, start: usize, len: usize) -> Result<Option<MappedBytes>> {
+        self.tensors.mapped_range(tensor, start, len)
     }
 
     fn label(&self, name: &str) -> String {

@@ -12,6 +12,7 @@ use crate::formats::names::{NameTable, Quoted};
 use crate::formats::safetensors::{self, Safetensors};
 use crate::model::names::{Part, Role};
 use crate::model::spec::ModelSpec;
+use crate::sys::mapping::MappedBytes;
 use crate::sys::memory::try_with_capacity;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -81,6 +82,12 @@ impl Tensors {
             Some(source) => source.read(&self.weights, start, dst),
             None => fail!(InvalidArgument, "tensor {} has no bytes {start}..+{}", Quoted(tensor.name()), dst.len()),
         }
+    }
+
+    /// See [`Checkpoint::mapped_range`](crate::model::checkpoint::Checkpoint::mapped_range): what is not as in the file cannot be.
+    pub(super) fn mapped_range(&self, tensor: &TensorInfo, start: usize, len: usize) -> Result<Option<MappedBytes>> {
+        let Some(Source::Stored(i)) = self.sources.get(tensor.part) else { return Ok(None) };
+        self.weights.tensors().get(*i).map_or(Ok(None), |stored| self.weights.mapped_range(stored, start, len))
     }
 }
 

@@ -60,7 +60,7 @@ impl Kernels for Avx512Vnni {
     fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
         match weights.tile_rows {
             TILE_ROWS => packed::matmul::<_, TILE_ROWS>(*self, weights, x, out),
-            _ => self.avx2.matmul(weights, x, out),
+            _ => packed::matmul_stored::<_, TILE_ROWS>(*self, weights, x, out),
         }
     }
 
