@@ -19,3 +19,4 @@ pub mod progress;
 pub mod stack;
 pub mod sync;
 pub mod thread;
+pub mod tiles;

@@ -11,11 +11,13 @@ mod floats;
 mod formats;
 mod lanes;
 mod matmul;
+mod panel;
 mod quants;
 mod scales;
 mod source;
 mod tables;
 
-pub(super) use formats::{dequantize, pack};
+pub(super) use formats::{Format, Visitor, dequantize, pack, with_format};
 pub(super) use lanes::{Lanes, Words};
 pub(super) use matmul::{Dot, Operands, matmul};
+pub(super) use panel::{PANEL_COLUMNS, PART_BITS, Panel, Shape, Unfold};
