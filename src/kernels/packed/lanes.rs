@@ -124,6 +124,11 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// Asks for the cache line that lies `bytes` behind `from`, even past the end of what `from` is part of: a hint without effect.
     fn prefetch<T>(self, _from: &T, _bytes: usize) {}
 
+    /// Nothing is read earlier than it is written, as the compiler may see to. Left alone it reads the operands of many rows in advance, has
+    /// no registers for them, and stores and loads them instead of multiplying.
+    #[inline(always)]
+    fn in_order(self) {}
+
     /// [`Dot::dot`](super::Dot::dot) with all that this set's instructions allow.
     fn run<D: super::Dot<R>, const T: usize, const M: usize>(self, operands: super::Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);
 }

@@ -11,20 +11,19 @@ use crate::kernels::packed::{Lanes, PART_BITS, Panel, Words};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Blocks of 32 whose products are under way.
-const AHEAD: usize = 4;
-
-/// Where tiles are stored.
+/// Where tiles are stored: four blocks of 32, or two blocks of 256 with two parts each.
 #[repr(C, align(64))]
 pub(super) struct Scratch {
-    /// By block.
-    sums: [Sums; AHEAD],
+    sums: [[Sums; 2]; 2],
 }
+
+/// Blocks of 32 whose products are under way.
+const AHEAD: usize = 4;
 
 impl Scratch {
     /// Zeros.
     pub(super) const fn new() -> Self {
-        Self { sums: [[[0; ROWS]; ROWS]; AHEAD] }
+        Self { sums: [[[[0; ROWS]; ROWS]; 2]; 2] }
     }
 }
 
@@ -34,7 +33,7 @@ pub(super) struct Rows<'a> {
     quants: *const u8,
     /// The scales of the first row's blocks.
     scales: *const u8,
-    /// The sums of the first row's blocks: `i32` of blocks of 32, pairs of `i16` of blocks of 256; see `PAIRS`.
+    /// The sums of the first row's blocks: `i32` of blocks of 32, pairs of `i16` of blocks of 256, per 16 columns and per 32.
     sums: [*const u8; 2],
     /// Bytes from row to row.
     stride: usize,
@@ -93,7 +92,7 @@ pub(super) fn blocks_32<const HAS_MIN: bool>(
             let b = $b;
             if b < n_blocks {
                 // SAFETY: `x` has the columns of block `b`, and the tiles are those of blocks of 32.
-                unsafe { tiles.product_of_32::<$turn>(x.quants.add(32 * b), x.stride, &weights[b], &mut scratch.sums[$turn]) };
+                unsafe { tiles.product_of_32::<$turn>(x.quants.add(32 * b), x.stride, &weights[b], &mut scratch.sums[$turn / 2][$turn % 2]) };
             }
         };
     }
@@ -107,11 +106,12 @@ pub(super) fn blocks_32<const HAS_MIN: bool>(
             for m in 0..ROWS {
                 // SAFETY: row `m` has a scale and a sum of block `b`.
                 let (scale, sum) = unsafe { (x.word(x.scales, m, b), x.word(x.sums[0], m, b)) };
-                acc[m] = v.mul_add(v.mul(d, v.splat(scale)), v.to_float(v.ints(&scratch.sums[$turn][m])), acc[m]);
+                acc[m] = v.mul_add(v.mul(d, v.splat(scale)), v.to_float(v.ints(&scratch.sums[$turn / 2][$turn % 2][m])), acc[m]);
                 if HAS_MIN {
                     let sum = f32::from_ne_bytes(scale) * i32::from_ne_bytes(sum) as f32;
                     acc[m] = v.mul_add(v.load(&panel.factors[1][b]), v.splat(sum.to_ne_bytes()), acc[m]);
                 }
+                v.in_order();
             }
         };
     }
@@ -143,7 +143,7 @@ pub(super) fn blocks_256<const IS_SPLIT: bool, const N_MINS: usize>(
     scratch: &mut Scratch,
 ) {
     let [low, high] = [0, 1].map(|part| panel.quants[part].as_chunks::<64>().0);
-    let [first, second] = scratch.sums.as_chunks_mut::<2>().0 else { unreachable!("four sums are two pairs") };
+    let [first, second] = &mut scratch.sums;
     macro_rules! start {
         ($turn:literal, $to:ident) => {
             // SAFETY: `x` has the columns of the block, and the tiles are those of blocks of 256.
@@ -198,5 +198,6 @@ fn finish_256<const IS_SPLIT: bool, const N_MINS: usize>(
             acc = v.mul_sub(v.mul(dmin, scale), v.to_float(below), acc);
         }
         v.store(acc, &mut sums[m]);
+        v.in_order();
     }
 }

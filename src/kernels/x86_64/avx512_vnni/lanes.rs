@@ -2,6 +2,7 @@
 
 use super::Avx512Vnni;
 use crate::kernels::packed::{Dot, Format, Lanes, Operands, PART_BITS, Panel, Unfold, Words};
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -227,6 +228,12 @@ impl Lanes<16> for Avx512Vnni {
     fn prefetch<T>(self, from: &T, bytes: usize) {
         // SAFETY: a hint of every x86-64: it never faults, whatever the address, and changes nothing that a program can see.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(from).cast::<i8>().wrapping_add(bytes)) }
+    }
+
+    #[inline(always)]
+    fn in_order(self) {
+        // SAFETY: no instruction. That it might touch memory is what keeps reads in their places.
+        unsafe { asm!("", options(nostack, preserves_flags)) }
     }
 
     #[inline(always)]
