@@ -26,7 +26,7 @@ const VERSION: &CStr = c_string!(env!("CARGO_PKG_VERSION"));
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernel_sets {
     () => {
-        r#"["scalar","avx2","avx-vnni","avx512-vnni"]"#
+        r#"["scalar","avx2","avx-vnni","avx512-vnni","amx"]"#
     };
 }
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]

@@ -66,6 +66,9 @@ pub struct inf_runtime_params {
     /// Handed to thread.
     pub thread_user: *mut c_void,
     /// `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). NULL = none. An unknown key is an error that names it.
+    /// The set `amx`, the best one where it exists, asks Linux for the use of its registers (`ARCH_REQ_XCOMP_PERM`): the process has the
+    /// permission from then on, and signal stacks (`sigaltstack`) below `getauxval(AT_MINSIGSTKSZ)` are refused. Where it is not given,
+    /// and where another set is forced, nothing changes.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,

@@ -20,3 +20,4 @@ pub mod progress;
 pub mod stack;
 pub mod sync;
 pub mod thread;
+pub mod tiles;

@@ -5,12 +5,14 @@ use super::formats::{Format, signed_bytes};
 use super::lanes::{AHEAD, AHEAD_ROWS, LINE, Lanes, Portable, for_quads};
 use super::matmul::{Dot, Operands};
 use super::paired::{self, is_paired};
+use super::panel::{Panel, Shape, Unfold};
 use super::quants::Quants;
 use super::source::Source32;
 use crate::kernels::activation::Q8Row32;
 use crate::kernels::block::{Block, blocks, blocks_mut};
 use crate::kernels::reference::Plain32;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// 32 columns of a tile; `N` is 2 if there is a minimum, else 1.
 #[derive(Clone, Copy)]
@@ -56,6 +58,21 @@ impl<B: Source32, Q: Quants<R>, const R: usize, const N: usize> Format<R> for Bl
             Plain32 { d: B::Factor::widen(tile.factors[0][r]), m, q }.expand(out);
         }
     }
+
+    const PANEL: Option<Shape> = Some(Shape::Blocks32 { has_min: N == 2 });
+
+    #[inline(always)]
+    fn unfold<V: Unfold<R>>(v: V, tile: &[u8], columns: Range<usize>, panel: &mut Panel<R>) {
+        let tiles = &blocks::<TileOf<B, Q, R, N>>(tile)[columns.start / 32..columns.end / 32];
+        for (b, (tile, quants)) in tiles.iter().zip(panel.quants[0].as_chunks_mut::<8>().0).enumerate() {
+            for (factors, factor) in panel.factors.iter_mut().zip(&tile.factors) {
+                v.store(B::Factor::widen_all(v, factor), &mut factors[b]);
+            }
+            for_quads!(J, {
+                v.put(v.sub_bytes(tile.quants.quad(v, J), bias::<Q, R, N>()), &mut quants[J]);
+            });
+        }
+    }
 }
 
 impl<B: Source32, Q: Quants<R>, const R: usize, const N: usize> Dot<R> for Blocks32<B, Q, N> {
@@ -97,6 +114,7 @@ fn add_block<V: Lanes<R>, B: Source32, Q: Quants<R>, const R: usize, const N: us
             let sum = f32::from_ne_bytes(scale) * i32::from_ne_bytes(x[m].sums[b]) as f32;
             acc[m] = v.mul_add(B::Factor::widen_all(v, &tile.factors[1]), v.splat(sum.to_ne_bytes()), acc[m]);
         }
+        v.in_order();
     }
 }
 
@@ -136,6 +154,7 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
                 runs[m] = run;
             }
         }
+        v.in_order();
     });
     subtract_bias(v, &mut sums, bias, x, b);
     sums

@@ -127,6 +127,11 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// Asks for the cache line that lies `bytes` behind `from`, even past the end of what `from` is part of: a hint without effect.
     fn prefetch<T>(self, _from: &T, _bytes: usize) {}
 
+    /// Nothing is read earlier than it is written, as the compiler may see to. Left alone it reads the operands of many rows in advance, has
+    /// no registers for them, and stores and loads them instead of multiplying.
+    #[inline(always)]
+    fn in_order(self) {}
+
     /// Two quads of all rows, as [`Self::matrix_dot`] wants them.
     fn matrix_pairs(self, w: [Self::I; 2]) -> [Self::I; 2] {
         w

@@ -13,13 +13,15 @@ mod gather;
 mod lanes;
 mod matmul;
 mod paired;
+mod panel;
 mod quants;
 mod scales;
 mod source;
 mod tables;
 
-pub(super) use formats::{dequantize, pack};
+pub(super) use formats::{Format, Visitor, dequantize, pack, with_format};
 pub use gather::is_gathered;
 pub(super) use gather::{Gather, Rows, matmul_stored};
 pub(super) use lanes::{Lanes, Words};
 pub(super) use matmul::{Dot, Operands, matmul};
+pub(super) use panel::{PANEL_COLUMNS, PART_BITS, Panel, Shape, Unfold};

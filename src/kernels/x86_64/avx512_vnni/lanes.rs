@@ -2,8 +2,10 @@
 
 use super::Avx512Vnni;
 use crate::kernels::block::check_stride;
-use crate::kernels::packed::{Dot, Gather, Lanes, Operands, Rows, Words};
+use crate::kernels::packed::{Dot, Format, Gather, Lanes, Operands, PART_BITS, Panel, Rows, Unfold, Words};
+use std::arch::asm;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Shuffle patterns: byte `t` of each word in its highest byte.
 const LAST: [[u8; 64]; 4] = patterns(4);
@@ -287,6 +289,12 @@ impl Lanes<16> for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn in_order(self) {
+        // SAFETY: no instruction. That it might touch memory is what keeps reads in their places.
+        unsafe { asm!("", options(nostack, preserves_flags)) }
+    }
+
+    #[inline(always)]
     fn run<D: Dot<16>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, sums: &mut [[[f32; 16]; M]; T]) {
         // SAFETY: `self` proves the features.
         unsafe { run::<D, T, M>(self, operands, sums) }
@@ -303,4 +311,50 @@ fn run<D: Dot<16>, const T: usize, const M: usize>(v: Avx512Vnni, operands: Oper
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vnni")]
 fn gather<G: Gather<16>>(v: Avx512Vnni, rows: Rows<'_>, tile: &mut [u8]) {
     G::gather(v, rows, tile);
+}
+
+/// Every other byte, from the second on.
+const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+
+impl Unfold<16> for Avx512Vnni {
+    #[inline(always)]
+    fn put(self, x: __m512i, to: &mut [[u8; 4]; 16]) {
+        // SAFETY: `to` is 64 writable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), x) }
+    }
+
+    /// Even and odd bytes are multiplied in halves of words of their own.
+    #[inline(always)]
+    fn scaled(self, x: __m512i, scale: __m512i) -> [__m512i; 2] {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let scale = _mm512_mask_blend_epi16(ODD as u32, scale, _mm512_slli_epi32::<16>(scale));
+            let even = _mm512_mullo_epi16(_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(x)), scale);
+            let odd = _mm512_mullo_epi16(_mm512_srai_epi16::<8>(x), scale);
+            let low = _mm512_mask_blend_epi8(ODD, even, _mm512_slli_epi16::<8>(odd));
+            let high = _mm512_mask_blend_epi8(ODD, _mm512_srli_epi16::<PART_BITS>(even), _mm512_slli_epi16::<{ 8 - PART_BITS }>(odd));
+            [_mm512_and_si512(low, _mm512_set1_epi8(0x7f)), high]
+        }
+    }
+}
+
+impl Avx512Vnni {
+    /// [`Format::unfold`] with the features of the set.
+    pub(in crate::kernels::x86_64) fn unfold<F: Format<16>>(self, tile: &[u8], columns: Range<usize>, panel: &mut Panel<16>) {
+        // SAFETY: `self` proves the features.
+        unsafe { unfold::<F>(self, tile, columns, panel) }
+    }
+
+    /// The `i32` lanes of `x`.
+    #[inline(always)]
+    pub(in crate::kernels::x86_64) fn ints(self, x: &[i32; 16]) -> __m512i {
+        // SAFETY: `x` is 64 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+}
+
+/// As [`run`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vnni")]
+fn unfold<F: Format<16>>(v: Avx512Vnni, tile: &[u8], columns: Range<usize>, panel: &mut Panel<16>) {
+    F::unfold(v, tile, columns, panel);
 }
