@@ -62,10 +62,10 @@ def add_routing(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
 def expert_tensors(config: PreTrainedConfig, role: str, array: np.ndarray):
     """`(name without its layer, array)` of what becomes of a layer's tensor `role`; nothing if it belongs to no mixture."""
     stem, _, kind = role.rpartition(".")
-    if stem in ROUTERS:
-        yield f"ffn_gate_inp.{kind}", array
-    elif role.endswith("e_score_correction_bias"):
+    if kind == "e_score_correction_bias":
         yield "exp_probs_b.bias", array
+    elif stem in ROUTERS:
+        yield f"ffn_gate_inp.{kind}", array
     elif stem in SHARED:
         yield f"{SHARED[stem]}.{kind}", array.reshape(-1) if stem.endswith("_gate") else array
     elif stem == "shared_mlp.input_linear":
