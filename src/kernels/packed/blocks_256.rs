@@ -69,8 +69,7 @@ impl<B: Source256, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize> F
         }
     }
 
-    const PANEL: Option<Shape> =
-        Some(Shape::Blocks256 { is_split: !S::IS_SMALL, n_mins: if N == 2 { 128 / S::GROUP } else { 0 } });
+    const PANEL: Option<Shape> = Some(Shape::Blocks256 { is_split: !S::IS_SMALL, n_mins: if N == 2 { 128 / S::GROUP } else { 0 } });
 
     #[inline(always)]
     fn unfold<V: Unfold<R>>(v: V, tile: &[u8], columns: Range<usize>, panel: &mut Panel<R>) {
@@ -155,7 +154,9 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: u
             let sum = if bias == 0 { sums[m] } else { v.sub(sums[m], v.times_power(below[m], bias.trailing_zeros())) };
             acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sum), acc[m]);
         }
-        v.in_order();
+        if M >= AHEAD_ROWS {
+            v.in_order();
+        }
     }
 }
 
@@ -196,7 +197,9 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
                     runs[m] = v.splat_int(0);
                 }
             }
-            v.in_order();
+            if M >= AHEAD_ROWS {
+                v.in_order();
+            }
         });
     }
     sums

@@ -92,7 +92,9 @@ pub(super) fn blocks_32<const HAS_MIN: bool>(
             let b = $b;
             if b < n_blocks {
                 // SAFETY: `x` has the columns of block `b`, and the tiles are those of blocks of 32.
-                unsafe { tiles.product_of_32::<$turn>(x.quants.add(32 * b), x.stride, &weights[b], &mut scratch.sums[$turn / 2][$turn % 2]) };
+                unsafe {
+                    tiles.product_of_32::<$turn>(x.quants.add(32 * b), x.stride, &weights[b], &mut scratch.sums[$turn / 2][$turn % 2])
+                };
             }
         };
     }
