@@ -206,7 +206,11 @@ typedef struct inf_runtime_params {
   inf_thread_fn thread;        /**< Optional. */
   void *thread_user;           /**< Handed to thread. */
   const char *options_json;    /**< `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). NULL =
-                                    none. An unknown key is an error that names it. */
+                                    none. An unknown key is an error that names it. The set `amx`, the best one where
+                                    it exists, asks Linux for the use of its registers (`ARCH_REQ_XCOMP_PERM`): the
+                                    process has the permission from then on, and signal stacks (`sigaltstack`) below
+                                    `getauxval(AT_MINSIGSTKSZ)` are refused. Where it is not given, and where another
+                                    set is forced, nothing changes. */
   size_t options_len;          /**< Bytes of options_json, or `INF_NUL`. */
 } inf_runtime_params;
 

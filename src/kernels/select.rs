@@ -5,8 +5,11 @@ use super::reference::Reference;
 use crate::error::Result;
 use crate::fail;
 
-/// The set that is better than [`sets`], if this machine knows one that the operating system must permit: its name, and what asks for it.
-fn on_request() -> Option<(&'static str, fn() -> Option<&'static dyn Kernels>)> {
+/// A set that the operating system must permit: its name, and what asks for it.
+pub(super) type OnRequest = (&'static str, fn() -> Option<&'static dyn Kernels>);
+
+/// The set that is better than [`sets`], if this machine knows one that must be permitted.
+fn on_request() -> Option<OnRequest> {
     #[cfg(target_arch = "x86_64")]
     let set = super::x86_64::on_request();
     #[cfg(not(target_arch = "x86_64"))]

@@ -155,7 +155,9 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: u
             let sum = if bias == 0 { sums[m] } else { v.sub(sums[m], v.times_power(below[m], bias.trailing_zeros())) };
             acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sum), acc[m]);
         }
-        v.in_order();
+        if M >= AHEAD_ROWS {
+            v.in_order();
+        }
     }
 }
 
@@ -199,7 +201,9 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
                     runs[m] = v.splat_int(0);
                 }
             }
-            v.in_order();
+            if M >= AHEAD_ROWS {
+                v.in_order();
+            }
         });
     }
     sums

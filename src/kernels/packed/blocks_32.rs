@@ -114,7 +114,9 @@ fn add_block<V: Lanes<R>, B: Source32, Q: Quants<R>, const R: usize, const N: us
             let sum = f32::from_ne_bytes(scale) * i32::from_ne_bytes(x[m].sums[b]) as f32;
             acc[m] = v.mul_add(B::Factor::widen_all(v, &tile.factors[1]), v.splat(sum.to_ne_bytes()), acc[m]);
         }
-        v.in_order();
+        if M >= AHEAD_ROWS {
+            v.in_order();
+        }
     }
 }
 
@@ -154,7 +156,9 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>(
                 runs[m] = run;
             }
         }
-        v.in_order();
+        if M >= AHEAD_ROWS {
+            v.in_order();
+        }
     });
     subtract_bias(v, &mut sums, bias, x, b);
     sums

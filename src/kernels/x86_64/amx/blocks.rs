@@ -8,6 +8,7 @@ use super::tiles::{Sums, Tiles};
 use crate::kernels::activation::used_bytes;
 use crate::kernels::contract::Activation;
 use crate::kernels::packed::{Lanes, PART_BITS, Panel, Words};
+use std::arch::asm;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -113,7 +114,9 @@ pub(super) fn blocks_32<const HAS_MIN: bool>(
                     let sum = f32::from_ne_bytes(scale) * i32::from_ne_bytes(sum) as f32;
                     acc[m] = v.mul_add(v.load(&panel.factors[1][b]), v.splat(sum.to_ne_bytes()), acc[m]);
                 }
-                v.in_order();
+                // SAFETY: no instruction. That it might change the sums and memory keeps the row's operations together: LLVM else computes
+                // the operands of all rows first, and has no registers for them.
+                unsafe { asm!("/* {0} */", inout(zmm_reg) acc[m], options(nostack, preserves_flags)) };
             }
         };
     }

@@ -10,6 +10,9 @@ use crate::sys::columns::ColumnsMut;
 use std::ops::Range;
 
 /// See [`Kernels::matmul`](crate::kernels::Kernels::matmul); for quantised weights in tiles of [`ROWS`] rows, and as many activation rows at least.
+///
+/// # Panics
+/// If they are not, or the shapes do not agree.
 pub(in crate::kernels::x86_64) fn matmul(amx: Amx, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
     let shape = MatmulShape::check(&weights, &x, out);
     assert!(x.n_rows >= ROWS, "{} rows for tiles of {ROWS}", x.n_rows);
@@ -28,7 +31,7 @@ struct Product<'a, 'o> {
 impl Visitor<ROWS> for Product<'_, '_> {
     /// All outputs, by columns of a panel; each panel is unfolded once and meets all rows.
     fn visit<F: Format<ROWS>>(mut self) {
-        let Some(kind) = F::PANEL else { unreachable!("floats have no panels") };
+        let kind = F::PANEL.expect("quantised weights have panels");
         let (mut panel, mut scratch) = (Panel::new(), Scratch::new());
         let n_tiles = (self.weights.skip + self.shape.n_out).div_ceil(ROWS);
         let tiles = Tiles::new(self.amx, if matches!(kind, Shape::Blocks32 { .. }) { 32 } else { 64 });

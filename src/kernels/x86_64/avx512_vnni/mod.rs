@@ -83,10 +83,10 @@ impl<const AMX: bool> Kernels for Zmm<AMX> {
 
     fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
         match weights.tile_rows {
-            TILE_ROWS if let Some(amx) = self.amx().filter(|_| x.n_rows >= amx::MIN_ROWS && weights.dtype.block_len() > 1) => {
-                amx::matmul(amx, weights, x, out);
-            }
-            TILE_ROWS => packed::matmul::<_, TILE_ROWS>(self.plain(), weights, x, out),
+            TILE_ROWS => match self.amx() {
+                Some(amx) if amx::takes(weights.dtype, x.n_rows) => amx::matmul(amx, weights, x, out),
+                _ => packed::matmul::<_, TILE_ROWS>(self.plain(), weights, x, out),
+            },
             _ => packed::matmul_stored::<_, TILE_ROWS>(self.plain(), weights, x, out),
         }
     }
