@@ -3,6 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::decoder::Decoder;
 use super::forward::Forward;
+use super::names::{Part, Role};
 use super::spec::ModelSpec;
 use crate::backend::Backend;
 use crate::backend::candle::{Candle, Precision};
@@ -11,6 +12,7 @@ use crate::error::Result;
 use crate::kernels::{Kernels, KvType};
 use crate::sys::job;
 use crate::sys::pool::Pool;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// Where a model computes.
@@ -69,15 +71,36 @@ pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv:
 
 fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv: KvType, n_rows: usize) -> Result<Needs> {
     let mut weights = 0_u64;
+    let fused = fused(file, spec);
     for tensor in file.tensors() {
         let bytes = match tensor.shape() {
             // Vectors are held in f32.
             [n] => (*n as u64).saturating_mul(size_of::<f32>() as u64),
-            [n_cols, rest @ ..] => backend.planned_bytes(file.storage(tensor)?, rest.iter().product(), *n_cols),
+            [n_cols, rest @ ..] => {
+                let (storage, n_rows) = (file.storage(tensor)?, rest.iter().product());
+                let parts = fused.get(tensor.name()).filter(|parts| parts.iter().sum::<usize>() == n_rows);
+                let whole = [n_rows];
+                let parts = parts.map_or(&whole[..], |parts| &parts[..]);
+                parts.iter().fold(0_u64, |sum, part| sum.saturating_add(backend.planned_bytes(storage, *part, *n_cols)))
+            }
             [] => 0,
         };
         weights = weights.saturating_add(bytes);
     }
     let kv_block = backend.kv_block_bytes(&backend.kv(&spec.shape, kv)?) as u64;
     Ok(Needs { weights, kv_block, pass: backend.workspace_bytes(&spec.shape, n_rows, 1) })
+}
+
+/// Tensors that are several projections in one, and are held as these: their names, and the rows of each.
+fn fused(file: &dyn Checkpoint, spec: &ModelSpec) -> HashMap<String, Vec<usize>> {
+    let (q, kv) = (spec.shape.n_heads * spec.shape.head_dim, spec.shape.n_kv_heads * spec.shape.head_dim);
+    let mut fused = HashMap::new();
+    for layer in 0..spec.shape.n_layers {
+        let name = |role: Role| role.gguf_name(layer, Part::Weight);
+        fused.insert(name(Role::QueryKeyValue), vec![q, kv, kv]);
+        if file.tensor(&name(Role::Gate)).is_none() {
+            fused.insert(name(Role::GateUp), vec![spec.shape.n_ff; 2]);
+        }
+    }
+    fused
 }
