@@ -67,7 +67,7 @@ CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs exports.map
 
 .PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-hello test-install test-docs \
-        test-cross reference abi-check abi-freeze header lint valgrind schedules tsan torture bench bench-quick bench-engine bench-wrappers clean
+        test-cross reference abi-check abi-freeze header lint valgrind schedules torture bench bench-quick bench-engine bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -246,28 +246,6 @@ torture: $(TESTS) ## hostile hosts, files and API misuse, thousands of rounds, a
 # The sources of what threads share, with a scheduler of their own that tries orders of events.
 schedules: ## pool, KV blocks and queues under 100,000 random schedules each (minutes)
 	cd tests/schedules && $(CARGO) test --locked --target-dir ../../target/schedules schedules::
-
-# What threads do wrong, watched: the library with its dependencies and std, built anew for it by a nightly compiler with rust-src, and the C tests.
-# endurance and refused measure and replace memory, which the sanitizer has its own of; a forked child of a threaded process it does not allow.
-NIGHTLY ?= nightly
-TSAN     = $(BUILD)/tsan
-
-$(TSAN)/libinference.a: $(SOURCES)
-	@mkdir -p $(TSAN)
-	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" $(CARGO) +$(NIGHTLY) rustc --locked --lib --crate-type staticlib \
-	  -Zbuild-std --target $(HOST) --target-dir target/tsan --config 'profile.dev.opt-level=1' --config 'profile.dev.package."*".opt-level=1'
-	cp target/tsan/$(HOST)/debug/libinference.a $@
-
-$(TSAN)/%: tests/c/%.c tests/c/check.h include/inference.h $(TSAN)/libinference.a
-	$(CC) $(CFLAGS) -fsanitize=thread -c $< -o $@.o
-	$(CC) $@.o -o $@ $(TSAN)/libinference.a -Wl,--whole-archive $(TSAN_RUNTIME) -Wl,--no-whole-archive -lgcc_s -lrt $(SYSTEM_LIBS)
-
-HOST         = $(shell rustc +$(NIGHTLY) -vV | sed -n 's/^host: //p')
-TSAN_RUNTIME = $(wildcard $(shell rustc +$(NIGHTLY) --print sysroot)/lib/rustlib/$(HOST)/lib/librustc*_rt.tsan.a)
-TSAN_TESTS   = $(patsubst tests/c/%.c,$(TSAN)/%,$(filter-out tests/c/endurance.c tests/c/refused.c,$(wildcard tests/c/*.c)))
-
-tsan: $(TSAN_TESTS) ## C tests under the thread sanitizer: no reports
-	@for test in $(TSAN_TESTS); do echo "  $$test"; TSAN_OPTIONS="halt_on_error=0 exitcode=99" $$test $(MODEL) $(KERNELS) || exit 1; done
 
 header: ## write include/inference.h from src/ffi
 	BLESS=1 $(CARGO) test --locked --test header the_committed_header_is_fresh

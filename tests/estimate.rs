@@ -1,6 +1,7 @@
 //! What is said before a load, from the header of a file, is what the runtime accounts for afterwards.
 
 use inference::engine::{LoadConfig, Model, Runtime, RuntimeConfig, Session, SessionConfig};
+use inference::error::ErrorKind;
 use inference::kernels::KvType;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,11 @@ fn files() -> Vec<PathBuf> {
 fn check(path: &Path, kv: KvType, n_ctx: u32) {
     let runtime = Runtime::new(RuntimeConfig { host_driven: true, ..RuntimeConfig::default() }).unwrap();
     let config = LoadConfig { paths: vec![path.to_path_buf()], n_ctx, kv: Some(kv), ..LoadConfig::default() };
-    let plan = Model::estimate(&runtime, &config).unwrap();
+    let plan = match Model::estimate(&runtime, &config) {
+        // Heads of a few elements only.
+        Err(e) if kv == KvType::Q8_0 && e.kind() == ErrorKind::Unsupported => return,
+        plan => plan.unwrap(),
+    };
     assert_eq!((runtime.memory().now(), plan.host_bytes), (0, plan.weights_bytes + plan.kv_bytes + plan.scratch_bytes));
     let model = Model::load(&runtime, &config).unwrap();
     let near = |estimate: u64| {

@@ -6,12 +6,6 @@ use inference::error::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub fn measure(model: &Arc<Model>) -> Result<()> {
-    delays(model)?;
-    calls(model)?;
-    cancels(model)
-}
-
 fn session(model: &Arc<Model>) -> Result<Arc<Session>> {
     Session::new(model, SessionConfig { no_shared_prefix: true, ..SessionConfig::default() })
 }
@@ -32,7 +26,7 @@ fn read(stream: &Generation, n: usize, until: &dyn Fn() -> Result<bool>) -> Resu
 }
 
 /// The time between two tokens of a stream, alone and while a prompt of 4,000 tokens is computed.
-fn delays(model: &Arc<Model>) -> Result<()> {
+pub fn delays(model: &Arc<Model>) -> Result<()> {
     let own = session(model)?;
     let stream = start(&own, ask(model, prompt(model, 100, 1), 4000))?;
     read(&stream, 20, &|| Ok(false))?;
@@ -53,7 +47,7 @@ fn delays(model: &Arc<Model>) -> Result<()> {
 }
 
 /// What a poll and the start of a generation take while the worker computes: a prompt, and answers.
-fn calls(model: &Arc<Model>) -> Result<()> {
+pub fn calls(model: &Arc<Model>) -> Result<()> {
     let (own, other) = (session(model)?, session(model)?);
     let stream = start(&own, ask(model, prompt(model, 100, 1), 4000))?;
     let busy = start(&other, ask(model, prompt(model, 4000, 3), 1))?;
@@ -88,7 +82,7 @@ fn calls(model: &Arc<Model>) -> Result<()> {
 }
 
 /// From a cancel in the middle of a prompt of 8,000 tokens to the final event: near its beginning, and near its end, where attention takes longest.
-fn cancels(model: &Arc<Model>) -> Result<()> {
+pub fn cancels(model: &Arc<Model>) -> Result<()> {
     const LEFT: u32 = 250;
     let n_prompt = 8000.min(model.info().n_ctx_max.saturating_sub(100));
     let deep = session(model)?;

@@ -18,7 +18,10 @@ const CLASSES: usize = 16;
 #[derive(Clone, Copy, Default)]
 struct Measured {
     rows: usize,
+    /// What is to be expected: rather too much, for who has a deadline.
     ns: u64,
+    /// What it usually takes, for who compares: a thread that loses its core now and then does not move it.
+    usual: u64,
 }
 
 /// The measurements of a kind of stage by class of rows, where there are some. Classes do not mix: a stage of few rows reads weights, one of many
@@ -108,19 +111,19 @@ impl Pace {
     pub(super) fn rows_beside(&self, rows: usize, times: f64) -> usize {
         let mut kinds = self.kinds.lock();
         let Some(alone) = total(&kinds, class(rows)) else { return usize::MAX };
-        let limit = alone.ns as f64 * times;
+        let limit = alone.usual as f64 * times;
         let (mut below, mut next) = (Measured { rows, ..alone }, class(rows) + 1);
         while let Some(known) = total(&kinds, next) {
-            if known.ns as f64 > limit {
+            if known.usual as f64 > limit {
                 // What is not tried any more is slowly forgotten: it may have been slow by accident.
-                kinds.iter_mut().filter_map(|kind| kind[next].as_mut()).for_each(|known| known.ns -= known.ns / 64);
-                let part = (limit - below.ns as f64) / (known.ns - below.ns) as f64;
+                kinds.iter_mut().filter_map(|kind| kind[next].as_mut()).for_each(|known| known.usual -= known.usual / 64);
+                let part = (limit - below.usual as f64) / (known.usual - below.usual) as f64;
                 return below.rows + (part.max(0.0) * known.rows.saturating_sub(below.rows) as f64) as usize;
             }
-            (below, next) = (Measured { ns: known.ns.max(below.ns), ..known }, next + 1);
+            (below, next) = (Measured { usual: known.usual.max(below.usual), ..known }, next + 1);
         }
         // More than was ever tried is tried with care: the next class at its lower end, and as if it took in proportion more.
-        let most = (below.rows as f64 * limit / below.ns as f64) as usize;
+        let most = (below.rows as f64 * limit / below.usual as f64) as usize;
         rows.max(most.min(1 << next))
     }
 }
@@ -134,18 +137,27 @@ fn smooth(least: u64, most: u64, ns: u64) -> u64 {
 /// What a pass with rows of `class` takes without its head, if all its stages were measured.
 fn total(kinds: &[Kind; STAGE_KINDS], class: usize) -> Option<Measured> {
     let kinds = kinds[..STAGE_KINDS - 1].iter().filter(|kind| kind.iter().any(Option::is_some));
-    let add = |sum: Measured, known: Measured| Measured { rows: sum.rows.min(known.rows), ns: sum.ns.saturating_add(known.ns) };
-    let none = Measured { rows: usize::MAX, ns: 0 };
-    kinds.map(|kind| kind.get(class).copied().flatten()).try_fold(none, |sum, known| Some(add(sum, known?))).filter(|sum| sum.ns > 0)
+    let add = |sum: Measured, known: Measured| Measured {
+        rows: sum.rows.min(known.rows),
+        ns: sum.ns.saturating_add(known.ns),
+        usual: sum.usual.saturating_add(known.usual),
+    };
+    let none = Measured { rows: usize::MAX, ns: 0, usual: 0 };
+    kinds.map(|kind| kind.get(class).copied().flatten()).try_fold(none, |sum, known| Some(add(sum, known?))).filter(|sum| sum.usual > 0)
 }
 
 impl Measured {
     /// After `ns` with `rows`, where `known` was measured before.
     fn with(known: Option<Self>, rows: usize, ns: u64) -> Self {
-        let Some(known) = known else { return Self { rows, ns } };
+        let Some(known) = known else { return Self { rows, ns, usual: ns } };
         // Fewer rows may have taken as long, more rows may take in proportion more.
-        let scaled = known.scaled(rows);
-        Self { rows, ns: smooth(known.ns.min(scaled), known.ns.max(scaled), ns) }
+        let range = |known_ns: u64, scaled: u64| (known_ns.min(scaled), known_ns.max(scaled));
+        let (least, most) = range(known.ns, known.scaled(rows));
+        let (usual_least, usual_most) = range(known.usual, known.usual.saturating_mul(rows as u64) / known.rows as u64);
+        // Steps of equal size up and down lead to the median.
+        let usual = ns.clamp(usual_least, usual_most);
+        let usual = if ns > usual { usual + usual / 16 } else { usual - usual / 16 * u64::from(ns < usual) };
+        Self { rows, ns: smooth(least, most, ns), usual }
     }
 
     /// More rows take at most in proportion more.
@@ -186,6 +198,19 @@ mod tests {
         assert_eq!((pace.rows_beside(1, 4.0), pace.rows_beside(1, 1.5), pace.rows_beside(20, 1.0)), (14, 4, 20));
         (0..200).for_each(|_| assert!(pace.rows_beside(1, 4.0) >= 14));
         assert!(pace.rows_beside(1, 4.0) > 20, "the slow one is slowly forgotten");
+    }
+
+    #[test]
+    fn what_happens_once_changes_little_of_what_is_usual() {
+        let pace = Pace::default();
+        let note = |rows, us| pace.note(StageLoad { kind: 1, rows }, Duration::from_micros(us));
+        (0..20).for_each(|_| note(1, 100));
+        note(4, 200);
+        note(8, 800);
+        let usual = pace.rows_beside(1, 3.0);
+        note(1, 5000);
+        assert!(pace.rows_beside(1, 3.0) <= usual + 1, "from {usual}");
+        assert!(pace.expect(StageLoad { kind: 1, rows: 1 }) > Duration::from_micros(300));
     }
 
     #[test]

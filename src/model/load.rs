@@ -15,6 +15,7 @@ use crate::formats::gguf::TensorInfo;
 use crate::kernels::{Kernels, KvType};
 use crate::sys::job;
 use crate::sys::pool::Pool;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// Where a model computes.
@@ -79,6 +80,7 @@ pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv:
 
 fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv: KvType, n_rows: usize) -> Result<Needs> {
     let (mut weights, mut mapped) = (0_u64, 0_u64);
+    let fused = fused(file, spec);
     let table = Role::PerLayerEmbedding.gguf_name(0, Part::Weight);
     for tensor in file.tensors().iter().filter(|tensor| !spec.ignores(tensor.name())) {
         let bytes = match tensor.shape() {
@@ -89,7 +91,13 @@ fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv
                 mapped = mapped.saturating_add(tensor.n_bytes()? as u64);
                 0
             }
-            [n_cols, rest @ ..] => backend.planned_bytes(file.storage(tensor)?, rest.iter().product(), *n_cols),
+            [n_cols, rest @ ..] => {
+                let (storage, n_rows) = (file.storage(tensor)?, rest.iter().product());
+                let parts = fused.get(tensor.name()).filter(|parts| parts.iter().sum::<usize>() == n_rows);
+                let whole = [n_rows];
+                let parts = parts.map_or(&whole[..], |parts| &parts[..]);
+                parts.iter().fold(0_u64, |sum, part| sum.saturating_add(backend.planned_bytes(storage, *part, *n_cols)))
+            }
             [] => 0,
         };
         weights = weights.saturating_add(bytes);
@@ -102,4 +110,18 @@ fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv
 fn is_mapped<B: Backend>(backend: &B, file: &dyn Checkpoint, tensor: &TensorInfo) -> Result<bool> {
     let stays = stays_mapped(backend, tensor.dtype()?, file.storage(tensor)?);
     Ok(stays && file.mapped_range(tensor, 0, tensor.n_bytes()?)?.is_some())
+}
+
+/// Tensors that are several projections in one, and are held as these: their names, and the rows of each.
+fn fused(file: &dyn Checkpoint, spec: &ModelSpec) -> HashMap<String, Vec<usize>> {
+    let (q, kv) = (spec.shape.n_heads * spec.shape.head_dim, spec.shape.n_kv_heads * spec.shape.head_dim);
+    let mut fused = HashMap::new();
+    for layer in 0..spec.shape.n_layers {
+        let name = |role: Role| role.gguf_name(layer, Part::Weight);
+        fused.insert(name(Role::QueryKeyValue), vec![q, kv, kv]);
+        if file.tensor(&name(Role::Gate)).is_none() {
+            fused.insert(name(Role::GateUp), vec![spec.shape.n_ff; 2]);
+        }
+    }
+    fused
 }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 /// Blocks made at once when the pool is empty: fewer, larger steps keep a growing context from asking for memory every 32 tokens.
 const GROW_BLOCKS: usize = 4;
 
-/// Tokens that two sequences must have in common for one to copy a part of the other's block: most texts begin with the same one or two.
-pub(in crate::engine) const LEAST_START: usize = 4;
+/// Tokens that two sequences must have in common for one to copy a part of the other's block: most texts begin with the same few.
+pub(in crate::engine) const LEAST_START: usize = 8;
 
 /// What the KV memory of a model is used for, in blocks of 32 tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
