@@ -2,6 +2,7 @@
 
 use super::blocks::{BlockPool, KvUsage};
 use super::companions::Companions;
+use super::compiling::SharedGrammars;
 use super::files;
 use super::log::LogLevel;
 use super::metered::Metered;
@@ -22,7 +23,7 @@ use crate::sys::file::ReadAt;
 use crate::sys::job;
 use crate::sys::progress::Progress;
 use crate::text::chat::{ChatRequest, ChatTemplates, OutputParser, Rendered};
-use crate::text::constraint::{Constraint, ConstraintSource, Grammars};
+use crate::text::constraint::ConstraintSource;
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -116,8 +117,7 @@ pub struct Model {
     runtime: Arc<Runtime>,
     metadata: Metadata,
     tokenizer: Arc<Tokenizer>,
-    /// Made for the first constraint: a trie of the vocabulary.
-    grammars: OnceCell<Grammars>,
+    grammars: SharedGrammars,
     weights: Option<Weights>,
     info: ModelInfo,
     n_ctx: usize,
@@ -161,7 +161,7 @@ impl Model {
                 None => ChatTemplates::from_gguf(&metadata, &tokenizer).map_err(in_file)?,
             },
         };
-        let (grammars, recommended, recommendation) = (OnceCell::new(), OnceCell::new(), companions.recommended);
+        let (grammars, recommended, recommendation) = (SharedGrammars::default(), OnceCell::new(), companions.recommended);
         Ok(Arc::new(Self {
             runtime: runtime.clone(),
             metadata,
@@ -212,12 +212,13 @@ impl Model {
         request.constraint(&self.tokenizer, self.chat.source(request)?, &rendered.text())
     }
 
-    /// Compiles a constraint for its vocabulary. The first one takes longer: it builds what all share.
-    ///
-    /// # Errors
-    /// `Constraint` with `detail[0]` = byte offset; `Unsupported` for a vocabulary that no grammar can be matched against.
-    pub fn compile(&self, source: &ConstraintSource) -> Result<Constraint> {
-        self.grammars.get_or_try_init(|| Grammars::new(&self.tokenizer))?.compile(source)
+    /// What its constraints share.
+    pub(super) fn grammars(&self) -> &SharedGrammars {
+        &self.grammars
+    }
+
+    pub(super) fn shared_tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
     }
 
     /// The tokens whose text holds one of `texts`.

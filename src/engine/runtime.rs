@@ -1,6 +1,7 @@
 //! A runtime: threads, kernels, memory and log of one user of the library. Any number may exist; nothing is global.
 
 use super::Wait;
+use super::compiling::Background;
 use super::device::{self, DeviceInfo};
 use super::driver::{Driver, Pumped, Task};
 use super::hooks::{self, in_hook};
@@ -45,6 +46,7 @@ pub struct Runtime {
     host_driven: bool,
     driver: Driver,
     loads: Arc<Loads>,
+    background: Background,
     stopped: AtomicBool,
 }
 
@@ -68,9 +70,11 @@ impl Runtime {
         let log = Arc::new(Log::new(config.log_level, config.log));
         let driver = Driver::new(log.clone(), threads.clone(), config.host_driven);
         let loads = Arc::new(Loads::new(threads));
+        let background = Background::new(loads.clone());
         log.line(LogLevel::Info, || format!("runtime: {} threads, {} kernels", pool.n_threads(), kernels.name()));
         let memory = Budget::new("host memory", config.memory_limit);
-        Ok(Arc::new(Self { pool, kernels, log, memory, host_driven: config.host_driven, driver, loads, stopped: AtomicBool::new(false) }))
+        let stopped = AtomicBool::new(false);
+        Ok(Arc::new(Self { pool, kernels, log, memory, host_driven: config.host_driven, driver, loads, background, stopped }))
     }
 
     /// Cancels loads and generations, joins the threads; models and sessions answer `Shutdown` afterwards and can still be freed.
@@ -161,6 +165,11 @@ impl Runtime {
 
     pub(super) fn loads(&self) -> &Arc<Loads> {
         &self.loads
+    }
+
+    /// For work of single generations. Not where the host drives: nobody may ever pump again.
+    pub(super) fn background(&self) -> &Background {
+        &self.background
     }
 
     pub(super) fn submit(&self, task: Task, state: Box<State>) -> Result<()> {

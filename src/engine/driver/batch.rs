@@ -59,12 +59,24 @@ pub(super) struct ModelBatch {
     gave_up: bool,
     /// The last pass was one of a draft model: the others are next.
     drafted: bool,
+    /// The last slice compiled a constraint: the others are next.
+    compiled: bool,
 }
 
 impl ModelBatch {
     pub(super) fn new(task: Task) -> Self {
         let model = task.session().model().clone();
-        Self { model, tasks: vec![task], scheduled: Vec::new(), flight: None, next: 0, n_passes: 0, gave_up: false, drafted: false }
+        Self {
+            model,
+            tasks: vec![task],
+            scheduled: Vec::new(),
+            flight: None,
+            next: 0,
+            n_passes: 0,
+            gave_up: false,
+            drafted: false,
+            compiled: false,
+        }
     }
 
     pub(super) fn serves(&self, task: &Task) -> bool {
@@ -101,7 +113,8 @@ impl ModelBatch {
     /// Runs one slice: a stage of the pass, or what one task does with its results, or the beginning of a pass whose stages take at most `most`; false if no
     /// task can go on now. A failure or a panic ends the tasks it concerns, nothing else.
     pub(super) fn advance(&mut self, most: Option<Duration>) -> bool {
-        if self.prepare_choice() {
+        self.compiled = !self.compiled && self.tasks.iter_mut().any(Task::advance_compiling);
+        if self.compiled || self.prepare_choice() {
             return true;
         }
         let drafts = self.flight.as_ref().is_some_and(|flight| flight.drafts);
@@ -277,6 +290,7 @@ impl ModelBatch {
             }
             let result = guarded(|| {
                 task.prepare()?;
+                task.adopt_constraint()?;
                 let ready = task.has_logits() && task.is_ready();
                 chose |= ready;
                 if ready { task.choose() } else { Ok(()) }

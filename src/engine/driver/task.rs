@@ -3,6 +3,7 @@
 use super::answer::{Answer, Told};
 use super::logprobs::Logprobs;
 use crate::backend::Batch;
+use crate::engine::compiling::Compiling;
 use crate::engine::draft::{DraftModel, Drafter};
 use crate::engine::events::{Event, EventKind, Finish, Usage};
 use crate::engine::generation::{GenerateParams, Prompt};
@@ -33,8 +34,10 @@ pub(in crate::engine) struct Task {
     max_tokens: u32,
     n_draft: usize,
     sampler: Sampler,
-    /// Taken when it is compiled.
+    /// Taken when the prompt was appended.
     constraint: Option<ConstraintSource>,
+    /// Until the sampler has it.
+    compiling: Option<Compiling>,
     answer: Answer,
     logprobs: Option<Logprobs>,
     /// Chosen tokens whose text was not told yet.
@@ -64,6 +67,7 @@ impl Task {
             n_draft: params.n_draft as usize,
             sampler,
             constraint: params.constraint,
+            compiling: None,
             answer,
             logprobs: params.logprobs.map(Logprobs::new),
             untold: Vec::new(),
@@ -95,9 +99,12 @@ impl Task {
         self.state.is_none()
     }
 
-    /// True if it can be given rows now: a reader that is behind pauses it, and so do keys that a shift has moved and not turned.
+    /// True if it can be given rows now: a reader that is behind pauses it, and so do keys that a shift has moved and not turned, and a constraint that is still
+    /// compiled when the logits are there.
     pub(super) fn is_ready(&self) -> bool {
-        self.prompt.is_none() && self.borrower.events.has_room() && self.state.as_ref().is_some_and(|state| !state.sequence.owes_turns())
+        let has_room = self.prompt.is_none() && self.borrower.events.has_room();
+        let may_choose = self.compiling.is_none() || !self.has_logits();
+        has_room && may_choose && self.state.as_ref().is_some_and(|state| !state.sequence.owes_turns())
     }
 
     /// Turns the keys of a block that a shift has moved; false if there is none.
@@ -140,13 +147,25 @@ impl Task {
         if state.sequence.len() == 0 {
             fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
         }
-        if let Some(source) = self.constraint.take() {
-            self.sampler.set_constraint(Some(model.compile(&source)?));
-        }
+        self.compiling = self.constraint.take().map(|source| Compiling::start(model, source));
         self.session.publish(state);
         self.usage.cached_tokens = (state.sequence.len() - state.sequence.n_queued()) as u32;
         self.n_prompt = state.sequence.n_queued() as u32;
         self.usage.prompt_tokens = self.n_prompt;
+        Ok(())
+    }
+
+    /// Goes on compiling its constraint for a slice, if that is to be done here; false if there is nothing to do.
+    pub(super) fn advance_compiling(&mut self) -> bool {
+        !self.is_finished() && self.compiling.as_mut().is_some_and(Compiling::advance)
+    }
+
+    /// Gives the sampler its constraint, once that is compiled.
+    pub(super) fn adopt_constraint(&mut self) -> Result<()> {
+        if let Some(result) = self.compiling.as_mut().and_then(Compiling::finished) {
+            self.compiling = None;
+            self.sampler.set_constraint(Some(result?));
+        }
         Ok(())
     }
 
@@ -267,6 +286,10 @@ impl Task {
         state.sequence.computed_with_logits(&first, |out| pass.logits(output, out))?;
         if self.first_token.is_none() {
             self.tell_progress();
+        }
+        self.adopt_constraint()?;
+        if self.compiling.is_some() {
+            return Ok(()); // the logits wait for it
         }
         self.choose()?;
         let n_right = self.verify(&guess, first.end, pass, output)?;
