@@ -276,8 +276,9 @@ INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf
  * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included. The
  * tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too; a slice of a load can
  * last as long as the system takes to clear a huge page of 2 MiB, which a virtual machine may first have to get from
- * its host. One-off jobs are one slice each: rendering and tokenising a prompt, compiling a chat template, comparing a
- * draft model's vocabulary at the start of a generation.
+ * its host. One-off jobs are one slice each: rendering and tokenising a prompt, compiling a chat template or a
+ * constraint (mostly a few milliseconds), one of the tries of the vocabulary that the first constraint of a model needs
+ * (the rest of them advances in slices), comparing a draft model's vocabulary at the start of a generation.
  *
  * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
  * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
@@ -889,11 +890,15 @@ INF_API inf_status inf_sampler_add_logit_bias(inf_sampler *s, const inf_token *t
     inf_error *err);
 
 /**
- * Chooses a token from n logits (the model's n_vocab), and accepts it. For hosts that own the loop and edit the logits.
+ * Chooses a token from n logits (the model's n_vocab), and accepts it. For hosts that own the loop and edit the logits:
+ * one that is no finite number is not chosen.
  *
  * logits is read during the call only. One thread at a time. Never blocks.
  *
  * - `INF_ERR_INVALID_ARGUMENT`: another number of logits, or none of them is finite; unchanged.
+ * - `INF_ERR_DEAD_END`: the chain's constraint allows no token that has a finite logit and is not forbidden; nothing
+ *   was chosen.
+ * - `INF_ERR_CONSTRAINT`: the constraint takes more work for this token than any useful one; nothing was chosen.
  * - `INF_ERR_BUSY`: in use by another thread; unchanged.
  *
  * Since 0.1.
@@ -901,11 +906,11 @@ INF_API inf_status inf_sampler_add_logit_bias(inf_sampler *s, const inf_token *t
 INF_API inf_status inf_sampler_pick(inf_sampler *s, const float *logits, size_t n, inf_token *out, inf_error *err);
 
 /**
- * Notes a token that the host chose itself, so that penalties see it.
+ * Notes a token that the host chose itself, so that penalties and the constraint see it.
  *
  * One thread at a time. Never blocks.
  *
- * - `INF_ERR_INVALID_ARGUMENT`: t is not in the vocabulary; unchanged.
+ * - `INF_ERR_INVALID_ARGUMENT`: t is not in the vocabulary, or the constraint does not allow it here; unchanged.
  * - `INF_ERR_BUSY`: in use by another thread; unchanged.
  *
  * Since 0.1.
@@ -928,14 +933,17 @@ INF_API inf_status inf_sampler_accept(inf_sampler *s, inf_token t, inf_error *er
  * is one of `INF_CONSTRAINT_*` and src its source, or kind is 0 and src empty: then everything is allowed again. It is
  * applied before every stage, wherever it was set, and begins with the next token that the chain chooses or accepts;
  * `inf_sampler_reset` begins it anew, a copy of the chain goes on by itself. Where only one token is allowed,
- * `inf_session_step` takes it without computing logits. What `inf_session_step` and `inf_sampler_pick` answer if
- * nothing is allowed is `INF_ERR_DEAD_END`.
+ * `inf_session_step` takes it without computing logits; where a bias of minus infinity forbids that one, others that
+ * say the same are looked for. What `inf_session_step` and `inf_sampler_pick` answer if nothing is allowed is
+ * `INF_ERR_DEAD_END`.
  *
  * Between the values of JSON it allows a space, or a line break with an indentation, at most:
  * `"x-guidance":{"whitespace_flexible":false}` in a schema allows none.
  *
- * One thread at a time. Blocks for the time of the work: milliseconds, more for the first constraint of a model, which
- * makes a trie of its vocabulary.
+ * One thread at a time. Blocks for the time of the work: mostly a few milliseconds, a tenth of a second where src is
+ * made to take long. The first constraint of a model also makes tries of its vocabulary, once, which takes the longer
+ * the larger that is: set any constraint on a loading screen to have that behind you. The constraint of a generation is
+ * compiled while its prompt is computed, and beside the generations that run.
  *
  * - `INF_ERR_CONSTRAINT`: src does not compile, says what no grammar can, or is too large; detail[0] is the byte offset
  *   (0 where it is about all of it), the sentence names the key or the rule; unchanged.
@@ -1090,6 +1098,8 @@ INF_API inf_status inf_session_append(inf_session *s, const inf_token *tokens, s
  * - `INF_ERR_CONTEXT_FULL`: everything is computed, but a chosen token has no room; nothing was chosen.
  * - `INF_ERR_FORMAT`: everything is computed, but no logit is finite, because the model's weights are corrupt; nothing
  *   was chosen.
+ * - `INF_ERR_DEAD_END`, `INF_ERR_CONSTRAINT`: everything is computed, but the sampler's constraint allows nothing, as
+ *   `inf_sampler_pick` says; nothing was chosen.
  * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory for more keys and values, though what no session uses was
  *   given up; nothing was chosen.
  * - `INF_ERR_BUSY`: session or sampler in use by another thread or a generation, or called inside a hook; unchanged.
@@ -1210,7 +1220,11 @@ typedef struct inf_generate_params {
   const char *tools_json;      /**< With messages_json: the tools that the model may call, as there. NULL = none. */
   size_t tools_len;            /**< Bytes of tools_json, or `INF_NUL`. */
   const char *options_json;    /**< NULL, or a JSON object. With text or messages_json: response_format, what the
-                                    answer must match (see "Constraints"). With messages_json also tool_choice
+                                    answer must match: `{"type":"json_schema","json_schema":{"schema":{..}}}`,
+                                    `{"type":"json_object"}`, `{"type":"json"}` (any value),
+                                    `{"type":"regex","regex":".."}`, `{"type":"gbnf","grammar":".."}`,
+                                    `{"type":"lark","grammar":".."}`, or `{"type":"text"}`, which is anything;
+                                    `inf_sampler_set_constraint` says more. With messages_json also tool_choice
                                     (`"none"`, `"auto"`, `"required"`,
                                     `{"type":"function","function":{"name":".."}}`; without it calls are free, and
                                     unchecked until they are complete), parallel_tool_calls (true), and options of
@@ -1267,8 +1281,11 @@ typedef struct inf_event {
 } inf_event;
 
 /**
- * Starts a generation on s. Checks and copies the parameters; rendering, tokenising and computing happen on a thread of
- * the library, and what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
+ * Starts a generation on s. Checks and copies the parameters; rendering, tokenising, compiling a constraint and
+ * computing happen on threads of the library, and what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`: a
+ * template that refuses the chat (`INF_ERR_TEMPLATE`), a schema that does not compile (`INF_ERR_CONSTRAINT`; the
+ * sentence has the byte offset), a constraint that allows nothing any more (`INF_ERR_DEAD_END`; what was said before it
+ * stays).
  *
  * The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it
  * is cancelled or freed. Afterwards the session holds the computed prompt and exactly the accepted tokens.

@@ -6,6 +6,7 @@ use inference::engine::{
 };
 use inference::error::ErrorKind;
 use inference::sys::pool::PoolConfig;
+use inference::text::DecodeOptions;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -344,4 +345,35 @@ fn a_wait_ends_when_its_time_is_over() {
     let started = Instant::now();
     assert_eq!(generation.next(Wait::Forever).unwrap().kind, EventKind::Done);
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// Random tokens: characters arrive in parts, and stop strings across tokens.
+#[test]
+fn events_tell_what_the_tokens_decode_to_and_nothing_of_a_stop_string() {
+    let s = session();
+    let tell = |seed: u64, stop: Vec<String>| {
+        let mut hot = greedy(&s);
+        hot.add(Stage::Temperature(4.0)).unwrap();
+        hot.set_seed(seed);
+        s.truncate(0).unwrap();
+        let events = drain(&Generation::start(&s, GenerateParams { sampler: Some(hot), stop, ..ask(&PROMPT, 60) }).unwrap());
+        let tokens: Vec<u32> = events.iter().flat_map(|event| event.tokens.clone()).collect();
+        let text: String = events.iter().filter(|event| event.kind == EventKind::Text).map(|event| event.text.as_str()).collect();
+        (text, tokens, events.last().unwrap().finish)
+    };
+    let mut n_stopped = 0;
+    for seed in 0..8 {
+        let (text, tokens, _) = tell(seed, Vec::new());
+        let options = DecodeOptions { skip_special: true, at_text_start: false };
+        let decoded = s.model().tokenizer().decode(&tokens, options).unwrap();
+        assert_eq!(text, String::from_utf8_lossy(&decoded), "{seed}");
+        let chars: Vec<char> = text.chars().collect();
+        for first in (0..chars.len().saturating_sub(4)).step_by(7) {
+            let stop: String = chars[first..first + 4].iter().collect();
+            let (cut, _, finish) = tell(seed, vec![stop.clone()]);
+            assert_eq!((cut.as_str(), finish), (&text[..text.find(&stop).unwrap()], Some(Finish::Stop)), "{seed}: {stop:?}");
+            n_stopped += 1;
+        }
+    }
+    assert!(n_stopped > 30, "{n_stopped}");
 }

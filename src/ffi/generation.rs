@@ -89,9 +89,11 @@ pub struct inf_generate_params {
     pub tools_json: *const c_char,
     /// Bytes of tools_json, or `INF_NUL`.
     pub tools_len: usize,
-    /// NULL, or a JSON object. With text or messages_json: response_format, what the answer must match (see "Constraints"). With messages_json also tool_choice
-    /// (`"none"`, `"auto"`, `"required"`, `{"type":"function","function":{"name":".."}}`; without it calls are free, and unchecked until they are complete),
-    /// parallel_tool_calls (true), and options of the template as `inf_chat_render` takes them.
+    /// NULL, or a JSON object. With text or messages_json: response_format, what the answer must match: `{"type":"json_schema","json_schema":{"schema":{..}}}`,
+    /// `{"type":"json_object"}`, `{"type":"json"}` (any value), `{"type":"regex","regex":".."}`, `{"type":"gbnf","grammar":".."}`, `{"type":"lark","grammar":".."}`, or
+    /// `{"type":"text"}`, which is anything; `inf_sampler_set_constraint` says more. With messages_json also tool_choice (`"none"`, `"auto"`, `"required"`,
+    /// `{"type":"function","function":{"name":".."}}`; without it calls are free, and unchecked until they are complete), parallel_tool_calls (true), and options of
+    /// the template as `inf_chat_render` takes them.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -180,8 +182,9 @@ unsafe impl Versioned for inf_event {
     const FIRST_SIZE: usize = offset_of!(Self, decode_ms) + size_of::<f32>();
 }
 
-/// Starts a generation on s. Checks and copies the parameters; rendering, tokenising and computing happen on a thread of the library, and what fails there
-/// arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
+/// Starts a generation on s. Checks and copies the parameters; rendering, tokenising, compiling a constraint and computing happen on threads of the library, and
+/// what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`: a template that refuses the chat (`INF_ERR_TEMPLATE`), a schema that does not compile
+/// (`INF_ERR_CONSTRAINT`; the sentence has the byte offset), a constraint that allows nothing any more (`INF_ERR_DEAD_END`; what was said before it stays).
 ///
 /// The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it is cancelled or freed.
 /// Afterwards the session holds the computed prompt and exactly the accepted tokens.

@@ -292,9 +292,6 @@ fn check_shape(name: &str, found: &[usize], expected: &[usize]) -> Result<()> {
     if same {
         return Ok(());
     }
-    let text = |dims: &[usize]| {
-        let n = dims.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
-        dims[..n.min(dims.len())].iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
-    };
+    let text = |dims: &[usize]| dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
     fail!(Format, "{name}: shape {} expected, file has {}", text(expected), text(found));
 }
