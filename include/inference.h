@@ -281,8 +281,8 @@ INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf
  * tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too; a slice of a load can
  * last as long as the system takes to clear a huge page of 2 MiB, which a virtual machine may first have to get from
  * its host. One-off jobs are one slice each: rendering and tokenising a prompt, compiling a chat template or a
- * constraint (mostly a few milliseconds), the last trie that the first constraint of a model needs (about @LAST@ for
- * 150,000 tokens; the others advance in slices), comparing a draft model's vocabulary at the start of a generation.
+ * constraint (mostly a few milliseconds), one of the tries of the vocabulary that the first constraint of a model needs
+ * (the rest of them advances in slices), comparing a draft model's vocabulary at the start of a generation.
  *
  * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
  * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
@@ -945,8 +945,8 @@ INF_API inf_status inf_sampler_accept(inf_sampler *s, inf_token t, inf_error *er
  * `"x-guidance":{"whitespace_flexible":false}` in a schema allows none.
  *
  * One thread at a time. Blocks for the time of the work: mostly a few milliseconds, a tenth of a second where src is
- * made to take long. The first constraint of a model also makes a trie of its vocabulary, once: about @TRIE@ for
- * 150,000 tokens; set any constraint on a loading screen to have that behind you. The constraint of a generation is
+ * made to take long. The first constraint of a model also makes tries of its vocabulary, once, which takes the longer
+ * the larger that is: set any constraint on a loading screen to have that behind you. The constraint of a generation is
  * compiled while its prompt is computed, and beside the generations that run.
  *
  * - `INF_ERR_CONSTRAINT`: src does not compile, says what no grammar can, or is too large; detail[0] is the byte offset

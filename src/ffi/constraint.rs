@@ -30,8 +30,8 @@ pub const INF_CONSTRAINT_JSON: u32 = 5u32;
 /// Between the values of JSON it allows a space, or a line break with an indentation, at most: `"x-guidance":{"whitespace_flexible":false}` in a schema allows none.
 ///
 /// One thread at a time. Blocks for the time of the work: mostly a few milliseconds, a tenth of a second where src is made to take long. The first constraint of a
-/// model also makes a trie of its vocabulary, once: about @TRIE@ for 150,000 tokens; set any constraint on a loading screen to have that behind you. The constraint of
-/// a generation is compiled while its prompt is computed, and beside the generations that run.
+/// model also makes tries of its vocabulary, once, which takes the longer the larger that is: set any constraint on a loading screen to have that behind you. The
+/// constraint of a generation is compiled while its prompt is computed, and beside the generations that run.
 ///
 /// - `INF_ERR_CONSTRAINT`: src does not compile, says what no grammar can, or is too large; detail[0] is the byte offset (0 where it is about all of it), the
 ///   sentence names the key or the rule; unchanged.

@@ -186,8 +186,8 @@ pub unsafe extern "C" fn inf_runtime_shutdown(rt: *mut inf_runtime, timeout_ms: 
 /// Chunks are cut so that a stage takes at most half of the budget, by what stages took before, and one that would end too late is left to the next
 /// call; but one slice is always run, budget 0 included. The tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too; a slice
 /// of a load can last as long as the system takes to clear a huge page of 2 MiB, which a virtual machine may first have to get from its host. One-off
-/// jobs are one slice each: rendering and tokenising a prompt, compiling a chat template or a constraint (mostly a few milliseconds), the last trie that the first
-/// constraint of a model needs (about @LAST@ for 150,000 tokens; the others advance in slices), comparing a draft model's vocabulary at the start of a generation.
+/// jobs are one slice each: rendering and tokenising a prompt, compiling a chat template or a constraint (mostly a few milliseconds), one of the tries
+/// of the vocabulary that the first constraint of a model needs (the rest of them advances in slices), comparing a draft model's vocabulary at the start of a generation.
 ///
 /// `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode every call that waits (a load, the next
 /// event, a shutdown) pumps until it has what it waits for; hooks are called on the thread

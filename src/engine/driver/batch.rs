@@ -136,7 +136,8 @@ impl ModelBatch {
             }
         }
         self.clean_up();
-        result.unwrap_or(true)
+        // Where nothing else can go on, it need not wait for its turn.
+        result.unwrap_or(true) || self.tasks.iter_mut().any(Task::advance_compiling)
     }
 
     /// Beside a pass: computes what the constraint of one of its tasks allows next. True if there was one to compute.
