@@ -310,7 +310,8 @@ INF_API inf_status inf_runtime_next_log(inf_runtime *rt, char *buf, size_t cap, 
 
 /**
  * Accounts for memory: weights, keys and values (also those that no session uses and that are kept for the next one),
- * activations, logits. Tokenizers, queues and other small things are not counted.
+ * activations, logits. Tokenizers, queues and other small things are not counted, nor are weights that stay in a mapped
+ * file: those are the system's, which may share and drop them.
  *
  * out is the caller's, with struct_size set. Any thread. Never blocks. Since 0.1.
  */
@@ -421,23 +422,30 @@ typedef struct inf_model_params {
                                           `{"topology":[{"layers":"0-8","quantize":"q8_0"},{"tensors":"ffn_down|attn_v","quantize":"q6_k"}]}`
                                           sets it by layers (the end is not meant) or by regular expressions over
                                           GGUF's names; expressions win over layers, of ranges the one that ends
-                                          last, then the later. NULL = none. An unknown key is an error that names
-                                          it. */
+                                          last, then the later. `{"mmap":true}` is the fastest start, for weights
+                                          that are stored as F32, F16, BF16 or Q8_0 in files given by path: they are
+                                          used where they lie, the files mapped, and not read and packed; answers are
+                                          the same to the last bit, and somewhat slower. **The files must not change
+                                          as long as the model lives**: text becomes nonsense then, and a file that
+                                          becomes shorter ends the process. Other types, sources and backends are
+                                          read as ever, and so are files that the system does not map, with a line in
+                                          the log. NULL = none. An unknown key is an error that names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
 /** What a model will need. */
 typedef struct inf_plan {
   uint32_t struct_size;         /**< `sizeof(inf_plan)` */
-  uint32_t fits;                /**< 1 if host_bytes fit the runtime's limit and the memory that the machine has free
-                                     now. */
+  uint32_t fits;                /**< 1 if host_bytes fit the runtime's limit, and they and what stays in a mapped
+                                     file the memory that the machine has free now. */
   uint32_t n_layers;            /**< Layers. */
   uint32_t n_ctx;               /**< Context of the session that is planned for. */
-  uint64_t weights_bytes;       /**< Weights, as they will be held. */
+  uint64_t weights_bytes;       /**< Weights, as they will be held; also those that stay in a mapped file. */
   uint64_t kv_bytes_per_token;  /**< Keys and values of a token of one session. */
   uint64_t kv_bytes;            /**< Keys and values of the whole context of one session. */
   uint64_t scratch_bytes;       /**< Activations, and the logits of one session. */
-  uint64_t host_bytes;          /**< All of it. */
+  uint64_t host_bytes;          /**< All of it that is memory of this process: without weights that stay in a mapped
+                                     file. */
 } inf_plan;
 
 /** A token of a model's vocabulary; -1 = none. */
@@ -582,8 +590,8 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  *
  * options_json:
  * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"...",
- * "quantize":"q4_k","topology":[...]}`, all optional, with the meaning of the fields and options of inf_model_params;
- * kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an error that names it.
+ * "quantize":"q4_k","topology":[...],"mmap":false}`, all optional, with the meaning of the fields and options of
+ * inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
  *

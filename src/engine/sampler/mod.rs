@@ -282,6 +282,4 @@ impl Sampler {
 }
 
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
 mod tests;

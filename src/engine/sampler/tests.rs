@@ -1,5 +1,7 @@
 //! Each stage against its formula, and the draw against its distribution.
 
+mod golden;
+
 use super::*;
 use crate::error::ErrorKind;
 

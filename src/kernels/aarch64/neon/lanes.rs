@@ -301,8 +301,8 @@ impl<const I8MM: bool> Lanes<8> for Neon<I8MM> {
         for h in 0..2 {
             for group in 0..2 {
                 let four = transposed([0, 1, 2, 3].map(|r| rows[4 * group + r][h]));
-                for c in 0..4 {
-                    columns[4 * h + c][group] = four[c];
+                for (c, word) in four.into_iter().enumerate() {
+                    columns[4 * h + c][group] = word;
                 }
             }
         }
