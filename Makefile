@@ -67,7 +67,7 @@ CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs exports.map
 
 .PHONY: all help cuda demo chat install test test-rust test-c test-cuda test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-hello test-install test-docs \
-        test-cross reference abi-check abi-freeze header lint valgrind schedules torture bench bench-quick bench-wrappers clean
+        test-cross reference abi-check abi-freeze header lint valgrind schedules torture bench bench-quick bench-engine bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
 
@@ -281,6 +281,12 @@ $(BUILD)/bench-env/bin/python: tools/bench/requirements.txt
 
 bench: $(LIBRARY) $(PYTHON) ## ours, llama.cpp and candle, interleaved, all files (an hour); writes benches/record/
 	$(RUN_BENCH) --candle --record
+	@$(MAKE) --no-print-directory bench-engine
+
+# Of the 0.5B shape, and of the shipped model.
+bench-engine: $(PYTHON) ## many sessions, frame budgets, polls, cancels, guesses: benches/sessions, benches/pump
+	@set -e; for file in $$($(PYTHON) tools/bench/models.py $(BUILD)/models | head -1) $(MODEL); do echo "== $$file"; \
+	  $(CARGO) bench --locked --bench pump -- $$(realpath $$file); $(CARGO) bench --locked --bench sessions -- $$(realpath $$file); done
 
 bench-quick: $(LIBRARY) $(PYTHON) ## two files, few rounds: five minutes once built
 	$(RUN_BENCH) --quick

@@ -208,7 +208,11 @@ typedef struct inf_runtime_params {
   const char *options_json;    /**< `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`).
                                     `{"plugin_path":"..."}` is where `libinference_cuda.so` lies, if not beside this
                                     library. `{"device_memory_limit":8000000000}` is the most bytes of each GPU for
-                                    weights, keys and values. NULL = none. An unknown key is an error that names it. */
+                                    weights, keys and values. NULL = none. An unknown key is an error that names it. The set `amx`, the best one where
+                                    it exists, asks Linux for the use of its registers (`ARCH_REQ_XCOMP_PERM`): the
+                                    process has the permission from then on, and signal stacks (`sigaltstack`) below
+                                    `getauxval(AT_MINSIGSTKSZ)` are refused. Where it is not given, and where another
+                                    set is forced, nothing changes. */
   size_t options_len;          /**< Bytes of options_json, or `INF_NUL`. */
 } inf_runtime_params;
 
@@ -279,8 +283,9 @@ INF_API inf_status inf_runtime_shutdown(inf_runtime *rt, int32_t timeout_ms, inf
  * before, and one that would end too late is left to the next call; but one slice is always run, budget 0 included. The
  * tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too; a slice of a load can
  * last as long as the system takes to clear a huge page of 2 MiB, which a virtual machine may first have to get from
- * its host. One-off jobs are one slice each: rendering and tokenising a prompt, compiling a chat template, comparing a
- * draft model's vocabulary at the start of a generation.
+ * its host. One-off jobs are one slice each: rendering and tokenising a prompt, compiling a chat template or a
+ * constraint (mostly a few milliseconds), one of the tries of the vocabulary that the first constraint of a model needs
+ * (the rest of them advances in slices), comparing a draft model's vocabulary at the start of a generation.
  *
  * `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode
  * every call that waits (a load, the next event, a shutdown) pumps until it has what it waits for; hooks are called on
@@ -308,7 +313,8 @@ INF_API inf_status inf_runtime_next_log(inf_runtime *rt, char *buf, size_t cap, 
 
 /**
  * Accounts for memory: weights, keys and values (also those that no session uses and that are kept for the next one),
- * activations, logits. Tokenizers, queues and other small things are not counted.
+ * activations, logits. Tokenizers, queues and other small things are not counted, nor are weights that stay in a mapped
+ * file: those are the system's, which may share and drop them.
  *
  * out is the caller's, with struct_size set. Any thread. Never blocks. Since 0.1.
  */
@@ -427,23 +433,31 @@ typedef struct inf_model_params {
                                           many layers on a GPU as it has room for, from the last on, and the rest on
                                           the CPU; without it a device that is asked for must hold all.
                                           `{"reserve_device_bytes":2000000000}` leaves so much of a GPU's memory to
-                                          others, the host's renderer for example. NULL = none. An unknown key is an
-                                          error that names it. */
+                                          others, the host's renderer for example.
+                                          `{"mmap":true}` is the fastest start, for weights
+                                          that are stored as F32, F16, BF16 or Q8_0 in files given by path: they are
+                                          used where they lie, the files mapped, and not read and packed; answers are
+                                          the same to the last bit, and somewhat slower. **The files must not change
+                                          as long as the model lives**: text becomes nonsense then, and a file that
+                                          becomes shorter ends the process. Other types, sources and backends are
+                                          read as ever, and so are files that the system does not map, with a line in
+                                          the log. NULL = none. An unknown key is an error that names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
 /** What a model will need. */
 typedef struct inf_plan {
   uint32_t struct_size;         /**< `sizeof(inf_plan)` */
-  uint32_t fits;                /**< 1 if host_bytes and device_bytes fit the runtime's limits and the memory that is
-                                     free now. */
+  uint32_t fits;                /**< 1 if host_bytes and device_bytes fit the runtime's limits and, with what stays in a
+                                     mapped file, the memory that is free now. */
   uint32_t n_layers;            /**< Layers. */
   uint32_t n_ctx;               /**< Context of the session that is planned for. */
-  uint64_t weights_bytes;       /**< Weights, as they will be held. */
+  uint64_t weights_bytes;       /**< Weights, as they will be held; also those that stay in a mapped file. */
   uint64_t kv_bytes_per_token;  /**< Keys and values of a token of one session. */
   uint64_t kv_bytes;            /**< Keys and values of the whole context of one session. */
   uint64_t scratch_bytes;       /**< Activations, and the logits of one session. */
-  uint64_t host_bytes;          /**< What of all that is memory of the host. */
+  uint64_t host_bytes;          /**< What of all that is memory of the host: without weights that stay in a mapped
+                                     file. */
   uint64_t device_bytes;        /**< What of it is memory of GPUs. */
   uint32_t n_layers_on_device;  /**< Layers on GPUs. */
   uint32_t reserved;            /**< 0. */
@@ -592,7 +606,7 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  *
  * options_json:
  * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"...",
- * "quantize":"q4_k","topology":[...],"fit":false,"reserve_device_bytes":0}`, all optional, with the meaning of the
+ * "quantize":"q4_k","topology":[...],"fit":false,"reserve_device_bytes":0,"mmap":false}`, all optional, with the meaning of the
  * fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an
  * error that names it.
  *
@@ -905,11 +919,15 @@ INF_API inf_status inf_sampler_add_logit_bias(inf_sampler *s, const inf_token *t
     inf_error *err);
 
 /**
- * Chooses a token from n logits (the model's n_vocab), and accepts it. For hosts that own the loop and edit the logits.
+ * Chooses a token from n logits (the model's n_vocab), and accepts it. For hosts that own the loop and edit the logits:
+ * one that is no finite number is not chosen.
  *
  * logits is read during the call only. One thread at a time. Never blocks.
  *
  * - `INF_ERR_INVALID_ARGUMENT`: another number of logits, or none of them is finite; unchanged.
+ * - `INF_ERR_DEAD_END`: the chain's constraint allows no token that has a finite logit and is not forbidden; nothing
+ *   was chosen.
+ * - `INF_ERR_CONSTRAINT`: the constraint takes more work for this token than any useful one; nothing was chosen.
  * - `INF_ERR_BUSY`: in use by another thread; unchanged.
  *
  * Since 0.1.
@@ -917,11 +935,11 @@ INF_API inf_status inf_sampler_add_logit_bias(inf_sampler *s, const inf_token *t
 INF_API inf_status inf_sampler_pick(inf_sampler *s, const float *logits, size_t n, inf_token *out, inf_error *err);
 
 /**
- * Notes a token that the host chose itself, so that penalties see it.
+ * Notes a token that the host chose itself, so that penalties and the constraint see it.
  *
  * One thread at a time. Never blocks.
  *
- * - `INF_ERR_INVALID_ARGUMENT`: t is not in the vocabulary; unchanged.
+ * - `INF_ERR_INVALID_ARGUMENT`: t is not in the vocabulary, or the constraint does not allow it here; unchanged.
  * - `INF_ERR_BUSY`: in use by another thread; unchanged.
  *
  * Since 0.1.
@@ -944,14 +962,17 @@ INF_API inf_status inf_sampler_accept(inf_sampler *s, inf_token t, inf_error *er
  * is one of `INF_CONSTRAINT_*` and src its source, or kind is 0 and src empty: then everything is allowed again. It is
  * applied before every stage, wherever it was set, and begins with the next token that the chain chooses or accepts;
  * `inf_sampler_reset` begins it anew, a copy of the chain goes on by itself. Where only one token is allowed,
- * `inf_session_step` takes it without computing logits. What `inf_session_step` and `inf_sampler_pick` answer if
- * nothing is allowed is `INF_ERR_DEAD_END`.
+ * `inf_session_step` takes it without computing logits; where a bias of minus infinity forbids that one, others that
+ * say the same are looked for. What `inf_session_step` and `inf_sampler_pick` answer if nothing is allowed is
+ * `INF_ERR_DEAD_END`.
  *
  * Between the values of JSON it allows a space, or a line break with an indentation, at most:
  * `"x-guidance":{"whitespace_flexible":false}` in a schema allows none.
  *
- * One thread at a time. Blocks for the time of the work: milliseconds, more for the first constraint of a model, which
- * makes a trie of its vocabulary.
+ * One thread at a time. Blocks for the time of the work: mostly a few milliseconds, a tenth of a second where src is
+ * made to take long. The first constraint of a model also makes tries of its vocabulary, once, which takes the longer
+ * the larger that is: set any constraint on a loading screen to have that behind you. The constraint of a generation is
+ * compiled while its prompt is computed, and beside the generations that run.
  *
  * - `INF_ERR_CONSTRAINT`: src does not compile, says what no grammar can, or is too large; detail[0] is the byte offset
  *   (0 where it is about all of it), the sentence names the key or the rule; unchanged.
@@ -1018,8 +1039,8 @@ typedef struct inf_step {
 
 /**
  * Makes an empty session. p may be NULL. Sessions of a model that begin with the same tokens compute them once and
- * share the memory, block by block of 32 tokens, whether they run at once or one after the other; their tokens are the
- * same bits as without.
+ * share the memory, block by block of 32 tokens, whether they run at once or one after the other, and copy what they
+ * share of a last one; their tokens are the same bits as without.
  *
  * The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
  *
@@ -1105,6 +1126,8 @@ INF_API inf_status inf_session_append(inf_session *s, const inf_token *tokens, s
  * - `INF_ERR_CONTEXT_FULL`: everything is computed, but a chosen token has no room; nothing was chosen.
  * - `INF_ERR_FORMAT`: everything is computed, but no logit is finite, because the model's weights are corrupt; nothing
  *   was chosen.
+ * - `INF_ERR_DEAD_END`, `INF_ERR_CONSTRAINT`: everything is computed, but the sampler's constraint allows nothing, as
+ *   `inf_sampler_pick` says; nothing was chosen.
  * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory for more keys and values, though what no session uses was
  *   given up; nothing was chosen.
  * - `INF_ERR_BUSY`: session or sampler in use by another thread or a generation, or called inside a hook; unchanged.
@@ -1223,7 +1246,11 @@ typedef struct inf_generate_params {
   const char *tools_json;      /**< With messages_json: the tools that the model may call, as there. NULL = none. */
   size_t tools_len;            /**< Bytes of tools_json, or `INF_NUL`. */
   const char *options_json;    /**< NULL, or a JSON object. With text or messages_json: response_format, what the
-                                    answer must match (see "Constraints"). With messages_json also tool_choice
+                                    answer must match: `{"type":"json_schema","json_schema":{"schema":{..}}}`,
+                                    `{"type":"json_object"}`, `{"type":"json"}` (any value),
+                                    `{"type":"regex","regex":".."}`, `{"type":"gbnf","grammar":".."}`,
+                                    `{"type":"lark","grammar":".."}`, or `{"type":"text"}`, which is anything;
+                                    `inf_sampler_set_constraint` says more. With messages_json also tool_choice
                                     (`"none"`, `"auto"`, `"required"`,
                                     `{"type":"function","function":{"name":".."}}`; without it calls are free, and
                                     unchecked until they are complete), parallel_tool_calls (true), and options of
@@ -1280,14 +1307,19 @@ typedef struct inf_event {
 } inf_event;
 
 /**
- * Starts a generation on s. Checks and copies the parameters; rendering, tokenising and computing happen on a thread of
- * the library, and what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
+ * Starts a generation on s. Checks and copies the parameters; rendering, tokenising, compiling a constraint and
+ * computing happen on threads of the library, and what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`: a
+ * template that refuses the chat (`INF_ERR_TEMPLATE`), a schema that does not compile (`INF_ERR_CONSTRAINT`; the
+ * sentence has the byte offset), a constraint that allows nothing any more (`INF_ERR_DEAD_END`; what was said before it
+ * stays).
  *
  * The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it
- * is cancelled or freed. Afterwards the session holds the computed prompt and exactly the accepted tokens.
+ * is cancelled or freed. Afterwards the session holds the computed prompt and exactly the accepted tokens. All
+ * generations of a model share its passes; a prompt beside streams of the same or a higher priority gets as many rows
+ * of each as let its layers take at most twice the time that the streams alone would need, by what passes took before.
  *
- * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on
- * computation.
+ * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks: where a
+ * cancelled generation still ends on s, the new one begins behind it.
  *
  * - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, messages, tools or options have another shape (the sentence names
  *   the place), stop_json is no array of strings, the sampler is for another vocabulary; nothing started.
@@ -1310,8 +1342,8 @@ INF_API inf_status inf_generate_start(inf_session *s, const inf_generate_params 
  * with the meaning of the fields of inf_generate_params and its options_json. sampling is what `inf_sampler_from_json`
  * takes. An unknown key is an error that names it.
  *
- * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on
- * computation.
+ * The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks: where a
+ * cancelled generation still ends on s, the new one begins behind it.
  *
  * Statuses as `inf_generate_start`; where request_json is no JSON, `detail[0]` is the byte offset. Since 0.1.
  */

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 /// Sequences that run together with ours.
 const N_NEIGHBOURS: usize = 7;
-const GOLDEN: [&str; 4] = ["llama-tied", "llama-3.1", "qwen2", "qwen3"];
+const GOLDEN: [&str; 5] = ["llama-tied", "llama-3.1", "qwen2", "qwen3", "deepseek3"];
 
 /// Fails at the first row whose bits differ; both are `(n, n_vocab)`.
 fn assert_same_bits(ours: &[f32], expected: &[f32], n_vocab: usize, what: &str) {

@@ -266,3 +266,81 @@ fn guesses_do_not_change_what_is_said() {
         assert_eq!(answer(&session(), guessed).0, plain);
     }
 }
+
+/// The demo model in a runtime that the host drives.
+fn host_driven() -> Arc<Model> {
+    let runtime = Runtime::new(RuntimeConfig { host_driven: true, ..RuntimeConfig::default() }).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo.gguf");
+    Model::load(&runtime, &LoadConfig { paths: vec![path], ..LoadConfig::default() }).unwrap()
+}
+
+#[test]
+fn others_go_on_while_a_constraint_is_compiled() {
+    let model = host_driven();
+    let session = || Session::new(&model, SessionConfig::default()).unwrap();
+    let endless = GenerateParams { prompt: Prompt::Tokens(vec![5, 9]), sampler: Some(hot(1)), ..GenerateParams::default() };
+    let other = Generation::start(&session(), endless).unwrap();
+    let pump = || model.runtime().pump(Duration::ZERO).unwrap();
+    let n_said = |generation: &Generation| {
+        let mut n = 0;
+        loop {
+            match generation.next(Wait::Poll).unwrap() {
+                Event { kind: EventKind::None, .. } => return n,
+                event => n += event.tokens.len(),
+            }
+        }
+    };
+    while n_said(&other) == 0 {
+        assert!(pump());
+    }
+    let constrained = Generation::start(&session(), ask(source(ConstraintKind::JsonSchema, THING), 3)).unwrap();
+    let mut n_beside = 0;
+    let first = loop {
+        assert!(pump());
+        n_beside += n_said(&other);
+        let event = constrained.next(Wait::Poll).unwrap();
+        if !matches!(event.kind, EventKind::None | EventKind::Progress) {
+            break event;
+        }
+    };
+    assert!(n_beside > 1, "the other one had to wait");
+    drop(other);
+    let text = first.text + &text_of(&drain(&constrained));
+    assert_eq!(text, answer(&self::session(), ask(source(ConstraintKind::JsonSchema, THING), 3)).0, "as with threads");
+}
+
+#[test]
+fn a_constraint_that_is_still_compiled_is_no_hindrance_to_an_end() {
+    for host in [false, true] {
+        for seed in 0..6 {
+            let pool = PoolConfig { n_threads: usize::from(!host) * 2, ..PoolConfig::default() };
+            let runtime = Runtime::new(RuntimeConfig { host_driven: host, pool, ..RuntimeConfig::default() }).unwrap();
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo.gguf");
+            let model = Model::load(&runtime, &LoadConfig { paths: vec![path], ..LoadConfig::default() }).unwrap();
+            let started: Vec<_> = (0..4)
+                .map(|i| {
+                    let session = Session::new(&model, SessionConfig::default()).unwrap();
+                    Generation::start(&session, ask(source(ConstraintKind::JsonSchema, THING), i)).unwrap()
+                })
+                .collect();
+            for _ in 0..seed * usize::from(host) as u64 {
+                runtime.pump(Duration::ZERO).unwrap();
+            }
+            std::thread::sleep(Duration::from_micros(300 * seed * u64::from(!host)));
+            started[0].cancel();
+            if seed % 2 == 0 {
+                drop(started);
+            }
+            runtime.shutdown(Wait::For(Duration::from_secs(60))).unwrap();
+            let left = Arc::downgrade(&runtime);
+            drop((model, runtime));
+            if seed % 2 == 0 {
+                let since = std::time::Instant::now();
+                while left.strong_count() > 0 {
+                    assert!(since.elapsed() < Duration::from_secs(60), "something holds the runtime");
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+}

@@ -2,12 +2,13 @@
 # The library on other platforms, as far as this one can tell: cross.sh [windows] [aarch64] [macos]; all of them without an argument.
 #
 # Windows: built with MinGW, its C tests and hello run under Wine. aarch64: the same under QEMU, and the tests of the kernels. macOS: type-checked for both processors.
-# Every target builds all dependencies anew, with debug assertions; dependencies unoptimised, as building them takes longest. What is missing is installed with apt where that is
+# Every target builds all dependencies anew, with debug assertions; nothing is optimised much, as building takes longest. What is missing is installed with apt where that is
 # allowed, or skipped.
 set -eu
 cd "$(dirname "$0")/.."
 model=$PWD/models/demo.gguf
-profile="--config 'profile.dev.package.\"*\".opt-level=0' --config profile.dev.opt-level=0 --config profile.dev.debug=0"
+# gemm-f16 has assembly that only inlining brings into functions with the right features.
+profile="--config 'profile.dev.package.\"*\".opt-level=0' --config profile.dev.package.gemm-f16.opt-level=3 --config profile.dev.opt-level=1 --config profile.dev.debug=0"
 report=""
 
 # True if the tool $1 of Debian's packages $2 is there, or can be.
@@ -66,11 +67,24 @@ aarch64() {
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER
     build_and_run aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc "qemu-aarch64 -L /usr/aarch64-linux-gnu"
+    sets_of max neon-i8mm neon-dotprod scalar
+    sets_of cortex-a76 neon-dotprod scalar
+    sets_of cortex-a53 scalar
     # The NEON kernels against the reference, on a processor that has everything.
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu"
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
     eval "${CARGO:-cargo} test --locked --lib --target aarch64-unknown-linux-gnu $profile kernels::"
     report="$report, kernel tests"
+}
+
+# That the emulated processor $1 gets the kernel sets that follow, and no other: each can be forced where its instructions are, and only there.
+sets_of() {
+    cpu=$1 got=""
+    shift
+    for set in neon-i8mm neon-dotprod scalar; do
+        if qemu-aarch64 -cpu "$cpu" -L /usr/aarch64-linux-gnu build/aarch64-unknown-linux-gnu/tests/tokenizer "$model" $set >/dev/null 2>&1; then got="$got $set"; fi
+    done
+    [ "$got" = " $*" ] || { echo "  $cpu has the kernel sets$got, expected $*"; exit 1; }
 }
 
 # Nothing is linked, so what build scripts compile may be empty.

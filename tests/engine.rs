@@ -6,6 +6,7 @@ use inference::engine::{
 };
 use inference::error::ErrorKind;
 use inference::sys::pool::PoolConfig;
+use inference::text::DecodeOptions;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -253,6 +254,30 @@ fn a_hook_that_cancels_and_asks_for_the_session_is_refused_and_not_hung() {
 }
 
 #[test]
+fn a_generation_starts_behind_a_cancelled_one_without_waiting() {
+    let runtime = Runtime::new(RuntimeConfig { host_driven: true, ..RuntimeConfig::default() }).unwrap();
+    let model = model_on(&runtime);
+    let (s, other) = (Session::new(&model, SessionConfig::default()).unwrap(), Session::new(&model, SessionConfig::default()).unwrap());
+    let neighbour = Generation::start(&other, ask(&[5, 6, 7], 20)).unwrap();
+    let first = Generation::start(&s, ask(&PROMPT, 20)).unwrap();
+    // The prompt is there: a pass has begun that both share, and goes on for the neighbour. Nobody else computes here.
+    while s.n_tokens() == 0 {
+        assert!(runtime.pump(Duration::ZERO).unwrap());
+    }
+    first.cancel();
+    let second = Generation::start(&s, ask(&[], 4)).unwrap();
+    assert_eq!(second.next(Wait::Poll).unwrap().kind, EventKind::None);
+    assert_eq!(Generation::start(&s, ask(&[], 4)).map(|_| ()).unwrap_err().kind(), ErrorKind::Busy, "it is promised");
+    second.cancel();
+    let third = Generation::start(&s, ask(&[], 4)).unwrap();
+    let ends = [&first, &second, &third, &neighbour].map(|generation| drain(generation).pop().unwrap().finish.unwrap());
+    assert_eq!(ends[..2], [Finish::Cancelled, Finish::Cancelled]);
+    assert!(ends[2..].iter().all(|end| [Finish::MaxTokens, Finish::EndOfGeneration].contains(end)), "{ends:?}");
+    assert!(s.n_tokens() as usize > PROMPT.len(), "the third goes on behind what the first had");
+    s.truncate(0).unwrap();
+}
+
+#[test]
 fn a_freed_generation_wakes_nobody() {
     let model = model_on(&runtime());
     for _ in 0..50 {
@@ -344,4 +369,35 @@ fn a_wait_ends_when_its_time_is_over() {
     let started = Instant::now();
     assert_eq!(generation.next(Wait::Forever).unwrap().kind, EventKind::Done);
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// Random tokens: characters arrive in parts, and stop strings across tokens.
+#[test]
+fn events_tell_what_the_tokens_decode_to_and_nothing_of_a_stop_string() {
+    let s = session();
+    let tell = |seed: u64, stop: Vec<String>| {
+        let mut hot = greedy(&s);
+        hot.add(Stage::Temperature(4.0)).unwrap();
+        hot.set_seed(seed);
+        s.truncate(0).unwrap();
+        let events = drain(&Generation::start(&s, GenerateParams { sampler: Some(hot), stop, ..ask(&PROMPT, 60) }).unwrap());
+        let tokens: Vec<u32> = events.iter().flat_map(|event| event.tokens.clone()).collect();
+        let text: String = events.iter().filter(|event| event.kind == EventKind::Text).map(|event| event.text.as_str()).collect();
+        (text, tokens, events.last().unwrap().finish)
+    };
+    let mut n_stopped = 0;
+    for seed in 0..8 {
+        let (text, tokens, _) = tell(seed, Vec::new());
+        let options = DecodeOptions { skip_special: true, at_text_start: false };
+        let decoded = s.model().tokenizer().decode(&tokens, options).unwrap();
+        assert_eq!(text, String::from_utf8_lossy(&decoded), "{seed}");
+        let chars: Vec<char> = text.chars().collect();
+        for first in (0..chars.len().saturating_sub(4)).step_by(7) {
+            let stop: String = chars[first..first + 4].iter().collect();
+            let (cut, _, finish) = tell(seed, vec![stop.clone()]);
+            assert_eq!((cut.as_str(), finish), (&text[..text.find(&stop).unwrap()], Some(Finish::Stop)), "{seed}: {stop:?}");
+            n_stopped += 1;
+        }
+    }
+    assert!(n_stopped > 30, "{n_stopped}");
 }

@@ -65,6 +65,11 @@ fn gemma3_with_two_ropes() {
 }
 
 #[test]
+fn gemma3n_with_three_streams_and_shared_keys() {
+    check("gemma3n");
+}
+
+#[test]
 fn phi3_with_fused_projections() {
     check("phi3");
 }
@@ -147,6 +152,21 @@ fn llama4_with_chunks_and_layers_that_do_not_rotate() {
 #[test]
 fn olmo3_with_windows() {
     check("olmo3");
+}
+
+#[test]
+fn deepseek2_lite_of_the_first_files() {
+    check("deepseek2-lite");
+}
+
+#[test]
+fn deepseek2_with_latents_and_groups_of_experts() {
+    check("deepseek2");
+}
+
+#[test]
+fn deepseek3_with_a_bias_that_chooses() {
+    check("deepseek3");
 }
 
 fn check(name: &str) {

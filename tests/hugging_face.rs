@@ -11,6 +11,8 @@ mod common {
 mod config;
 #[path = "hf/loads.rs"]
 mod loads;
+#[path = "hf/mxfp4.rs"]
+mod mxfp4;
 
 use common::golden_data::Golden;
 use common::hf_directory::HfDirectory;
@@ -31,7 +33,7 @@ const TOLERANCE: f32 = 1e-4;
 const BETWEEN_FORMATS: f32 = 1e-5;
 
 /// The golden models.
-const MODELS: [&str; 18] = [
+const MODELS: [&str; 30] = [
     "llama-tied",
     "llama-3.1",
     "qwen2",
@@ -41,6 +43,7 @@ const MODELS: [&str; 18] = [
     "gemma",
     "gemma2",
     "gemma3",
+    "gemma3n",
     "phi3",
     "phi3-long",
     "smollm3",
@@ -50,6 +53,17 @@ const MODELS: [&str; 18] = [
     "starcoder2",
     "phi2",
     "glm4",
+    "mixtral",
+    "qwen2moe",
+    "qwen3moe",
+    "olmoe",
+    "granitemoe",
+    "phimoe",
+    "gpt-oss",
+    "llama4",
+    "deepseek2-lite",
+    "deepseek2",
+    "deepseek3",
 ];
 
 /// The logits at every position of the prompt.

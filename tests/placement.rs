@@ -34,6 +34,17 @@ fn families() -> Vec<String> {
     names
 }
 
+/// Those that are computed on one device or not at all: their layers share keys and values, and several residuals.
+const INDIVISIBLE: [&str; 1] = ["gemma3n"];
+
+/// The names of the others.
+fn divisible_families() -> Vec<String> {
+    let mut names = families();
+    names.retain(|name| !INDIVISIBLE.contains(&name.as_str()));
+    assert_eq!(names.len() + INDIVISIBLE.len(), families().len());
+    names
+}
+
 /// `places` for the spans of `n_layers` layers that begin at 0 and at each of `borders`.
 fn split(n_layers: usize, borders: &[usize], places: &[Placement]) -> Placement {
     let starts = [&[0], borders].concat();
@@ -57,12 +68,12 @@ fn worst(ours: &[f32], theirs: &[f32]) -> f32 {
 
 #[test]
 fn every_family_in_two_parts_gives_the_logits_of_the_whole() {
-    for name in families() {
+    for name in divisible_families() {
         let golden = Golden::read(&name);
         let gguf = Gguf::open(&golden.path).unwrap();
         let cpu = || placements::cpu("scalar", 1);
         let whole = prefill(&placements::load(&gguf, cpu(), KvType::F32), &golden.prompt, 48);
-        let n_layers = ModelSpec::from_gguf(&gguf).unwrap().shape.n_layers;
+        let n_layers = ModelSpec::from_gguf(&gguf).unwrap().layers.len();
         for border in 1..n_layers {
             let parts = placements::load(&gguf, split(n_layers, &[border], &[cpu(), cpu()]), KvType::F32);
             let logits = prefill(&parts, &golden.prompt, 48);
@@ -77,10 +88,10 @@ fn every_family_in_two_parts_gives_the_logits_of_the_whole() {
 
 #[test]
 fn every_family_computes_on_two_backends_at_once() {
-    for name in families() {
+    for name in divisible_families() {
         let golden = Golden::read(&name);
         let gguf = Gguf::open(&golden.path).unwrap();
-        let (cpu, n_layers) = (|| placements::cpu("scalar", 1), ModelSpec::from_gguf(&gguf).unwrap().shape.n_layers);
+        let (cpu, n_layers) = (|| placements::cpu("scalar", 1), ModelSpec::from_gguf(&gguf).unwrap().layers.len());
         let whole = prefill(&placements::load(&gguf, cpu(), KvType::F32), &golden.prompt, golden.prompt.len());
         let candle = prefill(&placements::load(&gguf, Placement::Candle, KvType::F32), &golden.prompt, golden.prompt.len());
         let border = n_layers / 2;
@@ -100,10 +111,33 @@ fn every_family_computes_on_two_backends_at_once() {
     }
 }
 
+#[test]
+fn a_model_whose_layers_read_each_other_is_not_divided() {
+    for name in INDIVISIBLE {
+        let (golden, gguf, n_layers) = open(name);
+        let cpu = || placements::cpu("scalar", 1);
+        let spec = || ModelSpec::from_gguf(&gguf).unwrap();
+        assert!(!spec().is_divisible());
+        for border in 1..n_layers {
+            let placement = split(n_layers, &[border], &[cpu(), cpu()]);
+            let unplanned = model::needs(&gguf, &spec(), &placement, KvType::F32, 1).err().unwrap();
+            let refused = model::load(&gguf, spec(), placement, KvType::F32).err().unwrap();
+            for e in [unplanned, refused] {
+                assert!(e.kind() == ErrorKind::Unsupported && e.message().contains(name), "layer {border}: {e}");
+            }
+        }
+        // All of it as the one part of a split is no division.
+        let one = prefill(&placements::load(&gguf, split(n_layers, &[], &[cpu()]), KvType::F32), &golden.prompt, 48);
+        let whole = prefill(&placements::load(&gguf, cpu(), KvType::F32), &golden.prompt, 48);
+        assert!(one.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}");
+    }
+    assert!(divisible_families().iter().all(|name| ModelSpec::from_gguf(&open(name).1).unwrap().is_divisible()));
+}
+
 fn open(name: &str) -> (Golden, Gguf, usize) {
     let golden = Golden::read(name);
     let gguf = Gguf::open(&golden.path).unwrap();
-    let n_layers = ModelSpec::from_gguf(&gguf).unwrap().shape.n_layers;
+    let n_layers = ModelSpec::from_gguf(&gguf).unwrap().layers.len();
     (golden, gguf, n_layers)
 }
 

@@ -60,11 +60,16 @@ fn every_family_computes_behind_the_table_what_it_computes_without() {
     for name in names {
         let golden = Golden::read(&name);
         let gguf = Gguf::open(&golden.path).unwrap();
-        let n_layers = ModelSpec::from_gguf(&gguf).unwrap().shape.n_layers;
+        let spec = ModelSpec::from_gguf(&gguf).unwrap();
+        let n_layers = spec.layers.len();
         let remote = || Placement::Remote(plugin.open(0).unwrap());
         let logits = |placement: Placement, chunk| prefill(&placements::load(&gguf, placement, KvType::F32), &golden.prompt, chunk);
         let whole = logits(Placement::Candle, golden.prompt.len());
         assert_eq!(logits(remote(), golden.prompt.len()), whole, "{name}: the same code, the same bits");
+        if !spec.is_divisible() {
+            assert_eq!(name, "gemma3n");
+            continue;
+        }
         let parts = Placement::Split(vec![(0..n_layers / 2, placements::cpu("scalar", 1)), (n_layers / 2..n_layers, remote())]);
         let worst = logits(parts, 7).iter().zip(&whole).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap();
         assert!(worst <= 1e-4, "{name}, half of it on the CPU: logits differ by {worst}");

@@ -208,7 +208,7 @@ fn every_type_is_given_back_as_it_was_by_every_kernel_set() {
 #[test]
 fn a_saved_model_is_the_model() {
     let (folder, runtime) = (Folder::new("golden"), runtime(None, 2));
-    for name in ["llama-3.1", "qwen2", "gemma3", "phi3-long", "phi2", "glm4"] {
+    for name in ["llama-3.1", "qwen2", "gemma3", "phi3-long", "phi2", "glm4", "gpt-oss", "deepseek2"] {
         let (golden, saved) = (Golden::read(name), folder.0.join("saved.gguf"));
         let model = load(&runtime, &golden.path, Quantization::default());
         assert_eq!(greedy(&model, &golden.prompt), golden.greedy[..16]);
@@ -229,7 +229,7 @@ fn a_saved_model_is_the_model() {
 #[test]
 fn a_saved_directory_is_the_directory() {
     let (folder, runtime) = (Folder::new("directory"), runtime(None, 2));
-    for name in ["gemma3", "llama-3.1", "phi3-long", "qwen3-yarn"] {
+    for name in ["gemma3", "llama-3.1", "phi3-long", "qwen3-yarn", "mixtral", "gpt-oss", "llama4", "deepseek3"] {
         let golden = Golden::read(name);
         let directory = HfDirectory::golden(&golden.path);
         let (hf, saved) = (folder.0.join(name), folder.0.join("saved.gguf"));

@@ -20,7 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bindings/python"))
 
 WIDTH, FEED_FORWARD, LAYERS, VOCABULARY, KV = 896, 4864, 24, 151936, 128
 TYPES = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k")
-COMPARED = ("token_embd.weight", "blk.0.attn_q.weight", "blk.3.ffn_up.weight", "blk.23.ffn_down.weight")
+NAMES = {
+    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+}  # fmt: skip
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -95,26 +98,30 @@ def peak_bytes() -> int:
 
 
 def compare(folder: Path, saved: Path, kind: str, library: ctypes.CDLL) -> None:
-    """The error of some tensors, ours over llama.cpp's."""
-    names = {"token_embd": "model.embed_tokens", "attn_q": "self_attn.q_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+    """The error of every matrix (of the embedding, of its first rows), ours over llama.cpp's: the worst of each storage type."""
+    worst = {}
     with open(folder / "model.safetensors", "rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(header_bytes))
         for tensor in gguf.GGUFReader(saved).tensors:
-            if tensor.name not in COMPARED:
+            if len(tensor.shape) < 2:
                 continue
             parts = tensor.name.split(".")
-            name = f"model.layers.{parts[1]}.{names[parts[2]]}.weight" if parts[0] == "blk" else f"{names[parts[0]]}.weight"
+            name = f"model.layers.{parts[1]}.{NAMES[parts[2]]}.weight" if parts[0] == "blk" else "model.embed_tokens.weight"
             begin, end = header[name]["data_offsets"]
             file.seek(8 + header_bytes + begin)
             x = (np.frombuffer(file.read(end - begin), np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(header[name]["shape"])
-            x = np.ascontiguousarray(x[:4096])
+            x = np.ascontiguousarray(x[:4864])
             theirs = np.zeros((len(x), tensor.data.shape[-1]), np.uint8)
             chunk = library.ggml_quantize_chunk
             chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
             chunk(int(tensor.tensor_type), x.ctypes.data, theirs.ctypes.data, 0, *x.shape, None)
-            error = [np.linalg.norm(gguf.quants.dequantize(q, tensor.tensor_type) - x) for q in (tensor.data[:4096], theirs)]
-            print(f"{kind}: {tensor.name} {tensor.tensor_type.name}, error {error[0] / np.linalg.norm(x):.5f}, {error[0] / error[1]:.4f} of llama.cpp's")
+            ours, other = (np.linalg.norm(gguf.quants.dequantize(q, tensor.tensor_type) - x) for q in (tensor.data[: len(x)], theirs))
+            entry = (ours / other, tensor.name, ours / np.linalg.norm(x))
+            worst.setdefault(tensor.tensor_type.name, []).append(entry)
+    for type_name, entries in worst.items():
+        ratio, name, error = max(entries)
+        print(f"{kind}: {len(entries)} tensors in {type_name}, at worst {ratio:.4f} of llama.cpp's error ({name}, error {error:.5f})")
 
 
 def main() -> None:

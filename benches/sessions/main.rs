@@ -1,7 +1,7 @@
 //! The figures of many sessions on one model: what they share, how they disturb each other, how fast they are together, what guessing is worth.
 //!
-//! `cargo bench --bench sessions -- [model.gguf [parts]]`; without a model, the shipped one. Parts: letters of `shared`, `beside`, `together`, `guesses`,
-//! as in `sg`; all without. Memory allowed, the prompts are those of the issue: 2,000, 4,000 and 8,000 tokens.
+//! `cargo bench --bench sessions -- [model.gguf [parts [threads]]]`; without a model, the shipped one. Parts are letters, all without: `s`hared prompts, a stream
+//! `b`eside a long prompt, `p`olls and starts, cancels (`k`), sixteen streams `t`ogether, `g`uesses, and guesses on the `c`hain model, `NAME-chain.gguf` beside `NAME.gguf`.
 #![expect(clippy::print_stdout, reason = "a table for a person")]
 
 mod beside;
@@ -13,6 +13,7 @@ use inference::engine::{
     EventKind, GenerateParams, Generation, LoadConfig, Model, Prompt, Runtime, RuntimeConfig, Sampler, Session, Usage, Wait,
 };
 use inference::error::Result;
+use inference::sys::pool::PoolConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,15 +25,23 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo.gguf");
     let path = PathBuf::from(arguments.first().map_or(shipped, String::as_str));
-    let parts = arguments.get(1).map_or("sbtg", String::as_str);
-    let runtime = Runtime::new(RuntimeConfig::default())?;
-    let load = || Model::load(&runtime, &LoadConfig { paths: vec![path.clone()], n_ctx: 9000, ..LoadConfig::default() });
+    let parts = arguments.get(1).map_or("sbpktgc", String::as_str);
+    let n_threads = arguments.get(2).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let pool = PoolConfig { n_threads, ..PoolConfig::default() };
+    let runtime = Runtime::new(RuntimeConfig { pool, ..RuntimeConfig::default() })?;
+    let load_file = |path: &PathBuf| Model::load(&runtime, &LoadConfig { paths: vec![path.clone()], n_ctx: 9000, ..LoadConfig::default() });
+    let load = || load_file(&path);
+    let chain = path.with_file_name(format!("{}-chain.gguf", path.file_stem().unwrap_or_default().to_string_lossy()));
     for part in parts.chars() {
         match part {
             's' => shared::measure(&load()?)?,
-            'b' => beside::measure(&load()?)?,
+            'b' => beside::delays(&load()?)?,
+            'p' => beside::calls(&load()?)?,
+            'k' => beside::cancels(&load()?)?,
             't' => together::measure(&load()?)?,
-            _ => guesses::measure(&load()?)?,
+            'g' => guesses::measure(&load()?)?,
+            'c' if chain.exists() => guesses::measure_chain(&load_file(&chain)?)?,
+            _ => println!("{part}: no such part, or no {}", chain.display()),
         }
     }
     Ok(())

@@ -47,7 +47,12 @@ fn at_once(model: &Arc<Model>, first: f32) -> Result<()> {
     let running = sessions.iter().zip(0..).map(start).collect::<Result<Vec<_>>>()?;
     let times = running.iter().map(|g| finish(g).map(|usage| usage.prefill_ms)).collect::<Result<Vec<_>>>()?;
     let (least, most) = times.iter().fold((f32::MAX, 0.0_f32), |(least, most), t| (least.min(*t), most.max(*t)));
-    println!("all at once: first tokens after {least:.2} to {most:.2} ms, one alone {first:.2} ms; {}", usage(model));
+    let late = (most - least) / first * 100.0;
+    println!(
+        "all at once: the first first token after {least:.2} ms, the last one {:.2} ms later ({late:.2} % of one alone, which takes {first:.2} ms); {}",
+        most - least,
+        usage(model)
+    );
     Ok(())
 }
 

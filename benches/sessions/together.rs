@@ -1,4 +1,4 @@
-//! Sixteen streams at once: tokens per second, beside what one alone and a prompt reach.
+//! Sixteen streams at once: tokens per second, beside what one alone and a prompt reach; and multiply-adds per second beside those of a prompt.
 
 use crate::{N_SESSIONS, ask, finish, prompt, start};
 use inference::engine::{Model, Session, SessionConfig};
@@ -27,10 +27,15 @@ pub fn measure(model: &Arc<Model>) -> Result<()> {
     let before = Instant::now();
     session.step(None, None, true)?;
     let prefill = tokens.len() as f64 / before.elapsed().as_secs_f64();
+    // A token of an answer goes through the head, which most models have in common with the embedding; a prompt's only the last.
+    let info = model.info();
+    let head = u64::from(info.n_vocab) * u64::from(info.n_embd);
+    let per_token = info.n_params as f64 / (info.n_params - head) as f64;
     println!(
-        "one stream {one:.1} tokens/s, {N_SESSIONS} together {all:.1} ({:.2} x), a prompt of {} {prefill:.1}",
+        "one stream {one:.1} tokens/s, {N_SESSIONS} together {all:.1} ({:.2} x), a prompt of {} {prefill:.1}; multiply-adds per second {:.2} of the prompt's",
         all / one,
-        tokens.len()
+        tokens.len(),
+        all * per_token / prefill
     );
     Ok(())
 }

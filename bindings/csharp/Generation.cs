@@ -23,6 +23,8 @@ namespace Inference
         public int[] Tokens;
         public uint PromptDone, PromptTotal, PromptTokens, CachedTokens, OutputTokens;
         public float PrefillMs, DecodeMs;
+        /// <summary>If Request.TopLogprobs asked for them: a JSON array with one object per token. Empty otherwise.</summary>
+        public string LogprobsJson;
     }
 
     /// <summary>A request that runs in the background: poll it once per frame, or walk through its events. One reader.</summary>
@@ -56,7 +58,7 @@ namespace Inference
                 Type = (EventType)e.type, Finish = (Finish)e.finish, Status = (Status)e.status, Tokens = tokens,
                 Text = Encoding.UTF8.GetString(failed ? Call.Copy(e.error_text, e.error_len) : Call.Copy(e.text, e.text_len)),
                 PromptDone = e.n_done, PromptTotal = e.n_total, PromptTokens = e.prompt_tokens, CachedTokens = e.cached_tokens, OutputTokens = e.output_tokens,
-                PrefillMs = e.prefill_ms, DecodeMs = e.decode_ms,
+                PrefillMs = e.prefill_ms, DecodeMs = e.decode_ms, LogprobsJson = Encoding.UTF8.GetString(Call.Copy(e.logprobs_json, e.logprobs_len)),
             };
         }
 

@@ -190,6 +190,7 @@ namespace Inference
         internal uint n_draft, queue_capacity;
         internal IntPtr wake, wake_user;
         internal ulong wake_tag;
+        internal uint top_logprobs, reserved;
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -204,5 +205,7 @@ namespace Inference
         internal UIntPtr error_len;
         internal uint n_done, n_total, prompt_tokens, cached_tokens, output_tokens, reserved;
         internal float prefill_ms, decode_ms;
+        internal IntPtr logprobs_json;
+        internal UIntPtr logprobs_len;
     }
 }

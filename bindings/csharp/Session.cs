@@ -92,6 +92,8 @@ namespace Inference
     {
         public string Text, MessagesJson, ToolsJson, OptionsJson, StopJson;
         public uint MaxTokens, Draft, QueueCapacity;
+        /// <summary>Above 0: each event tells the probability of its tokens, and of so many of the likeliest in their place.</summary>
+        public uint TopLogprobs;
         public Sampler Sampler;
         /// <summary>A smaller model with the same vocabulary that guesses what comes next.</summary>
         public Model DraftModel;
@@ -170,6 +172,7 @@ namespace Inference
                     text = pins.Add(text), text_len = Call.Length(text), messages_json = pins.Add(messages), messages_len = Call.Length(messages),
                     tools_json = pins.Add(tools), tools_len = Call.Length(tools), options_json = pins.Add(options), options_len = Call.Length(options),
                     stop_json = pins.Add(stop), stop_len = Call.Length(stop), sampler = Raw(r.Sampler), draft = Raw(r.DraftModel),
+                    top_logprobs = r.TopLogprobs,
                 };
                 Call.Check(Native.inf_generate_start(this, ref p, out IntPtr made, Call.Error));
                 GC.KeepAlive(r);

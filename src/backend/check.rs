@@ -1,6 +1,6 @@
 //! What every stage relies on, checked once: sizes when memory is made, a batch when a pass begins.
 
-use super::{BLOCK_TOKENS, Batch, SequenceRows, Shape};
+use super::{AltupShape, BLOCK_TOKENS, Batch, SequenceRows, Shape};
 use crate::error::Result;
 use crate::fail;
 
@@ -10,11 +10,26 @@ impl Shape {
     /// # Errors
     /// `InvalidArgument`.
     pub(super) fn check(&self) -> Result<()> {
-        let Self { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, n_vocab } = *self;
+        let Self { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, altup, latent, n_vocab } = *self;
         let experts = moe.map_or([1; 2], |moe| [moe.n_used, moe.n_ff]);
+        altup.map_or(Ok(()), |altup| altup.check())?;
         let sizes = [n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab, experts[0], experts[1]];
         if sizes.contains(&0) || moe.is_some_and(|moe| moe.n_used > moe.n_experts) || !n_heads.is_multiple_of(n_kv_heads) {
             fail!(InvalidArgument, "a model of no layers, width or vocabulary, or with heads that do not divide: {self:?}");
+        }
+        if latent.is_some_and(|latent| !latent.fits(self)) {
+            fail!(InvalidArgument, "latents that are empty or do not fit their heads: {self:?}");
+        }
+        Ok(())
+    }
+}
+
+impl AltupShape {
+    /// That no size is zero, and that the active stream is one.
+    fn check(&self) -> Result<()> {
+        let Self { n_streams, active, n_per_layer, n_layers, rank } = *self;
+        if [n_per_layer, n_layers, rank].contains(&0) || !(2..=Self::MOST_STREAMS).contains(&n_streams) || active >= n_streams {
+            fail!(InvalidArgument, "residual streams of no width, or too many: {self:?}");
         }
         Ok(())
     }

@@ -4,24 +4,29 @@
 //! thing a forward pass can be paused between. Activations live in named [`Slot`]s of a workspace, so a stage names its inputs
 //! and outputs and a backend keeps them wherever it likes.
 
+mod altup;
 mod attention;
 pub mod candle;
 mod check;
 pub mod cpu;
+mod latent;
 #[cfg(test)]
 mod naive;
 #[expect(unsafe_code, reason = "the edge to another shared library")]
 pub mod plugin;
 mod routing;
 
+pub use altup::{Altup, AltupShape, StreamStage, Streams};
 pub use attention::{Attention, Sight, Temperature};
+pub use latent::{Latent, LatentShape};
 pub use routing::{Experts, Groups, Mlp, MoeShape, Pick, Routing, Scores};
 
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::{self, GateFn, Kernels as _, KvType, RopeStyle, TILE_TOKENS, WeightRows};
-use crate::sys::memory::{AlignedBytes, try_vec};
+use crate::sys::mapping::Bytes;
+use crate::sys::memory::try_vec;
 use std::io::Write;
 use std::ops::Range;
 
@@ -42,7 +47,7 @@ pub struct HostTensor {
     /// Input features: the contiguous dimension.
     pub n_cols: usize,
     /// `(n_rows, dtype.row_bytes(n_cols))`
-    pub data: AlignedBytes,
+    pub data: Bytes,
 }
 
 /// The named activation buffers of a pass; each is `(rows of the batch, width)`.
@@ -104,13 +109,33 @@ impl<B: Backend> Default for Join<B> {
     }
 }
 
+/// The norms of heads before they rotate: each head by itself, or all of a row together, as the weights are long.
+pub struct HeadNorms<'a, B: Backend> {
+    /// `(head_dim,)` or `(n_heads * head_dim,)`
+    pub query: &'a Norm<B>,
+    /// `(head_dim,)` or `(n_kv_heads * head_dim,)`
+    pub key: &'a Norm<B>,
+    /// `(head_dim,)`: values do not rotate, but Gemma 3n normalises them.
+    pub value: Option<&'a Norm<B>>,
+}
+
+impl<B: Backend> Clone for HeadNorms<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for HeadNorms<'_, B> {}
+
 /// What a feed-forward does between its projections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FeedForwardFn {
     /// `f(Gate) * Up` (Shazeer 2020).
     Gated(GateFn),
     /// `f(Up)`
     Plain(GateFn),
+    /// `f(max(Gate - cut, 0)) * Up`, where `cut` is the mean of a row of `Gate` plus so many of its standard deviations: few of them stay (Gemma 3n).
+    Sparse(GateFn, f32),
     /// gpt-oss's: `(up + 1) * gate * sigmoid(ALPHA * gate)`, after `Gate` was kept below [`Self::LIMIT`] and `Up` within it.
     Clamped,
 }
@@ -136,7 +161,7 @@ pub struct Rope {
 /// The sizes that workspaces and KV blocks are made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// Layers with their own KV.
+    /// Layers with keys and values of their own.
     pub n_layers: usize,
     /// Width of the residual stream.
     pub n_embd: usize,
@@ -150,6 +175,10 @@ pub struct Shape {
     pub n_ff: usize,
     /// For a model with experts.
     pub moe: Option<MoeShape>,
+    /// For a model with several residual streams.
+    pub altup: Option<AltupShape>,
+    /// For attention over latents; there is one KV head then, and it is a latent behind its rotated part.
+    pub latent: Option<LatentShape>,
     /// Tokens in the vocabulary.
     pub n_vocab: usize,
 }
@@ -247,12 +276,22 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `"cpu"`, `"candle"`.
     fn name(&self) -> &'static str;
 
+    /// True if products with matrices of this type may use the rows as they lie in a file, where the file is mapped.
+    fn uses_stored(&self, _dtype: DType) -> bool {
+        false
+    }
+
     /// Takes a weight matrix.
     fn matrix(&self, tensor: HostTensor) -> Result<Self::Matrix>;
 
     /// As [`Self::matrix`], in slices of a load.
     fn matrix_in_slices(&self, tensor: HostTensor) -> impl Future<Output = Result<Self::Matrix>> + Send {
         async { self.matrix(tensor) }
+    }
+
+    /// Takes a weight matrix of which only rows will be asked for: it may be larger than all others together.
+    fn table(&self, tensor: HostTensor) -> Result<Self::Matrix> {
+        self.matrix(tensor)
     }
 
     /// Takes a weight vector.
@@ -284,11 +323,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
         fail!(Unsupported, "the {} backend cannot give weights back", self.name());
     }
 
-    /// Bytes that a matrix occupies.
+    /// Bytes that a matrix occupies; not those of a mapped file.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
 
     /// Bytes that a matrix `(n_rows, n_cols)` of a file will occupy.
     fn planned_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64;
+
+    /// As [`Self::planned_bytes`], for [`Self::table`].
+    fn planned_table_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64 {
+        self.planned_bytes(dtype, n_rows, n_cols)
+    }
 
     /// Bytes of a workspace, without what grows with the context.
     fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64;
@@ -347,17 +391,27 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Normalises the residual, if there is a norm, and multiplies it with each projection into its slot.
     fn norm_project(&self, ws: &mut Self::Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()>;
 
-    /// Normalises Query and Key if `head_norms` are given (each head, or all heads together, by the length of the weights), rotates them with
-    /// `ropes[rope]` of `begin`, or not at all, and writes Key and Value into the sequence's blocks.
+    /// Normalises the residual, if there is a norm, and makes Query and Key of it, each head the rotating part before the latent: what `rope_append`
+    /// takes. There is no Value: a latent is its own.
+    fn latent_project(&self, ws: &mut Self::Workspace, norm: Option<&Norm<Self>>, latent: &Latent<Self>) -> Result<()>;
+
+    /// Makes each head's value of what `attend` has left in Query: `(n_heads, head_dim)` becomes `(n_heads, n_value)`.
+    fn latent_values(&self, ws: &mut Self::Workspace, latent: &Latent<Self>) -> Result<()>;
+
+    /// Normalises Query, Key and Value as `head_norms` say, if given, rotates Query and Key with `ropes[rope]` of `begin`, or not at all, and writes
+    /// Key and Value into the sequence's blocks.
     fn rope_append(
         &self,
         ws: &mut Self::Workspace,
         batch: &Batch,
         layer: usize,
-        head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
+        head_norms: Option<HeadNorms<'_, Self>>,
         rope: Option<usize>,
         kv: &mut Self::Kv,
     ) -> Result<()>;
+
+    /// As [`Self::rope_append`], of Query alone: for a layer that reads the keys and values of another one.
+    fn rope_query(&self, ws: &mut Self::Workspace, batch: &Batch, norm: Option<&Norm<Self>>, rope: Option<usize>) -> Result<()>;
 
     /// `Query = softmax(Query K^T) V` over all positions the row may see. `sinks` (`(n_heads,)`) are scores of a position without a value (Xiao et al.
     /// 2023, arXiv 2309.17453).
@@ -383,6 +437,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Adds the sum of what each row's experts give, weighed, times `scale`, to the residual. Follows `moe_up`.
     fn moe_down(&self, ws: &mut Self::Workspace, f: FeedForwardFn, experts: &Experts<Self>, scale: f32) -> Result<()>;
+
+    /// Runs a stage of a model with several residual streams.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Internal`.
+    fn streams(&self, _ws: &mut Self::Workspace, _batch: &Batch, _stage: StreamStage<'_, Self>) -> Result<()> {
+        fail!(Unsupported, "the {} backend has no models with several residual streams", self.name());
+    }
 
     /// Logits of the vocabulary rows `vocab` for the batch's outputs: `W norm(residual)`. Called for consecutive ranges.
     fn head(&self, ws: &mut Self::Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Self::Matrix, vocab: Range<usize>) -> Result<()>;

@@ -1,5 +1,7 @@
 //! The arithmetic of the stages in `f64`, written as the formulas read: what the tests of the backends compare with.
 
+pub mod altup;
+
 use crate::backend::{Attention, Rope};
 use crate::kernels::{GateFn, RopeStyle};
 

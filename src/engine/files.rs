@@ -2,12 +2,15 @@
 
 use super::companions::is_companion;
 use super::directory::{self, Directory, HfFiles, TOKENIZER_CONFIG, TOKENIZER_JSON};
+use super::log::LogLevel;
 use super::model::LoadConfig;
+use super::runtime::Runtime;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::formats::gguf::Gguf;
 use crate::model::ModelFile;
 use crate::sys::file::{FileSource, ReadAt, exists, is_directory, read_all};
+use crate::sys::mapping::MappedFile;
 use crate::sys::progress::{Progress, Watched};
 use crate::text::Tokenizer;
 use crate::text::limits::MAX_JSON_BYTES;
@@ -49,9 +52,9 @@ impl Opened {
 }
 
 /// Opens what `config` names, in slices; what is read counts as progress.
-pub(super) async fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Result<Opened> {
+pub(super) async fn open(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Opened> {
     let watched = |source: Arc<dyn ReadAt>| Arc::new(Watched::new(source, progress.clone())) as Arc<dyn ReadAt>;
-    let file = |path: &Path| Ok(watched(Arc::new(FileSource::open(path)?)));
+    let file = |path: &Path| Ok(watched(if config.mmap { mapped(runtime, path)? } else { Arc::new(FileSource::open(path)?) }));
     if let Some(paths) = config.vocab_only.then(|| tokenizer_files(config)).flatten() {
         let sources = paths.iter().map(|path| file(path)).chain(config.sources.iter().map(|source| Ok(watched(source.clone()))));
         return open_json(sources.collect::<Result<_>>()?);
@@ -69,6 +72,13 @@ pub(super) async fn open(config: &LoadConfig, progress: &Arc<Progress>) -> Resul
         }
     };
     Ok(Opened::Gguf(gguf))
+}
+
+/// The file at `path`, to be mapped when a part of it is to stay there.
+fn mapped(runtime: &Arc<Runtime>, path: &Path) -> Result<Arc<dyn ReadAt>> {
+    let runtime = runtime.clone();
+    let refused = move |e: &Error| runtime.log().line(LogLevel::Warning, || format!("{e}: not mapped, but read and packed as ever"));
+    Ok(Arc::new(MappedFile::new(FileSource::open(path)?, refused)))
 }
 
 /// The paths of `tokenizer.json` and what is beside it, if that is what `config` names: by its directory, itself, or as sources.

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod companions;
+mod compiling;
 mod device;
 mod directory;
 mod draft;

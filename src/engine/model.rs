@@ -2,6 +2,7 @@
 
 use super::blocks::{BlockPool, KvUsage};
 use super::companions::Companions;
+use super::compiling::SharedGrammars;
 use super::files;
 use super::log::LogLevel;
 use super::metered::Metered;
@@ -23,7 +24,7 @@ use crate::sys::file::ReadAt;
 use crate::sys::job;
 use crate::sys::progress::Progress;
 use crate::text::chat::{ChatRequest, ChatTemplates, OutputParser, Rendered};
-use crate::text::constraint::{Constraint, ConstraintSource, Grammars};
+use crate::text::constraint::ConstraintSource;
 use crate::text::{Token, Tokenizer};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -73,6 +74,8 @@ pub struct LoadConfig {
     pub vocab_only: bool,
     /// Cut text by this pre-tokenizer instead of the one that the file names or lacks.
     pub pre_tokenizer: Option<String>,
+    /// Use weights that are stored as F32, F16, BF16 or Q8_0 in their files, which are mapped: those given by path. They must not change then.
+    pub mmap: bool,
     /// In which storage types weights are held.
     pub quantization: Quantization,
     /// Which backend computes.
@@ -125,8 +128,7 @@ pub struct Model {
     runtime: Arc<Runtime>,
     metadata: Metadata,
     tokenizer: Arc<Tokenizer>,
-    /// Made for the first constraint: a trie of the vocabulary.
-    grammars: OnceCell<Grammars>,
+    grammars: SharedGrammars,
     weights: Option<Weights>,
     info: ModelInfo,
     n_ctx: usize,
@@ -143,7 +145,7 @@ impl Model {
         check_device(runtime, config)?;
         let started = Instant::now();
         let in_file = |e: Error| files::named(e, config);
-        let opened = files::open(config, progress).await.map_err(in_file)?;
+        let opened = files::open(runtime, config, progress).await.map_err(in_file)?;
         job::pause().await;
         let mut tokenizer = opened.tokenizer(config, progress).await.map_err(in_file)?;
         let companions = Companions::find(config).map_err(in_file)?;
@@ -171,7 +173,7 @@ impl Model {
                 None => ChatTemplates::from_gguf(&metadata, &tokenizer).map_err(in_file)?,
             },
         };
-        let (grammars, recommended, recommendation) = (OnceCell::new(), OnceCell::new(), companions.recommended);
+        let (grammars, recommended, recommendation) = (SharedGrammars::default(), OnceCell::new(), companions.recommended);
         Ok(Arc::new(Self {
             runtime: runtime.clone(),
             metadata,
@@ -222,12 +224,13 @@ impl Model {
         request.constraint(&self.tokenizer, self.chat.source(request)?, &rendered.text())
     }
 
-    /// Compiles a constraint for its vocabulary. The first one takes longer: it builds what all share.
-    ///
-    /// # Errors
-    /// `Constraint` with `detail[0]` = byte offset; `Unsupported` for a vocabulary that no grammar can be matched against.
-    pub fn compile(&self, source: &ConstraintSource) -> Result<Constraint> {
-        self.grammars.get_or_try_init(|| Grammars::new(&self.tokenizer))?.compile(source)
+    /// What its constraints share.
+    pub(super) fn grammars(&self) -> &SharedGrammars {
+        &self.grammars
+    }
+
+    pub(super) fn shared_tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
     }
 
     /// The tokens whose text holds one of `texts`.
@@ -414,7 +417,7 @@ fn describe(config: &LoadConfig, file: Option<&ModelFile>, tokenizer: &Tokenizer
         n_vocab: tokenizer.n_vocab() as u32,
         n_ctx_max: spec.map_or(0, |s| s.n_ctx_max) as u32,
         n_embd: spec.map_or(0, |s| s.shape.n_embd) as u32,
-        n_layers: spec.map_or(0, |s| s.shape.n_layers) as u32,
+        n_layers: spec.map_or(0, |s| s.layers.len()) as u32,
         generates: spec.is_some(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),

@@ -18,7 +18,10 @@ const CLASSES: usize = 16;
 #[derive(Clone, Copy, Default)]
 struct Measured {
     rows: usize,
+    /// What is to be expected: rather too much, for who has a deadline.
     ns: u64,
+    /// What it usually takes, for who compares: a thread that loses its core now and then does not move it.
+    usual: u64,
 }
 
 /// The measurements of a kind of stage by class of rows, where there are some. Classes do not mix: a stage of few rows reads weights, one of many
@@ -45,14 +48,14 @@ impl Pace {
         let mut kinds = self.kinds.lock();
         let Some(known) = kinds.get_mut(load.kind).and_then(|kind| kind.get_mut(class(load.rows))) else { return };
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
-        *known = Some(Measured { rows: load.rows.max(1), ns: smooth(known.map_or(0, |known| known.ns), ns) });
+        *known = Some(Measured::with(*known, load.rows.max(1), ns));
     }
 
     /// A task took `time` to take in its results.
     pub(super) fn note_collect(&self, time: Duration) {
         let known = self.collect.load(Ordering::Relaxed);
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.collect.store(smooth(known, ns), Ordering::Relaxed);
+        self.collect.store(smooth(known, known, ns), Ordering::Relaxed);
     }
 
     /// What that will take the next time.
@@ -65,7 +68,7 @@ impl Pace {
         let mut passes = self.passes.lock();
         let known = &mut passes[class(rows)];
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
-        *known = Some(Measured { rows, ns: smooth(known.map_or(0, |known| known.ns), ns) });
+        *known = Some(Measured::with(*known, rows.max(1), ns));
     }
 
     /// How much longer such a pass takes with `more` rows than with `rows`; a guess, where that was not measured.
@@ -103,37 +106,60 @@ impl Pace {
         most.map_or(FIRST_ROWS, |rows| usize::try_from(rows).unwrap_or(usize::MAX).max(1))
     }
 
-    /// The most rows of a pass that takes at most `times` as long as one of `rows` rows, as far as that is known; at least `rows`.
-    pub(super) fn rows_beside(&self, rows: usize, times: u32) -> usize {
+    /// The most rows of a pass that takes at most `times` as long as one of `rows` rows, as far as that is known; at least `rows`. Between measured numbers of
+    /// rows, time is taken to grow evenly.
+    pub(super) fn rows_beside(&self, rows: usize, times: f64) -> usize {
         let mut kinds = self.kinds.lock();
-        let mut class = class(rows);
-        let Some(limit) = total(&kinds, class).map(|alone| alone.saturating_mul(times.into())) else { return usize::MAX };
-        while total(&kinds, class).is_some() && class + 1 < CLASSES {
-            if total(&kinds, class + 1).is_some_and(|ns| ns > limit) {
+        let Some(alone) = total(&kinds, class(rows)) else { return usize::MAX };
+        let limit = alone.usual as f64 * times;
+        let (mut below, mut next) = (Measured { rows, ..alone }, class(rows) + 1);
+        while let Some(known) = total(&kinds, next) {
+            if known.usual as f64 > limit {
                 // What is not tried any more is slowly forgotten: it may have been slow by accident.
-                kinds.iter_mut().filter_map(|kind| kind[class + 1].as_mut()).for_each(|known| known.ns -= known.ns / 64);
-                return rows.max((2 << class) - 1);
+                kinds.iter_mut().filter_map(|kind| kind[next].as_mut()).for_each(|known| known.usual -= known.usual / 64);
+                let part = (limit - below.usual as f64) / (known.usual - below.usual) as f64;
+                return below.rows + (part.max(0.0) * known.rows.saturating_sub(below.rows) as f64) as usize;
             }
-            class += 1;
+            (below, next) = (Measured { usual: known.usual.max(below.usual), ..known }, next + 1);
         }
-        // A class that was not measured yet is entered at its lower end.
-        rows.max(1 << class)
+        // More than was ever tried is tried with care: the next class at its lower end, and as if it took in proportion more.
+        let most = (below.rows as f64 * limit / below.usual as f64) as usize;
+        rows.max(most.min(1 << next))
     }
 }
 
-/// What is to be expected after `ns`, where `known` was expected before; 0 = nothing was. Slow ones count at once, but a thread that lost its core says
-/// little; what was slow once is forgotten in a dozen.
-fn smooth(known: u64, ns: u64) -> u64 {
-    if known == 0 { ns } else { ns.min(known.saturating_mul(4)).max(known - known / 8) }
+/// What is to be expected after `ns`, where from `least` to `most` was expected before; 0 = nothing was. Slow ones count at once, but a thread that lost its
+/// core says little; what was slow once is forgotten in a dozen.
+fn smooth(least: u64, most: u64, ns: u64) -> u64 {
+    if least == 0 { ns } else { ns.min(most.saturating_mul(4)).max(least - least / 8) }
 }
 
 /// What a pass with rows of `class` takes without its head, if all its stages were measured.
-fn total(kinds: &[Kind; STAGE_KINDS], class: usize) -> Option<u64> {
+fn total(kinds: &[Kind; STAGE_KINDS], class: usize) -> Option<Measured> {
     let kinds = kinds[..STAGE_KINDS - 1].iter().filter(|kind| kind.iter().any(Option::is_some));
-    kinds.map(|kind| kind[class].map(|known| known.ns)).try_fold(0_u64, |sum, ns| Some(sum.saturating_add(ns?)))
+    let add = |sum: Measured, known: Measured| Measured {
+        rows: sum.rows.min(known.rows),
+        ns: sum.ns.saturating_add(known.ns),
+        usual: sum.usual.saturating_add(known.usual),
+    };
+    let none = Measured { rows: usize::MAX, ns: 0, usual: 0 };
+    kinds.map(|kind| kind.get(class).copied().flatten()).try_fold(none, |sum, known| Some(add(sum, known?))).filter(|sum| sum.usual > 0)
 }
 
 impl Measured {
+    /// After `ns` with `rows`, where `known` was measured before.
+    fn with(known: Option<Self>, rows: usize, ns: u64) -> Self {
+        let Some(known) = known else { return Self { rows, ns, usual: ns } };
+        // Fewer rows may have taken as long, more rows may take in proportion more.
+        let range = |known_ns: u64, scaled: u64| (known_ns.min(scaled), known_ns.max(scaled));
+        let (least, most) = range(known.ns, known.scaled(rows));
+        let (usual_least, usual_most) = range(known.usual, known.usual.saturating_mul(rows as u64) / known.rows as u64);
+        // Steps of equal size up and down lead to the median.
+        let usual = ns.clamp(usual_least, usual_most);
+        let usual = if ns > usual { usual + usual / 16 } else { usual - usual / 16 * u64::from(ns < usual) };
+        Self { rows, ns: smooth(least, most, ns), usual }
+    }
+
     /// More rows take at most in proportion more.
     fn scaled(&self, rows: usize) -> u64 {
         self.ns.saturating_mul(rows as u64) / self.rows as u64
@@ -159,15 +185,32 @@ mod tests {
     #[test]
     fn a_prompt_beside_streams_gets_the_rows_that_delay_them_little() {
         let pace = Pace::default();
-        assert!(pace.rows_beside(1, 3) >= 1 << 15, "nothing is known");
+        assert_eq!(pace.rows_beside(1, 3.0), usize::MAX, "nothing is known");
         let note = |rows, us| pace.note(StageLoad { kind: 1, rows }, Duration::from_micros(us));
         note(1, 100);
-        assert_eq!(pace.rows_beside(1, 3), 2, "the next class is tried at its lower end");
+        assert_eq!(pace.rows_beside(1, 3.0), 2, "the next class is tried at its lower end");
         note(2, 120);
+        assert_eq!(pace.rows_beside(1, 3.0), 4);
         note(4, 150);
         note(8, 280);
-        note(16, 500);
-        assert_eq!((pace.rows_beside(1, 3), pace.rows_beside(1, 2), pace.rows_beside(20, 2)), (15, 7, 32));
+        assert_eq!(pace.rows_beside(1, 3.0), 8, "more rows would probably be too many");
+        note(24, 600);
+        assert_eq!((pace.rows_beside(1, 4.0), pace.rows_beside(1, 1.5), pace.rows_beside(20, 1.0)), (14, 4, 20));
+        (0..200).for_each(|_| assert!(pace.rows_beside(1, 4.0) >= 14));
+        assert!(pace.rows_beside(1, 4.0) > 20, "the slow one is slowly forgotten");
+    }
+
+    #[test]
+    fn what_happens_once_changes_little_of_what_is_usual() {
+        let pace = Pace::default();
+        let note = |rows, us| pace.note(StageLoad { kind: 1, rows }, Duration::from_micros(us));
+        (0..20).for_each(|_| note(1, 100));
+        note(4, 200);
+        note(8, 800);
+        let usual = pace.rows_beside(1, 3.0);
+        note(1, 5000);
+        assert!(pace.rows_beside(1, 3.0) <= usual + 1, "from {usual}");
+        assert!(pace.expect(StageLoad { kind: 1, rows: 1 }) > Duration::from_micros(300));
     }
 
     #[test]

@@ -126,7 +126,7 @@ pub(super) fn check_device(runtime: &Runtime, config: &LoadConfig) -> Result<()>
 pub(super) fn place(runtime: &Runtime, config: &LoadConfig, file: &dyn Checkpoint, spec: &ModelSpec) -> Result<Placed> {
     let planner = Planner { runtime, config, file, spec, opened: RefCell::default() };
     let names: Vec<&str> = file.tensors().iter().map(TensorInfo::name).collect();
-    let ruled = (0..spec.shape.n_layers).map(|layer| {
+    let ruled = (0..spec.layers.len()).map(|layer| {
         let prefix = format!("blk.{layer}.");
         let name = config.devices.for_layer(layer, names.iter().copied().filter(|name| name.starts_with(&prefix)));
         name.map(|name| named(runtime, name)).transpose()
@@ -222,13 +222,21 @@ impl Planner<'_> {
             let message = format!("cuda:{i}: the model needs {wanted} bytes, {room} are free");
             return Err(Error::new(ErrorKind::OutOfMemory, message).with_detail([number(wanted), number(room)]));
         }
-        let n_layers = self.spec.shape.n_layers;
-        let alone = self.split((0..n_layers).map(|layer| (layer..layer + 1, Place::Cuda(i))).collect())?;
-        let n_fit = layers_that_fit(&alone.needs, self.n_blocks(), room);
+        let n_layers = self.spec.layers.len();
+        let n_fit = self.n_fit(i, room)?;
         self.runtime.log().line(LogLevel::Info, || format!("device: cuda:{i}, {n_fit} of {n_layers} layers fit into {room} bytes"));
         let mut places = vec![Place::Cpu; n_layers - n_fit];
         places.resize(n_layers, Place::Cuda(i));
         self.placed(&places)
+    }
+
+    /// How many of the last layers fit into `room`: none of a model that does as a whole or not at all.
+    fn n_fit(&self, i: u32, room: u64) -> Result<usize> {
+        if !self.spec.is_divisible() {
+            return Ok(0);
+        }
+        let alone = self.split((0..self.spec.layers.len()).map(|layer| (layer..layer + 1, Place::Cuda(i))).collect())?;
+        Ok(layers_that_fit(&alone.needs, self.n_blocks(), room))
     }
 
     /// Bytes of a GPU that the model may take.
@@ -249,7 +257,7 @@ impl Planner<'_> {
     }
 
     fn all_on(&self, place: Place) -> Result<Placed> {
-        self.split(vec![(0..self.spec.shape.n_layers, place)])
+        self.split(vec![(0..self.spec.layers.len(), place)])
     }
 
     /// Layers, each at its place; neighbours at the same one are a part.
@@ -300,7 +308,7 @@ mod tests {
 
     #[test]
     fn as_many_layers_as_fit_from_the_last_on() {
-        let layer = |weights| Needs { weights, kv_block: 2, pass: 10 };
+        let layer = |weights| Needs { weights, mapped: 0, kv_block: 2, pass: 10 };
         let layers = [layer(1000), layer(100), layer(100), layer(300)]; // embedding, two layers, head
         let fit = |room| layers_that_fit(&layers, 5, room);
         assert_eq!([0, 319, 320, 429, 430, 540, 1549, 1550].map(fit), [0, 0, 1, 1, 2, 3, 3, 4]);

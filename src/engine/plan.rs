@@ -22,7 +22,7 @@ pub struct Plan {
     pub n_layers: u32,
     /// Context of the session.
     pub n_ctx: u32,
-    /// Weights, as they will be held.
+    /// Weights, as they will be held; also those that stay in a mapped file.
     pub weights_bytes: u64,
     /// Keys and values of a token.
     pub kv_bytes_per_token: u64,
@@ -30,7 +30,7 @@ pub struct Plan {
     pub kv_bytes: u64,
     /// Activations of a pass, and the session's logits.
     pub scratch_bytes: u64,
-    /// What of it is host memory.
+    /// What of it is host memory: without what stays in a mapped file.
     pub host_bytes: u64,
     /// What of it is memory of GPUs.
     pub device_bytes: u64,
@@ -46,7 +46,7 @@ impl Model {
     /// # Errors
     /// As [`Model::load`], as far as the header tells; `Unsupported` for a file without weights.
     pub fn estimate(runtime: &Arc<Runtime>, config: &LoadConfig) -> Result<Plan> {
-        let opened = job::run(files::open(config, &Arc::new(Progress::default()))).map_err(|e| files::named(e, config))?;
+        let opened = job::run(files::open(runtime, config, &Arc::new(Progress::default()))).map_err(|e| files::named(e, config))?;
         let Some(file) = opened.into_model() else { fail!(Unsupported, "there are no weights to estimate") };
         check_device(runtime, config)?;
         let spec = file.spec().map_err(|e| files::named(e, config))?;
@@ -61,13 +61,14 @@ impl Model {
         let logits = spec.n_vocab as u64 * size_of::<f32>() as u64;
         let host_bytes = all(&host).saturating_add(logits);
         let available = physical_memory().available;
-        let fits_host = host_bytes <= runtime.memory().left() && (available == 0 || host_bytes <= available);
+        // What stays in a mapped file is no memory of ours, but slow where the system cannot keep it.
+        let fits_host = host_bytes <= runtime.memory().left() && (available == 0 || host_bytes.saturating_add(host.mapped) <= available);
         let fits = fits_host && on_gpus.iter().all(|(gpu, needs)| all(needs) <= runtime.device_memory(*gpu).left());
         Ok(Plan {
             fits,
-            n_layers: spec.shape.n_layers as u32,
+            n_layers: spec.layers.len() as u32,
             n_ctx: n_ctx as u32,
-            weights_bytes: total.weights,
+            weights_bytes: total.weights.saturating_add(total.mapped),
             kv_bytes_per_token: total.kv_block / BLOCK_TOKENS as u64,
             kv_bytes: kv_bytes(&total),
             scratch_bytes: total.pass.saturating_add(logits),

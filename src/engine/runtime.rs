@@ -1,6 +1,7 @@
 //! A runtime: threads, kernels, memory and log of one user of the library. Any number may exist; nothing is global.
 
 use super::Wait;
+use super::compiling::Background;
 use super::device::{self, DeviceInfo, Gpus};
 use super::driver::{Driver, Pumped, Task};
 use super::hooks::{self, in_hook};
@@ -56,6 +57,7 @@ pub struct Runtime {
     host_driven: bool,
     driver: Driver,
     loads: Arc<Loads>,
+    background: Background,
     stopped: AtomicBool,
 }
 
@@ -79,6 +81,7 @@ impl Runtime {
         let log = Arc::new(Log::new(config.log_level, config.log));
         let driver = Driver::new(log.clone(), threads.clone(), config.host_driven);
         let loads = Arc::new(Loads::new(threads));
+        let background = Background::new(loads.clone());
         log.line(LogLevel::Info, || format!("runtime: {} threads, {} kernels", pool.n_threads(), kernels.name()));
         let memory = Budget::new("host memory", config.memory_limit);
         Ok(Arc::new(Self {
@@ -92,6 +95,7 @@ impl Runtime {
             host_driven: config.host_driven,
             driver,
             loads,
+            background,
             stopped: AtomicBool::new(false),
         }))
     }
@@ -202,7 +206,12 @@ impl Runtime {
         &self.loads
     }
 
-    pub(super) fn submit(&self, task: Task, state: Box<State>) -> Result<()> {
+    /// For work of single generations. Not where the host drives: nobody may ever pump again.
+    pub(super) fn background(&self) -> &Background {
+        &self.background
+    }
+
+    pub(super) fn submit(&self, task: Task, state: Option<Box<State>>) -> Result<()> {
         self.driver.submit(task, state)
     }
 

@@ -2,7 +2,7 @@
 
 mod saved;
 
-use super::blocks::{Ahead, BlockPool, BlockTable, BlockTokens, Claim, Prefix};
+use super::blocks::{Ahead, BlockPool, BlockTable, BlockTokens, Claim, LEAST_START, Prefix, n_common};
 use super::sampler::Sampler;
 use crate::backend::{BLOCK_TOKENS, Batch};
 use crate::error::{Error, ErrorKind, Result};
@@ -240,12 +240,22 @@ impl Sequence {
 
     /// Takes over what other sequences have computed of the queue, and returns how many tokens that were. Not while a pass of it is in flight.
     pub(super) fn adopt(&mut self) -> usize {
-        let before = self.n_computed;
-        self.n_computed = self.table.adopt(&self.tokens, before);
-        if self.n_computed > before {
+        let n_computed = self.table.adopt(&self.tokens, self.n_computed);
+        self.adopted(n_computed)
+    }
+
+    /// As [`Self::adopt`], of a part of a block: where there are no whole ones, and nobody is at the same one.
+    pub(super) fn adopt_start(&mut self) -> usize {
+        let n_computed = self.table.adopt_start(&self.tokens, self.n_computed);
+        self.adopted(n_computed)
+    }
+
+    fn adopted(&mut self, n_computed: usize) -> usize {
+        let before = std::mem::replace(&mut self.n_computed, n_computed);
+        if n_computed > before {
             self.has_logits = false;
         }
-        self.n_computed - before
+        n_computed - before
     }
 
     /// The block that it computes next and others may share: by the prefix before it and its tokens.
@@ -279,10 +289,19 @@ impl Sequence {
         self.next_block().is_none_or(|name| self.claim.wait(name, at))
     }
 
-    /// True if it could go on with the block that `ahead` is computing, instead of computing the same itself.
+    /// True if `ahead` is computing the block that it needs next, or a first part of it that is worth the wait.
     pub(super) fn follows(&self, ahead: &Self) -> bool {
-        let useful = self.n_computed.is_multiple_of(BLOCK_TOKENS) && self.n_computed + BLOCK_TOKENS < self.tokens.len();
-        useful && self.n_computed <= ahead.n_computed && self.next_block().is_some_and(|own| ahead.next_block() == Some(own))
+        let start = self.n_computed;
+        if !start.is_multiple_of(BLOCK_TOKENS) || !(start..start + BLOCK_TOKENS).contains(&ahead.n_computed) {
+            return false;
+        }
+        let prefix = self.table.prefix_before(start);
+        if prefix.is_none() || ahead.table.prefix_before(ahead.n_computed) != prefix {
+            return false;
+        }
+        let wanted = self.tokens.get(start..self.tokens.len().saturating_sub(1)).unwrap_or_default();
+        let n = n_common(&wanted[..wanted.len().min(BLOCK_TOKENS)], &ahead.tokens[start..]);
+        start + n >= ahead.n_computed + LEAST_START
     }
 
     /// True if it could be computed again, bit by bit.

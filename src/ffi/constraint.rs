@@ -24,11 +24,14 @@ pub const INF_CONSTRAINT_JSON: u32 = 5u32;
 /// Lets a chain choose only tokens that continue a text of a language, and the end only where the text is complete. kind is one of `INF_CONSTRAINT_*` and src its
 /// source, or kind is 0 and src empty: then everything is allowed again. It is applied before every stage, wherever it was set, and begins with the next token
 /// that the chain chooses or accepts; `inf_sampler_reset` begins it anew, a copy of the chain goes on by itself. Where only one token is allowed, `inf_session_step`
-/// takes it without computing logits. What `inf_session_step` and `inf_sampler_pick` answer if nothing is allowed is `INF_ERR_DEAD_END`.
+/// takes it without computing logits; where a bias of minus infinity forbids that one, others that say the same are looked for. What `inf_session_step`
+/// and `inf_sampler_pick` answer if nothing is allowed is `INF_ERR_DEAD_END`.
 ///
 /// Between the values of JSON it allows a space, or a line break with an indentation, at most: `"x-guidance":{"whitespace_flexible":false}` in a schema allows none.
 ///
-/// One thread at a time. Blocks for the time of the work: milliseconds, more for the first constraint of a model, which makes a trie of its vocabulary.
+/// One thread at a time. Blocks for the time of the work: mostly a few milliseconds, a tenth of a second where src is made to take long. The first constraint of a
+/// model also makes tries of its vocabulary, once, which takes the longer the larger that is: set any constraint on a loading screen to have that behind you. The
+/// constraint of a generation is compiled while its prompt is computed, and beside the generations that run.
 ///
 /// - `INF_ERR_CONSTRAINT`: src does not compile, says what no grammar can, or is too large; detail[0] is the byte offset (0 where it is about all of it), the
 ///   sentence names the key or the rule; unchanged.

@@ -89,9 +89,11 @@ pub struct inf_generate_params {
     pub tools_json: *const c_char,
     /// Bytes of tools_json, or `INF_NUL`.
     pub tools_len: usize,
-    /// NULL, or a JSON object. With text or messages_json: response_format, what the answer must match (see "Constraints"). With messages_json also tool_choice
-    /// (`"none"`, `"auto"`, `"required"`, `{"type":"function","function":{"name":".."}}`; without it calls are free, and unchecked until they are complete),
-    /// parallel_tool_calls (true), and options of the template as `inf_chat_render` takes them.
+    /// NULL, or a JSON object. With text or messages_json: response_format, what the answer must match: `{"type":"json_schema","json_schema":{"schema":{..}}}`,
+    /// `{"type":"json_object"}`, `{"type":"json"}` (any value), `{"type":"regex","regex":".."}`, `{"type":"gbnf","grammar":".."}`, `{"type":"lark","grammar":".."}`, or
+    /// `{"type":"text"}`, which is anything; `inf_sampler_set_constraint` says more. With messages_json also tool_choice (`"none"`, `"auto"`, `"required"`,
+    /// `{"type":"function","function":{"name":".."}}`; without it calls are free, and unchecked until they are complete), parallel_tool_calls (true), and options of
+    /// the template as `inf_chat_render` takes them.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -180,13 +182,16 @@ unsafe impl Versioned for inf_event {
     const FIRST_SIZE: usize = offset_of!(Self, decode_ms) + size_of::<f32>();
 }
 
-/// Starts a generation on s. Checks and copies the parameters; rendering, tokenising and computing happen on a thread of the library, and what fails there
-/// arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`.
+/// Starts a generation on s. Checks and copies the parameters; rendering, tokenising, compiling a constraint and computing happen on threads of the library, and
+/// what fails there arrives as `INF_EV_DONE` with `INF_FINISH_ERROR`: a template that refuses the chat (`INF_ERR_TEMPLATE`), a schema that does not compile
+/// (`INF_ERR_CONSTRAINT`; the sentence has the byte offset), a constraint that allows nothing any more (`INF_ERR_DEAD_END`; what was said before it stays).
 ///
-/// The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it is cancelled or freed.
-/// Afterwards the session holds the computed prompt and exactly the accepted tokens.
+/// The session belongs to the generation (other calls answer `INF_ERR_BUSY`) until `INF_EV_DONE` is queued, or until it is cancelled or freed. Afterwards the
+/// session holds the computed prompt and exactly the accepted tokens. All generations of a model share its passes; a prompt beside streams of the same or a
+/// higher priority gets as many rows of each as let its layers take at most twice the time that the streams alone would need, by what passes took before.
 ///
-/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on computation.
+/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks: where a cancelled generation still ends on s, the
+/// new one begins behind it.
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: text is not UTF-8, messages, tools or options have another shape (the sentence names the place), stop_json is no array of
 ///   strings, the sampler is for another vocabulary; nothing started.
@@ -221,7 +226,8 @@ pub unsafe extern "C" fn inf_generate_start(
 /// "parallel_tool_calls":true,"logprobs":false,"top_logprobs":0}`, or `"text":".."` instead of messages; all optional, with the meaning of the fields of inf_generate_params and its
 /// options_json. sampling is what `inf_sampler_from_json` takes. An unknown key is an error that names it.
 ///
-/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks on computation.
+/// The caller owns `*out` and gives it back with `inf_generation_free`. One thread at a time. Never blocks: where a cancelled generation still ends on s, the
+/// new one begins behind it.
 ///
 /// Statuses as `inf_generate_start`; where request_json is no JSON, `detail[0]` is the byte offset. Since 0.1.
 #[unsafe(no_mangle)]

@@ -26,13 +26,13 @@ const VERSION: &CStr = c_string!(env!("CARGO_PKG_VERSION"));
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernel_sets {
     () => {
-        r#"["scalar","avx2","avx-vnni","avx512-vnni"]"#
+        r#"["scalar","avx2","avx-vnni","avx512-vnni","amx"]"#
     };
 }
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 macro_rules! kernel_sets {
     () => {
-        r#"["scalar","neon-dotprod"]"#
+        r#"["scalar","neon-dotprod","neon-i8mm"]"#
     };
 }
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]

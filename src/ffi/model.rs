@@ -79,6 +79,10 @@ pub struct inf_model_params {
     /// Beside "quantize", or in its place, a rule may say `"device":"cuda:0"`: its layers, or those that have a tensor that matches, are computed there ("candle" is the CPU by candle).
     /// `{"fit":true}` puts as many layers on a GPU as it has room for, from the last on, and the rest on the CPU; without it a device that is asked for must hold all.
     /// `{"reserve_device_bytes":2000000000}` leaves so much of a GPU's memory to others, the host's renderer for example.
+    /// `{"mmap":true}` is the fastest start, for weights that are stored as F32, F16, BF16 or Q8_0 in files given by path: they are used where they lie,
+    /// the files mapped, and not read and packed; answers are the same to the last bit, and somewhat slower. **The files must not change as long as the
+    /// model lives**: text becomes nonsense then, and a file that becomes shorter ends the process. Other types, sources and backends are read as ever,
+    /// and so are files that the system does not map, with a line in the log.
     /// NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
@@ -133,13 +137,13 @@ unsafe impl Versioned for inf_model_info {
 pub struct inf_plan {
     /// `sizeof(inf_plan)`
     pub struct_size: u32,
-    /// 1 if host_bytes and device_bytes fit the runtime's limits and the memory that is free now.
+    /// 1 if host_bytes and device_bytes fit the runtime's limits and, with what stays in a mapped file, the memory that is free now.
     pub fits: u32,
     /// Layers.
     pub n_layers: u32,
     /// Context of the session that is planned for.
     pub n_ctx: u32,
-    /// Weights, as they will be held.
+    /// Weights, as they will be held; also those that stay in a mapped file.
     pub weights_bytes: u64,
     /// Keys and values of a token of one session.
     pub kv_bytes_per_token: u64,
@@ -147,7 +151,7 @@ pub struct inf_plan {
     pub kv_bytes: u64,
     /// Activations, and the logits of one session.
     pub scratch_bytes: u64,
-    /// What of all that is memory of the host.
+    /// What of all that is memory of the host: without weights that stay in a mapped file.
     pub host_bytes: u64,
     /// What of it is memory of GPUs.
     pub device_bytes: u64,
@@ -381,7 +385,7 @@ pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<L
     let Opened { paths, sources } = opened;
     let (vocab_only, backend) = (json.flag("vocab_only")?, backend_kind(json.text("backend")?.as_deref())?);
     let (kv_bytes, pre_tokenizer) = (json.bytes("kv_bytes")?, json.text("pre_tokenizer")?);
-    let chat_template = json.text("chat_template")?;
+    let (chat_template, mmap) = (json.text("chat_template")?, json.flag("mmap")?);
     let (fit, reserve_device_bytes) = (json.flag("fit")?, json.bytes("reserve_device_bytes")?);
     let (quantization, devices) = weight_rules(json).map_err(|e| e.at("options_json"))?;
     Ok(LoadConfig {
@@ -396,6 +400,7 @@ pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<L
         kv_bytes,
         pre_tokenizer,
         chat_template,
+        mmap,
         ..LoadConfig::default()
     })
 }

@@ -67,7 +67,11 @@ pub struct inf_runtime_params {
     /// Handed to thread.
     pub thread_user: *mut c_void,
     /// `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). `{"plugin_path":"..."}` is where `libinference_cuda.so` lies, if not beside
-    /// this library. `{"device_memory_limit":8000000000}` is the most bytes of each GPU for weights, keys and values. NULL = none. An unknown key is an error that names it.
+    /// this library. `{"device_memory_limit":8000000000}` is the most bytes of each GPU for weights, keys and values.
+    /// The set `amx`, the best one where it exists, asks Linux for the use of its registers (`ARCH_REQ_XCOMP_PERM`): the process has the
+    /// permission from then on, and signal stacks (`sigaltstack`) below `getauxval(AT_MINSIGSTKSZ)` are refused. Where it is not given,
+    /// and where another set is forced, nothing changes.
+    /// NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -185,7 +189,8 @@ pub unsafe extern "C" fn inf_runtime_shutdown(rt: *mut inf_runtime, timeout_ms: 
 /// Chunks are cut so that a stage takes at most half of the budget, by what stages took before, and one that would end too late is left to the next
 /// call; but one slice is always run, budget 0 included. The tokenizer and the tensors of a load, and the shift of a full context, advance in slices, too; a slice
 /// of a load can last as long as the system takes to clear a huge page of 2 MiB, which a virtual machine may first have to get from its host. One-off
-/// jobs are one slice each: rendering and tokenising a prompt, compiling a chat template, comparing a draft model's vocabulary at the start of a generation.
+/// jobs are one slice each: rendering and tokenising a prompt, compiling a chat template or a constraint (mostly a few milliseconds), one of the tries
+/// of the vocabulary that the first constraint of a model needs (the rest of them advances in slices), comparing a draft model's vocabulary at the start of a generation.
 ///
 /// `*more` is 1 if work may remain, or if another thread is pumping: then this call returns at once. In host_driven mode every call that waits (a load, the next
 /// event, a shutdown) pumps until it has what it waits for; hooks are called on the thread
@@ -235,7 +240,7 @@ pub unsafe extern "C" fn inf_runtime_next_log(
 }
 
 /// Accounts for memory: weights, keys and values (also those that no session uses and that are kept for the next one), activations, logits. Tokenizers,
-/// queues and other small things are not counted.
+/// queues and other small things are not counted, nor are weights that stay in a mapped file: those are the system's, which may share and drop them.
 ///
 /// out is the caller's, with struct_size set. Any thread. Never blocks. Since 0.1.
 #[unsafe(no_mangle)]

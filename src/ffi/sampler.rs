@@ -336,11 +336,13 @@ pub unsafe extern "C" fn inf_sampler_add_logit_bias(
     }
 }
 
-/// Chooses a token from n logits (the model's n_vocab), and accepts it. For hosts that own the loop and edit the logits.
+/// Chooses a token from n logits (the model's n_vocab), and accepts it. For hosts that own the loop and edit the logits: one that is no finite number is not chosen.
 ///
 /// logits is read during the call only. One thread at a time. Never blocks.
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: another number of logits, or none of them is finite; unchanged.
+/// - `INF_ERR_DEAD_END`: the chain's constraint allows no token that has a finite logit and is not forbidden; nothing was chosen.
+/// - `INF_ERR_CONSTRAINT`: the constraint takes more work for this token than any useful one; nothing was chosen.
 /// - `INF_ERR_BUSY`: in use by another thread; unchanged.
 ///
 /// Since 0.1.
@@ -364,11 +366,11 @@ pub unsafe extern "C" fn inf_sampler_pick(
     }
 }
 
-/// Notes a token that the host chose itself, so that penalties see it.
+/// Notes a token that the host chose itself, so that penalties and the constraint see it.
 ///
 /// One thread at a time. Never blocks.
 ///
-/// - `INF_ERR_INVALID_ARGUMENT`: t is not in the vocabulary; unchanged.
+/// - `INF_ERR_INVALID_ARGUMENT`: t is not in the vocabulary, or the constraint does not allow it here; unchanged.
 /// - `INF_ERR_BUSY`: in use by another thread; unchanged.
 ///
 /// Since 0.1.

@@ -98,8 +98,8 @@ unsafe impl Versioned for inf_step {
     const FIRST_SIZE: usize = offset_of!(Self, logprob) + size_of::<f32>();
 }
 
-/// Makes an empty session. p may be NULL. Sessions of a model that begin with the same tokens compute them once and share the memory, block by
-/// block of 32 tokens, whether they run at once or one after the other; their tokens are the same bits as without.
+/// Makes an empty session. p may be NULL. Sessions of a model that begin with the same tokens compute them once and share the memory, block by block of 32
+/// tokens, whether they run at once or one after the other, and copy what they share of a last one; their tokens are the same bits as without.
 ///
 /// The caller owns `*out` and gives it back with `inf_session_free`; it keeps the model alive. Any thread. Never blocks.
 ///
@@ -230,6 +230,7 @@ pub unsafe extern "C" fn inf_session_append(s: *mut inf_session, tokens: *const 
 /// - `INF_ERR_INVALID_ARGUMENT`: the session is empty, or the sampler is for another vocabulary; unchanged.
 /// - `INF_ERR_CONTEXT_FULL`: everything is computed, but a chosen token has no room; nothing was chosen.
 /// - `INF_ERR_FORMAT`: everything is computed, but no logit is finite, because the model's weights are corrupt; nothing was chosen.
+/// - `INF_ERR_DEAD_END`, `INF_ERR_CONSTRAINT`: everything is computed, but the sampler's constraint allows nothing, as `inf_sampler_pick` says; nothing was chosen.
 /// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory for more keys and values, though what no session uses was given up; nothing was chosen.
 /// - `INF_ERR_BUSY`: session or sampler in use by another thread or a generation, or called inside a hook; unchanged.
 ///

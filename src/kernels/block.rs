@@ -25,6 +25,25 @@ pub(crate) fn blocks<B: Block>(bytes: &[u8]) -> &[B] {
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<B>()) }
 }
 
+/// `R` blocks, each `stride` bytes behind the one before.
+///
+/// # Panics
+/// If `bytes` is too short.
+#[inline(always)]
+pub(crate) fn strided<B: Block, const R: usize>(bytes: &[u8], stride: usize) -> [B; R] {
+    const { assert!(align_of::<B>() == 1 && R > 0) };
+    check_stride::<R>(bytes, stride, size_of::<B>());
+    // SAFETY: the last one ends at `(R - 1) * stride + size_of::<B>()`, which the check has found inside; any bytes at any address are a `B`.
+    std::array::from_fn(|r| unsafe { bytes.as_ptr().add(r * stride).cast::<B>().read() })
+}
+
+/// That `bytes` has `R` times `len` bytes at this distance.
+#[inline(always)]
+pub(crate) fn check_stride<const R: usize>(bytes: &[u8], stride: usize, len: usize) {
+    let end = (R - 1).checked_mul(stride).and_then(|last| last.checked_add(len));
+    assert!(end.is_some_and(|end| end <= bytes.len()), "{R} rows every {stride} bytes of {}", bytes.len());
+}
+
 /// As [`blocks`], to be written.
 ///
 /// # Panics

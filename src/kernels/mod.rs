@@ -22,12 +22,13 @@ mod vectors;
 mod x86_64;
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-pub use aarch64::Neon;
+pub use aarch64::{NeonDotprod, NeonI8mm};
 pub use contract::{
     Activation, ActivationRows, AttendParams, GateFn, KV_GROUP, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, TILE_TOKENS, WeightRows,
 };
 pub use encode::{can_encode, encode};
-pub use reference::{Reference, turn_keys};
+pub use packed::is_gathered;
+pub use reference::{Reference, keys_as_values, turn_keys};
 pub use select::{available, select};
 pub use unpack::Unpacker;
 #[cfg(target_arch = "x86_64")]

@@ -5,7 +5,19 @@ use super::reference::Reference;
 use crate::error::Result;
 use crate::fail;
 
-/// Every kernel set that this machine can run, best first.
+/// A set that the operating system must permit: its name, and what asks for it.
+pub(super) type OnRequest = (&'static str, fn() -> Option<&'static dyn Kernels>);
+
+/// The set that is better than [`sets`], if this machine knows one that must be permitted.
+fn on_request() -> Option<OnRequest> {
+    #[cfg(target_arch = "x86_64")]
+    let set = super::x86_64::on_request();
+    #[cfg(not(target_arch = "x86_64"))]
+    let set = None;
+    set
+}
+
+/// Every kernel set that this machine can run without asking, best first.
 fn sets() -> impl Iterator<Item = &'static dyn Kernels> {
     #[cfg(target_arch = "x86_64")]
     let fast = super::x86_64::sets();
@@ -18,19 +30,17 @@ fn sets() -> impl Iterator<Item = &'static dyn Kernels> {
 
 /// The names that [`select`] accepts on this machine, best first.
 pub fn available() -> Vec<&'static str> {
-    sets().map(|set| set.name()).collect()
+    on_request().map(|(name, _)| name).into_iter().chain(sets().map(|set| set.name())).collect()
 }
 
-/// The kernel set called `name`, or the best one.
+/// The kernel set called `name`, or the best one that the operating system permits.
 ///
 /// # Errors
-/// `Unsupported` if this machine or this build does not have it; the message lists what there is.
+/// `Unsupported` if this machine, its system or this build does not have it; the message lists what there is.
 pub fn select(name: Option<&str>) -> Result<&'static dyn Kernels> {
-    let chosen = match name {
-        Some(name) => sets().find(|set| set.name() == name),
-        None => sets().next(),
-    };
-    match chosen {
+    let is_wanted = |known: &str| name.is_none_or(|name| name == known);
+    let permitted = on_request().filter(|(known, _)| is_wanted(known)).and_then(|(_, ask)| ask());
+    match permitted.or_else(|| sets().find(|set| is_wanted(set.name()))) {
         Some(set) => Ok(set),
         None => fail!(
             Unsupported,

@@ -34,6 +34,11 @@ impl MatmulShape {
         Self { n_out, tile_bytes: tile_bytes.unwrap_or(0), activation_bytes }
     }
 
+    /// The outputs before `n_out`, with weights in tiles of so many bytes.
+    pub(crate) fn part(self, n_out: usize, tile_bytes: usize) -> Self {
+        Self { n_out, tile_bytes, ..self }
+    }
+
     /// Bytes of a row of weights, or of a row of tiles.
     pub(crate) fn tile_bytes(&self) -> usize {
         self.tile_bytes

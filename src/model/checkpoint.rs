@@ -3,6 +3,7 @@
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::formats::gguf::{Gguf, TensorInfo};
+use crate::sys::mapping::MappedBytes;
 
 /// Where weights are read from.
 pub trait Checkpoint: Send + Sync {
@@ -17,6 +18,14 @@ pub trait Checkpoint: Send + Sync {
     /// # Errors
     /// `Io`, `Format` if a file became shorter, `OutOfMemory`; `InvalidArgument` if the range is not inside the tensor.
     fn read_range(&self, tensor: &TensorInfo, start: usize, dst: &mut [u8]) -> Result<()>;
+
+    /// The `len` bytes of `tensor` from its byte `start` on, where the system has the file mapped; `None` if they must be read.
+    ///
+    /// # Errors
+    /// As [`Self::read_range`].
+    fn mapped_range(&self, _tensor: &TensorInfo, _start: usize, _len: usize) -> Result<Option<MappedBytes>> {
+        Ok(None)
+    }
 
     /// How `tensor` is to be held: as it is stored, unless somebody asked for another type.
     ///
@@ -43,5 +52,9 @@ impl Checkpoint for Gguf {
 
     fn read_range(&self, tensor: &TensorInfo, start: usize, dst: &mut [u8]) -> Result<()> {
         self.read_range(tensor, start, dst)
+    }
+
+    fn mapped_range(&self, tensor: &TensorInfo, start: usize, len: usize) -> Result<Option<MappedBytes>> {
+        self.mapped_range(tensor, start, len)
     }
 }

@@ -14,6 +14,8 @@ pub(super) mod bounds {
     pub const FEED_FORWARD: RangeInclusive<usize> = 1..=1 << 20;
     pub const HEADS: RangeInclusive<usize> = 1..=1024;
     pub const HEAD_DIM: RangeInclusive<usize> = 2..=1024;
+    /// Elements of a latent: with those that rotate, of a key.
+    pub const LATENT: usize = 1 << 13;
     /// Experts of a layer, or none.
     pub const EXPERTS: RangeInclusive<usize> = 0..=1 << 12;
     pub const CONTEXT: RangeInclusive<usize> = 1..=1 << 24;
@@ -72,6 +74,18 @@ pub(super) enum Key {
     LeadingDense,
     TemperatureLength,
     TemperatureScale,
+    SharedKvLayers,
+    Streams,
+    ActiveStream,
+    ScalesOutput,
+    PerLayerWidth,
+    LaurelRank,
+    Sparsity,
+    LatentRank,
+    QueryRank,
+    LatentKeyDim,
+    LatentValueDim,
+    YarnLogMultiplier,
 }
 
 impl Key {
@@ -113,7 +127,19 @@ impl Key {
             Self::SharedFeedForward => "expert_shared_feed_forward_length",
             Self::TemperatureLength => "attention.temperature_length",
             Self::TemperatureScale => "attention.temperature_scale",
+            Self::LatentRank => "attention.kv_lora_rank",
+            Self::QueryRank => "attention.q_lora_rank",
+            Self::LatentKeyDim => "attention.key_length_mla",
+            Self::LatentValueDim => "attention.value_length_mla",
+            Self::YarnLogMultiplier => "rope.scaling.yarn_log_multiplier",
             Self::LeadingDense => "leading_dense_block_count",
+            Self::SharedKvLayers => "attention.shared_kv_layers",
+            Self::Streams => "altup.num_inputs",
+            Self::ActiveStream => "altup.active_idx",
+            Self::ScalesOutput => "altup.correct_scale",
+            Self::PerLayerWidth => "embedding_length_per_layer_input",
+            Self::LaurelRank => "laurel.rank",
+            Self::Sparsity => "activation_sparsity_scale",
         }
     }
 }
@@ -140,6 +166,12 @@ pub(super) trait Config {
     /// # Errors
     /// As there.
     fn flag(&self, key: Key) -> Result<Option<bool>>;
+
+    /// The values of `key`, one for each layer; `None` if the file does not say, or has one for all. Those of [`Key::Sparsity`] are standard deviations.
+    ///
+    /// # Errors
+    /// As [`Self::integer`].
+    fn numbers(&self, key: Key) -> Result<Option<Vec<f64>>>;
 
     /// How positions are stretched.
     ///

@@ -12,6 +12,8 @@ pub(super) struct GgufConfig<'a> {
     pub(super) metadata: &'a Metadata,
     /// The prefix of the keys.
     pub(super) architecture: &'a str,
+    /// What no key says, but a tensor's shape does.
+    pub(super) laurel_rank: Option<u64>,
 }
 
 impl Config for GgufConfig<'_> {
@@ -20,7 +22,12 @@ impl Config for GgufConfig<'_> {
     }
 
     fn integer(&self, key: Key) -> Result<Option<u64>> {
-        Ok(self.metadata.u32_opt(&self.name(key))?.map(u64::from))
+        match (key, self.metadata.get(&self.name(key))) {
+            (Key::LaurelRank, _) => Ok(self.laurel_rank),
+            // The first files have it as a float.
+            (Key::SharedKvLayers, Some(Value::F32(n))) if n.fract() == 0.0 && *n >= 0.0 => Ok(Some(*n as u64)),
+            _ => Ok(self.metadata.u32_opt(&self.name(key))?.map(u64::from)),
+        }
     }
 
     fn float(&self, key: Key) -> Result<Option<f32>> {
@@ -29,6 +36,17 @@ impl Config for GgufConfig<'_> {
 
     fn flag(&self, key: Key) -> Result<Option<bool>> {
         self.metadata.bool_opt(&self.name(key))
+    }
+
+    fn numbers(&self, key: Key) -> Result<Option<Vec<f64>>> {
+        let name = self.name(key);
+        Ok(Some(match self.metadata.get(&name) {
+            Some(Value::Array(Array::F32(values))) => values.iter().map(|&x| x.into()).collect(),
+            Some(Value::Array(Array::U32(values))) => values.iter().map(|&x| x.into()).collect(),
+            Some(Value::Array(Array::I32(values))) => values.iter().map(|&x| x.into()).collect(),
+            Some(Value::Array(_)) => fail!(Format, "{name}: expected an array of f32, u32 or i32"),
+            _ => return Ok(None),
+        }))
     }
 
     fn rope_scaling(&self) -> Result<RopeScaling> {
@@ -110,7 +128,7 @@ mod tests {
         kind.iter().for_each(|kind| file.set("llama.rope.scaling.type", *kind).unwrap());
         factors.iter().for_each(|(key, factor)| file.set(&format!("llama.rope.{key}"), *factor).unwrap());
         let gguf = Gguf::from_source(Arc::new(MemorySource::new(file.to_bytes().unwrap())))?;
-        GgufConfig { metadata: gguf.metadata(), architecture: "llama" }.rope_scaling()
+        GgufConfig { metadata: gguf.metadata(), architecture: "llama", laurel_rank: None }.rope_scaling()
     }
 
     #[test]

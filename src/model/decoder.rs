@@ -8,8 +8,8 @@ use super::saved::StoredTensor;
 use super::span::Span;
 use super::spec::ModelSpec;
 use super::split::{Part, PartPass};
-use super::weights::{FeedForward, Layer, Weights};
-use crate::backend::{Backend, Batch, BlockId, Norm, Shape, Slot};
+use super::weights::{AttentionInput, FeedForward, Layer, Weights};
+use crate::backend::{Altup, Backend, Batch, BlockId, FeedForwardFn, Norm, Slot, StreamStage};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
@@ -42,7 +42,7 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// As [`super::load`].
     pub async fn load(file: &dyn Checkpoint, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
-        let (mut unused, span, family) = (Unused::new(file), Span::whole(&spec), spec.family.name);
+        let (mut unused, span, family) = (Unused::new(file, &spec), Span::whole(&spec), spec.family.name);
         let decoder = Self::load_span(file, spec, span, backend, kv, &mut unused).await?;
         unused.refuse(file, family)?;
         Ok(decoder)
@@ -60,7 +60,7 @@ impl<B: Backend> Decoder<B> {
         kv: KvType,
         unused: &mut Unused<'_>,
     ) -> Result<Self> {
-        let shape = Shape { n_layers: span.layers.len(), ..spec.shape };
+        let shape = span.shape(&spec);
         let mut weights = Weights::load(file, &spec, span, &backend, unused).await?;
         weights.fingerprint.add(format!("{} {kv:?} {spec:?}", backend.name()).as_bytes());
         let fingerprint = weights.fingerprint.value();
@@ -78,16 +78,32 @@ impl<B: Backend> Decoder<B> {
                 };
                 self.backend.begin(ws, batch, &w.ropes)?;
                 self.backend.embed(ws, batch, table, self.spec.embedding_scale)?;
-                Ok(Stage::Layer(0, LayerStage::Project))
+                Ok(if w.streams.is_some() { Stage::Spread } else { Stage::Layer(0, LayerStage::Project) })
+            }
+            Stage::Spread => {
+                if let Some(streams) = &w.streams {
+                    self.backend.streams(ws, batch, StreamStage::Spread(streams))?;
+                }
+                Ok(Stage::Layer(0, LayerStage::Predict))
             }
             Stage::Layer(i, stage) => {
                 self.run_layer(i, stage, ws, batch)?;
-                Ok(match stage.next(self.shares_norm()) {
+                let has_streams = w.streams.is_some();
+                Ok(match stage.next(self.shares_norm(), has_streams) {
                     Some(next) => Stage::Layer(i, next),
-                    None if i + 1 < w.layers.len() => Stage::Layer(i + 1, LayerStage::Project),
+                    None if i + 1 < w.layers.len() => {
+                        Stage::Layer(i + 1, if has_streams { LayerStage::Predict } else { LayerStage::Project })
+                    }
                     None if batch.outputs.is_empty() || !w.span.is_last() => Stage::Done,
+                    None if has_streams => Stage::Merge,
                     None => Stage::Head(0),
                 })
+            }
+            Stage::Merge => {
+                if let Some(streams) = &w.streams {
+                    self.backend.streams(ws, batch, StreamStage::Merge(streams))?;
+                }
+                Ok(Stage::Head(0))
             }
             Stage::Head(start) => {
                 let n_vocab = self.spec.n_vocab;
@@ -103,22 +119,56 @@ impl<B: Backend> Decoder<B> {
 
     /// Runs a stage of layer `i` of the span.
     fn run_layer(&self, i: usize, stage: LayerStage, ws: &mut B::Workspace, batch: &Batch) -> Result<()> {
-        let (b, layer, spec) = (&self.backend, &self.weights.layers[i], &self.spec.layers[self.weights.span.layers.start + i]);
+        let (b, first, layer) = (&self.backend, self.weights.span.layers.start, &self.weights.layers[i]);
+        let spec = &self.spec.layers[first + i];
+        // A part has the keys and values that its layers read, and these alone.
+        let kv_index = spec.kv.index - first;
         match stage {
+            LayerStage::Predict => self.stream_stage(layer, ws, batch, StreamStage::Predict),
             LayerStage::Project => {
-                let qkv = [(Slot::Query, &layer.query), (Slot::Key, &layer.key), (Slot::Value, &layer.value)];
-                b.norm_project(ws, layer.attention_norm.as_ref(), &qkv)?;
+                let norm = layer.attention_norm.as_ref();
+                match &layer.attention {
+                    AttentionInput::Heads { query, key_value: Some((key, value)) } => {
+                        b.norm_project(ws, norm, &[(Slot::Query, query), (Slot::Key, key), (Slot::Value, value)])?;
+                    }
+                    AttentionInput::Heads { query, key_value: None } => b.norm_project(ws, norm, &[(Slot::Query, query)])?,
+                    AttentionInput::Latent(latent) => b.latent_project(ws, norm, latent)?,
+                }
                 // Before attention changes the residual.
                 if self.shares_norm() { self.gate_up(layer, layer.attention_norm.as_ref(), ws) } else { Ok(()) }
             }
-            LayerStage::Append => {
-                let head_norms = layer.head_norms.as_ref().map(|(q, k)| (q, k));
-                b.rope_append(ws, batch, i, head_norms, spec.rope, &mut self.kv.lock())
+            LayerStage::Append if spec.kv.layer != first + i => {
+                b.rope_query(ws, batch, layer.head_norms.as_ref().map(|norms| &norms.query), spec.rope)
             }
-            LayerStage::Attend => b.attend(ws, batch, i, &spec.attention, layer.sinks.as_ref(), &self.kv.lock()),
-            LayerStage::Output => b.project_add(ws, &layer.attention_output, &layer.attention_join),
+            LayerStage::Append => b.rope_append(ws, batch, kv_index, layer.own_head_norms(), spec.rope, &mut self.kv.lock()),
+            LayerStage::Attend => b.attend(ws, batch, kv_index, &spec.attention, layer.sinks.as_ref(), &self.kv.lock()),
+            LayerStage::Laurel => match &layer.attention_norm {
+                Some(norm) => self.stream_stage(layer, ws, batch, |altup| StreamStage::Laurel(altup, norm)),
+                None => fail!(Internal, "layer {i}: a learned residual without a norm"),
+            },
+            LayerStage::Output => {
+                if let AttentionInput::Latent(latent) = &layer.attention {
+                    b.latent_values(ws, latent)?;
+                }
+                b.project_add(ws, &layer.attention_output, &layer.attention_join)
+            }
             LayerStage::GateUp => self.gate_up(layer, layer.feed_forward_norm.as_ref(), ws),
-            LayerStage::Down => self.down(layer, ws),
+            LayerStage::Down => self.down(layer, spec.feed_forward, ws),
+            LayerStage::Correct => self.stream_stage(layer, ws, batch, |altup| StreamStage::Correct(altup, first + i)),
+        }
+    }
+
+    /// Runs a stage of `layer` that only models with several residual streams have.
+    fn stream_stage<'a>(
+        &self,
+        layer: &'a Layer<B>,
+        ws: &mut B::Workspace,
+        batch: &Batch,
+        stage: impl FnOnce(&'a Altup<B>) -> StreamStage<'a, B>,
+    ) -> Result<()> {
+        match &layer.altup {
+            Some(altup) => self.backend.streams(ws, batch, stage(altup)),
+            None => fail!(Internal, "{}: a stage of a model with several residual streams", self.spec.family.name),
         }
     }
 
@@ -131,8 +181,8 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// What the feed-forward makes of them, and joins to the residual.
-    fn down(&self, layer: &Layer<B>, ws: &mut B::Workspace) -> Result<()> {
-        let (f, join) = (self.spec.family.feed_forward, &layer.feed_forward_join);
+    fn down(&self, layer: &Layer<B>, f: FeedForwardFn, ws: &mut B::Workspace) -> Result<()> {
+        let join = &layer.feed_forward_join;
         match &layer.feed_forward {
             FeedForward::Every(mlp) => self.backend.glu(ws, f, &mlp.down, join),
             FeedForward::Experts(experts) => self.backend.moe_down(ws, f, experts, join.scale),
@@ -230,35 +280,44 @@ impl<B: Backend> Part for Decoder<B> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Embed,
+    /// Of a model with several residual streams, as [`Self::Merge`].
+    Spread,
     /// Of the span.
     Layer(usize, LayerStage),
+    Merge,
     /// The vocabulary from this row on.
     Head(usize),
     Done,
 }
 
-/// The stages of one layer, in order.
+/// The stages of one layer, in order; the first, the fifth and the last are those of models with several residual streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LayerStage {
+    Predict,
     Project,
     Append,
     Attend,
+    Laurel,
     Output,
     GateUp,
     Down,
+    Correct,
 }
 
 impl LayerStage {
-    /// The next one; `up_is_done` if the first one has projected for the feed-forward, too.
-    fn next(self, up_is_done: bool) -> Option<Self> {
+    /// The next one; `up_is_done` if the projections for attention were also those for the feed-forward.
+    fn next(self, up_is_done: bool, has_streams: bool) -> Option<Self> {
         Some(match self {
+            Self::Predict => Self::Project,
             Self::Project => Self::Append,
             Self::Append => Self::Attend,
-            Self::Attend => Self::Output,
+            Self::Attend if has_streams => Self::Laurel,
+            Self::Attend | Self::Laurel => Self::Output,
             Self::Output if up_is_done => Self::Down,
             Self::Output => Self::GateUp,
             Self::GateUp => Self::Down,
-            Self::Down => return None,
+            Self::Down if has_streams => Self::Correct,
+            Self::Down | Self::Correct => return None,
         })
     }
 }
@@ -307,8 +366,9 @@ impl<B: Backend> Pass for DecoderPass<B> {
     fn next_stage(&self) -> StageLoad {
         match self.at {
             Stage::Embed | Stage::Done => StageLoad { kind: 0, rows: self.batch.n_rows() },
-            Stage::Layer(_, stage) => StageLoad { kind: 1 + stage as usize, rows: self.batch.n_rows() },
-            Stage::Head(_) => StageLoad { kind: STAGE_KINDS - 1, rows: self.batch.outputs.len() },
+            Stage::Spread => StageLoad { kind: 1, rows: self.batch.n_rows() },
+            Stage::Layer(_, stage) => StageLoad { kind: 2 + stage as usize, rows: self.batch.n_rows() },
+            Stage::Merge | Stage::Head(_) => StageLoad { kind: STAGE_KINDS - 1, rows: self.batch.outputs.len() },
         }
     }
 

@@ -34,6 +34,8 @@ pub enum HeadNorms {
     None,
     /// Each head by itself: Qwen 3, Gemma 3.
     Each,
+    /// Each head by itself; values, too, without weights: Gemma 3n.
+    EachAndValues,
     /// Each head by itself, without weights, in layers that rotate: Llama 4.
     Unweighted,
     /// All heads of a token together: OLMo 2.
@@ -108,6 +110,8 @@ pub struct Family {
     pub feed_forward: FeedForwardFn,
     /// For architectures with layers that choose among experts; a file that names none has no such layer.
     pub experts: Option<ExpertTraits>,
+    /// True if keys and values are made of latents: DeepSeek.
+    pub has_latents: bool,
     /// True if a head's softmax has a sink: gpt-oss.
     pub has_sinks: bool,
     /// How queries grow in layers that do not rotate, where the file does not say.
@@ -123,6 +127,14 @@ pub struct Family {
     /// A model of so many layers scales its scores by `n_embd / n_heads` instead of the width of a head. No GGUF key says so; llama.cpp
     /// knows the 27B models by their layers, too.
     pub wide_queries_at: Option<usize>,
+    /// What scores are multiplied by, where no file says: Gemma 3n.
+    pub score_scale: Option<f32>,
+    /// Layers, from the first, that have keys and values of their own where the file does not say; the others read theirs.
+    pub own_kv_layers: Option<usize>,
+    /// True if it has several residual streams, learned residuals and an embedding for each layer: Gemma 3n.
+    pub has_streams: bool,
+    /// In a model of more layers the first so many cut their gates at so many standard deviations, where the file does not say.
+    pub sparsity: Option<(usize, f32)>,
 }
 
 /// The experts of Mixtral, whose files say that they are llamas.
@@ -149,6 +161,7 @@ const LLAMA: Family = Family {
     output_bias: Presence::Optional,
     feed_forward: FeedForwardFn::Gated(GateFn::Silu),
     experts: Some(MIXTRAL),
+    has_latents: false,
     has_sinks: false,
     temperature: None,
     windows: Windows::All,
@@ -156,6 +169,10 @@ const LLAMA: Family = Family {
     has_scales: false,
     softcaps: None,
     wide_queries_at: None,
+    score_scale: None,
+    own_kv_layers: None,
+    has_streams: false,
+    sparsity: None,
 };
 
 /// Qwen 2 and 2.5.
@@ -216,6 +233,20 @@ const GEMMA3: Family = Family {
     softcaps: None,
     wide_queries_at: Some(62),
     ..GEMMA2
+};
+
+/// Gemma 3n, text. Nineteen of twenty gates are cut in sparse layers: 1.6448536 is that quantile of the normal distribution.
+const GEMMA3N: Family = Family {
+    name: "gemma3n",
+    head_norms: HeadNorms::EachAndValues,
+    windows: Windows::AllButEvery(5),
+    softcaps: Some((0.0, 30.0)),
+    wide_queries_at: None,
+    score_scale: Some(1.0),
+    own_kv_layers: Some(20),
+    has_streams: true,
+    sparsity: Some((10, 1.644_853_6)),
+    ..GEMMA3
 };
 
 /// Phi-3, 3.5 and 4: fused projections, long factors.
@@ -294,11 +325,21 @@ const PHI2: Family = Family { name: "phi2", norms: NormPlaces::Shared, windows: 
 /// GLM-4: neighbours rotate, in half of a head.
 const GLM4: Family = Family { name: "glm4", norms: NormPlaces::Around, experts: None, windows: Windows::None, ..LLAMA };
 
+/// DeepSeek-V2, V2.5, V3, R1: latents; experts in groups; the rotating part of a head turns neighbours.
+const DEEPSEEK2: Family = Family {
+    name: "deepseek2",
+    qkv_bias: Presence::Optional,
+    experts: Some(ExpertTraits { normalises: false, ..MIXTRAL }),
+    has_latents: true,
+    windows: Windows::None,
+    ..LLAMA
+};
+
 impl Family {
     /// Every architecture that this build runs.
-    pub const ALL: [Self; 20] = [
-        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2, GRANITE,
-        GRANITEMOE, STARCODER2, PHI2, GLM4,
+    pub const ALL: [Self; 22] = [
+        LLAMA, LLAMA4, QWEN2, QWEN2MOE, QWEN3, QWEN3MOE, OLMOE, GEMMA, GEMMA2, GEMMA3, GEMMA3N, PHI3, PHIMOE, GPT_OSS, SMOLLM3, OLMO2,
+        GRANITE, GRANITEMOE, STARCODER2, PHI2, GLM4, DEEPSEEK2,
     ];
 
     /// The architecture called `name` in files.

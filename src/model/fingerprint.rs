@@ -1,6 +1,6 @@
 //! A number that tells models apart: keys and values are bound to the weights that made them. Used by `loader` and `decoder`.
 
-use crate::backend::HostTensor;
+use crate::dtype::DType;
 use crate::sys::checksum::Checksum;
 
 /// A sum of what determines keys and values.
@@ -22,11 +22,15 @@ impl Fingerprint {
         self.0.iter_mut().for_each(|sum| sum.add(bytes));
     }
 
-    /// Adds a sample of a tensor.
-    pub(super) fn add_tensor(&mut self, tensor: &HostTensor) {
-        self.add(tensor.name.as_bytes());
-        self.add(tensor.dtype.name().as_bytes());
-        for part in tensor.data.as_slice().chunks(Self::SAMPLE_EVERY) {
+    /// Begins a tensor.
+    pub(super) fn add_name(&mut self, name: &str, dtype: DType) {
+        self.add(name.as_bytes());
+        self.add(dtype.name().as_bytes());
+    }
+
+    /// Adds samples of its bytes, of which all but the last come in a multiple of [`Self::SAMPLE_EVERY`].
+    pub(super) fn add_samples(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(Self::SAMPLE_EVERY) {
             self.add(&part[..part.len().min(Self::SAMPLE)]);
         }
     }

@@ -80,7 +80,7 @@ pub enum Progress {
 }
 
 /// Kinds of stages that a pass distinguishes, for those who measure them; the last one is the head.
-pub const STAGE_KINDS: usize = 8;
+pub const STAGE_KINDS: usize = 12;
 
 /// What a stage computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

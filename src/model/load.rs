@@ -3,19 +3,23 @@
 use super::checkpoint::Checkpoint;
 use super::decoder::Decoder;
 use super::forward::Forward;
-use super::loader::Unused;
+use super::latent::Divided;
+use super::loader::{Unused, stays_mapped};
+use super::names::{Part as TensorPart, Role};
 use super::span::Span;
 use super::spec::ModelSpec;
 use super::split::{Part, Split};
+use crate::backend::Backend;
 use crate::backend::candle::{Candle, Precision};
 use crate::backend::cpu::Cpu;
 use crate::backend::plugin::Remote;
-use crate::backend::{Backend, Shape};
 use crate::error::Result;
 use crate::fail;
+use crate::formats::gguf::TensorInfo;
 use crate::kernels::{Kernels, KvType};
 use crate::sys::job;
 use crate::sys::pool::Pool;
+use hashbrown::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -41,7 +45,7 @@ impl Placement {
     /// The places of the spans of a model, in order.
     ///
     /// # Errors
-    /// `InvalidArgument` unless the ranges follow each other and cover its layers.
+    /// `InvalidArgument` unless the ranges follow each other and cover its layers; `Unsupported` for a model that cannot be divided.
     fn spans(&self, spec: &ModelSpec) -> Result<Vec<(Span, &Self)>> {
         let Self::Split(parts) = self else { return Ok(vec![(Span::whole(spec), self)]) };
         let mut next = 0;
@@ -51,8 +55,15 @@ impl Placement {
             }
             next = layers.end;
         }
-        if next != spec.shape.n_layers {
-            fail!(InvalidArgument, "placement: {next} of {} layers", spec.shape.n_layers);
+        if next != spec.layers.len() {
+            fail!(InvalidArgument, "placement: {next} of {} layers", spec.layers.len());
+        }
+        if let Some((layers, _)) = parts.iter().find(|(layers, _)| !spec.can_part(layers)) {
+            let family = spec.family.name;
+            fail!(
+                Unsupported,
+                "placement: {family}: layers {layers:?} read more of the others than one residual; this build has {family} on one device"
+            );
         }
         Ok(parts.iter().map(|(layers, place)| (Span::new(spec, layers.clone()), place)).collect())
     }
@@ -71,12 +82,14 @@ pub fn load(file: &dyn Checkpoint, spec: ModelSpec, placement: Placement, kv: Kv
 /// # Errors
 /// As [`load`].
 pub async fn load_in_slices(file: &dyn Checkpoint, spec: ModelSpec, placement: Placement, kv: KvType) -> Result<Arc<dyn Forward>> {
+    let divided = Divided::new(file, &spec)?;
+    let file = divided.as_ref().map_or(file, |divided| divided);
     match placement {
         Placement::Cpu { pool, kernels } => Ok(Arc::new(Decoder::load(file, spec, Cpu::new(pool, kernels), kv).await?)),
         Placement::Candle => Ok(Arc::new(Decoder::load(file, spec, Candle::cpu(Precision::Float), kv).await?)),
         Placement::Remote(device) => Ok(Arc::new(Decoder::load(file, spec, device, kv).await?)),
         Placement::Split(_) => {
-            let (mut parts, mut unused) = (Vec::new(), Unused::new(file));
+            let (mut parts, mut unused) = (Vec::new(), Unused::new(file, &spec));
             for (span, place) in placement.spans(&spec)? {
                 parts.push(load_part(file, &spec, span, place, kv, &mut unused).await?);
             }
@@ -108,8 +121,10 @@ async fn load_part(
 /// What a model will need, from the header of its file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Bytes of the weights, as they are held.
+    /// Bytes of the weights, as they are held in memory.
     pub weights: u64,
+    /// Bytes of the weights that stay in their file, which is mapped.
+    pub mapped: u64,
     /// Bytes of a KV block.
     pub kv_block: u64,
     /// Bytes of the activations of a pass.
@@ -122,6 +137,7 @@ impl Needs {
     pub fn with(self, other: &Self) -> Self {
         Self {
             weights: self.weights.saturating_add(other.weights),
+            mapped: self.mapped.saturating_add(other.mapped),
             kv_block: self.kv_block.saturating_add(other.kv_block),
             pass: self.pass.saturating_add(other.pass),
         }
@@ -133,6 +149,8 @@ impl Needs {
 /// # Errors
 /// `Format`, `Unsupported` for tensors that cannot be.
 pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv: KvType, n_rows: usize) -> Result<Vec<Needs>> {
+    let divided = Divided::new(file, spec)?;
+    let file = divided.as_ref().map_or(file, |divided| divided);
     let of_part = |(span, place): (Span, &Placement)| match place {
         Placement::Cpu { pool, kernels } => needs_on(&Cpu::new(pool.clone(), *kernels), file, spec, &span, kv, n_rows),
         Placement::Candle => needs_on(&Candle::cpu(Precision::Float), file, spec, &span, kv, n_rows),
@@ -143,17 +161,50 @@ pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv:
 }
 
 fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, span: &Span, kv: KvType, n_rows: usize) -> Result<Needs> {
-    let mut weights = 0_u64;
-    for tensor in file.tensors().iter().filter(|tensor| span.reads(tensor.name(), spec)) {
+    let (mut weights, mut mapped) = (0_u64, 0_u64);
+    let fused = fused(file, spec);
+    let table = Role::PerLayerEmbedding.gguf_name(0, TensorPart::Weight);
+    for tensor in file.tensors().iter().filter(|tensor| span.reads(tensor.name(), spec) && !spec.ignores(tensor.name())) {
         let bytes = match tensor.shape() {
+            [n_cols, n_rows] if tensor.name() == table => backend.planned_table_bytes(file.storage(tensor)?, *n_rows, *n_cols),
             // Vectors are held in f32.
             [n] => (*n as u64).saturating_mul(size_of::<f32>() as u64),
-            [n_cols, rest @ ..] => backend.planned_bytes(file.storage(tensor)?, rest.iter().product(), *n_cols),
+            _ if is_mapped(backend, file, tensor)? => {
+                mapped = mapped.saturating_add(tensor.n_bytes()? as u64);
+                0
+            }
+            [n_cols, rest @ ..] => {
+                let (storage, n_rows) = (file.storage(tensor)?, rest.iter().product());
+                let parts = fused.get(tensor.name()).filter(|parts| parts.iter().sum::<usize>() == n_rows);
+                let whole = [n_rows];
+                let parts = parts.map_or(&whole[..], |parts| &parts[..]);
+                parts.iter().fold(0_u64, |sum, part| sum.saturating_add(backend.planned_bytes(storage, *part, *n_cols)))
+            }
             [] => 0,
         };
         weights = weights.saturating_add(bytes);
     }
-    let shape = Shape { n_layers: span.layers.len(), ..spec.shape };
+    let shape = span.shape(spec);
     let kv_block = backend.kv_block_bytes(&backend.kv(&shape, kv)?) as u64;
-    Ok(Needs { weights, kv_block, pass: backend.workspace_bytes(&shape, n_rows, 1) })
+    Ok(Needs { weights, mapped, kv_block, pass: backend.workspace_bytes(&shape, n_rows, 1) })
+}
+
+/// True if `tensor` is used in its file.
+fn is_mapped<B: Backend>(backend: &B, file: &dyn Checkpoint, tensor: &TensorInfo) -> Result<bool> {
+    let stays = stays_mapped(backend, tensor.dtype()?, file.storage(tensor)?);
+    Ok(stays && file.mapped_range(tensor, 0, tensor.n_bytes()?)?.is_some())
+}
+
+/// Tensors that are several projections in one, and are held as these: their names, and the rows of each.
+fn fused(file: &dyn Checkpoint, spec: &ModelSpec) -> HashMap<String, Vec<usize>> {
+    let (q, kv) = (spec.shape.n_heads * spec.shape.head_dim, spec.shape.n_kv_heads * spec.shape.head_dim);
+    let mut fused = HashMap::new();
+    for layer in 0..spec.layers.len() {
+        let name = |role: Role| role.gguf_name(layer, TensorPart::Weight);
+        fused.insert(name(Role::QueryKeyValue), vec![q, kv, kv]);
+        if file.tensor(&name(Role::Gate)).is_none() {
+            fused.insert(name(Role::GateUp), vec![spec.shape.n_ff; 2]);
+        }
+    }
+    fused
 }

@@ -13,12 +13,16 @@ use crate::fail;
 use crate::formats::gguf::TensorInfo;
 use crate::kernels::{self, Kernels as _, WeightRows};
 use crate::sys::job;
+use crate::sys::mapping::Bytes;
 use crate::sys::memory::{AlignedBytes, try_vec};
 use std::collections::HashSet;
 use std::ops::Range;
 
 /// Most bytes read in a slice of a load: a tenth of a millisecond, if the file is in memory.
 const SLICE_BYTES: usize = 1 << 18;
+
+/// Most bytes of a tensor whose samples are summed in a slice of a load, where each sample may be a page that the system has to find.
+const FINGERPRINT_BYTES: usize = 1 << 20;
 
 /// Most weights encoded in a slice of a load: about a millisecond of one thread, and worth the others' while.
 const SLICE_WEIGHTS: usize = 1 << 15;
@@ -94,6 +98,18 @@ impl<'a, B: Backend> Loader<'a, B> {
         Ok(Linear { weight, bias: Some(self.vector(&name, 0..n_all, &shape).await?) })
     }
 
+    /// The rows of `role`, `(n, n_cols)` for as many tokens of the vocabulary as it has: to be looked up, and never multiplied.
+    pub(super) async fn table(&mut self, role: Role, n_cols: usize) -> Result<B::Matrix> {
+        let name = role.gguf_name(0, Part::Weight);
+        let n_rows = self.file.tensor(&name).and_then(|info| info.shape().get(1).copied());
+        let n_rows = n_rows.unwrap_or(1).clamp(1, self.spec.n_vocab);
+        let tensor = self.rows(&name, &[n_cols, n_rows], 0..n_rows).await?;
+        self.inventory.note(&name, tensor.dtype, &[n_cols, n_rows], (role, 0, Part::Weight));
+        let table = self.backend.table(tensor).map_err(|e| e.at(name))?;
+        self.n_bytes += self.backend.matrix_bytes(&table) as u64;
+        Ok(table)
+    }
+
     /// Gives a matrix to the backend.
     async fn take(&mut self, tensor: HostTensor) -> Result<B::Matrix> {
         let name = tensor.name.clone();
@@ -125,7 +141,8 @@ impl<'a, B: Backend> Loader<'a, B> {
         let n = self.spec.shape.head_dim;
         let mut data = AlignedBytes::zeroed(n * size_of::<f32>())?;
         data.as_mut_slice().chunks_exact_mut(4).for_each(|to| to.copy_from_slice(&1_f32.to_le_bytes()));
-        let weight = self.backend.vector(HostTensor { name: "ones".to_owned(), dtype: DType::F32, n_rows: 1, n_cols: n, data })?;
+        let weight =
+            self.backend.vector(HostTensor { name: "ones".to_owned(), dtype: DType::F32, n_rows: 1, n_cols: n, data: data.into() })?;
         Ok(Norm { weight, bias: None, eps: self.spec.norm_eps, kind: NormKind::Rms })
     }
 
@@ -141,8 +158,13 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// The vector called `name`, `(n,)`, for those that keep it as it is, or in another form.
     pub(super) async fn values(&mut self, name: &str, n: usize) -> Result<Vec<f32>> {
-        let values = self.floats(name, &[n]).await?;
-        self.inventory.note_values(name, &values);
+        self.shaped_values(name, &[n]).await
+    }
+
+    /// As [`Self::values`], of more dimensions; `shape` has columns first.
+    pub(super) async fn shaped_values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let values = self.floats(name, shape).await?;
+        self.inventory.note_values(name, shape, &values);
         Ok(values)
     }
 
@@ -203,7 +225,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let mut data = AlignedBytes::zeroed(size_of_val(values)).map_err(|e| e.at(name))?;
         data.as_mut_slice().chunks_exact_mut(4).zip(values).for_each(|(to, x)| to.copy_from_slice(&x.to_le_bytes()));
         self.n_bytes += data.as_slice().len() as u64;
-        let tensor = HostTensor { name: name.to_owned(), dtype: DType::F32, n_rows: 1, n_cols: values.len(), data };
+        let tensor = HostTensor { name: name.to_owned(), dtype: DType::F32, n_rows: 1, n_cols: values.len(), data: data.into() };
         self.backend.vector(tensor).map_err(|e| e.at(name))
     }
 
@@ -235,13 +257,21 @@ impl<'a, B: Backend> Loader<'a, B> {
         let too_large = || Error::new(ErrorKind::Format, format!("{name}: more bytes than memory can have"));
         let start = row_bytes.checked_mul(rows.start).ok_or_else(too_large)?;
         let n_bytes = row_bytes.checked_mul(rows.len()).ok_or_else(too_large)?;
-        let data = match storage == dtype {
-            true => self.bytes(info, start, n_bytes).await?,
-            false => self.encoded(info, start, n_cols, rows.len(), storage).await?,
+        let mapped = if stays_mapped(self.backend, dtype, storage) { self.file.mapped_range(info, start, n_bytes)? } else { None };
+        let data = match mapped {
+            Some(mapped) => Bytes::Mapped(mapped),
+            None if storage == dtype => self.bytes(info, start, n_bytes).await?.into(),
+            None => self.encoded(info, start, n_cols, rows.len(), storage).await?.into(),
         };
-        let tensor = HostTensor { name: name.to_owned(), dtype: storage, n_rows: rows.len(), n_cols, data };
-        self.fingerprint.add_tensor(&tensor);
-        Ok(tensor)
+        self.fingerprint.add_name(name, storage);
+        for (i, piece) in data.as_slice().chunks(FINGERPRINT_BYTES).enumerate() {
+            self.fingerprint.add_samples(piece);
+            // The pages of a mapping come when they are looked at.
+            if data.is_mapped() && i > 0 {
+                job::pause().await;
+            }
+        }
+        Ok(HostTensor { name: name.to_owned(), dtype: storage, n_rows: rows.len(), n_cols, data })
     }
 
     /// Bytes of a tensor from `start` on, read in slices.
@@ -278,9 +308,9 @@ impl<'a, B: Backend> Loader<'a, B> {
 pub(super) struct Unused<'a>(Vec<&'a str>);
 
 impl<'a> Unused<'a> {
-    /// All of them.
-    pub(super) fn new(file: &'a dyn Checkpoint) -> Self {
-        Self(file.tensors().iter().map(TensorInfo::name).collect())
+    /// All of them, but those that a model like `spec` may have and does not read.
+    pub(super) fn new(file: &'a dyn Checkpoint, spec: &ModelSpec) -> Self {
+        Self(file.tensors().iter().map(TensorInfo::name).filter(|name| !spec.ignores(name)).collect())
     }
 
     pub(super) fn remove(&mut self, used: &HashSet<String>) {
@@ -299,6 +329,11 @@ impl<'a> Unused<'a> {
     }
 }
 
+/// True if a tensor that is stored as `dtype`, to be held as `storage`, is used in its file where that is mapped.
+pub(super) fn stays_mapped<B: Backend>(backend: &B, dtype: DType, storage: DType) -> bool {
+    storage == dtype && backend.uses_stored(dtype)
+}
+
 /// That the tensor called `name` has the shape `expected` (contiguous dimension first; trailing ones may be missing or 1).
 fn check_shape(name: &str, found: &[usize], expected: &[usize]) -> Result<()> {
     let longest = found.len().max(expected.len());
@@ -306,9 +341,6 @@ fn check_shape(name: &str, found: &[usize], expected: &[usize]) -> Result<()> {
     if same {
         return Ok(());
     }
-    let text = |dims: &[usize]| {
-        let n = dims.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
-        dims[..n.min(dims.len())].iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
-    };
+    let text = |dims: &[usize]| dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
     fail!(Format, "{name}: shape {} expected, file has {}", text(expected), text(found));
 }

@@ -3,6 +3,7 @@
 //! [`ModelSpec`] says what a model is, [`names`] where its weights are called what, [`Decoder`] runs it on any [`crate::backend::Backend`],
 //! [`Forward`] and [`Pass`] are what the engine sees.
 
+mod altup;
 mod checkpoint;
 mod config;
 mod config_gguf;
@@ -12,6 +13,7 @@ mod file;
 mod fingerprint;
 mod forward;
 mod hf;
+mod latent;
 mod load;
 mod loader;
 pub mod names;
@@ -20,6 +22,8 @@ mod rope;
 mod saved;
 mod span;
 mod spec;
+mod spec_altup;
+mod spec_latent;
 mod spec_moe;
 mod split;
 mod topology;
@@ -35,6 +39,7 @@ pub use load::{Needs, Placement, load, load_in_slices, needs};
 pub use quantize::{Quantization, Quantized};
 pub use rope::{RopeScaling, RopeSpec, Yarn};
 pub use saved::StoredTensor;
-pub use spec::{LayerSpec, ModelSpec};
+pub use spec::{KvPlace, LayerSpec, ModelSpec};
+pub use spec_altup::AltupSpec;
 pub use spec_moe::MoeSpec;
 pub use topology::{Rules, Topology};

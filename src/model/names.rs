@@ -27,6 +27,22 @@ pub enum Role {
     QueryKeyValue,
     /// `(n_embd, n_heads * head_dim)`
     AttentionOutput,
+    /// `(query_rank, n_embd)`: what queries are made of.
+    QueryDown,
+    /// `(query_rank,)`
+    QueryDownNorm,
+    /// `(n_heads * (n_still + n_rot), query_rank)`
+    QueryUp,
+    /// `(rank + n_rot, n_embd)`: the latent, and the part of a key that rotates.
+    LatentKey,
+    /// `(rank,)`
+    LatentNorm,
+    /// `(n_heads * (n_still + n_value), rank)`: in each head the rows that make keys, then those that make values.
+    LatentUp,
+    /// `(n_heads, rank, n_still)`: the first of these, turned round.
+    KeyUp,
+    /// `(n_heads, n_value, rank)`: the second.
+    ValueUp,
     /// `(head_dim,)` or `(n_heads * head_dim,)`: normalises each query head, or all.
     QueryNorm,
     /// `(head_dim,)` or `(n_kv_heads * head_dim,)`: normalises each key head, or all.
@@ -65,6 +81,38 @@ pub enum Role {
     SharedUp,
     /// `(n_embd, n_ff)`
     SharedDown,
+    /// `(n, n_layers * n_per_layer)`: the embeddings of all layers.
+    PerLayerEmbedding,
+    /// `(n_layers * n_per_layer, n_embd)`
+    PerLayerInputs,
+    /// `(n_per_layer,)`
+    PerLayerInputsNorm,
+    /// `(n_streams - 1, n_embd, n_embd)`
+    StreamSpread,
+    /// `(n_streams - 1, n_embd, n_embd)`
+    StreamMerge,
+    /// `(n_embd,)`
+    StreamRouterNorm,
+    /// `(n_streams, n_embd)`
+    StreamRouter,
+    /// `(n_streams * n_streams, n_streams)`
+    StreamPredict,
+    /// `(n_streams, n_streams)`
+    StreamCorrect,
+    /// `(n_embd,)`
+    StreamScale,
+    /// `(rank, n_embd)`
+    LaurelLeft,
+    /// `(n_embd, rank)`
+    LaurelRight,
+    /// `(n_embd,)`
+    LaurelNorm,
+    /// `(n_per_layer, n_embd)`
+    PerLayerGate,
+    /// `(n_embd, n_per_layer)`
+    PerLayerOutput,
+    /// `(n_embd,)`
+    PerLayerOutputNorm,
 }
 
 /// Whether a tensor is the matrix or the bias of its role.
@@ -91,6 +139,14 @@ impl Role {
             Self::Value => ("attn_v", true),
             Self::QueryKeyValue => ("attn_qkv", true),
             Self::AttentionOutput => ("attn_output", true),
+            Self::QueryDown => ("attn_q_a", true),
+            Self::QueryDownNorm => ("attn_q_a_norm", true),
+            Self::QueryUp => ("attn_q_b", true),
+            Self::LatentKey => ("attn_kv_a_mqa", true),
+            Self::LatentNorm => ("attn_kv_a_norm", true),
+            Self::LatentUp => ("attn_kv_b", true),
+            Self::KeyUp => ("attn_k_b", true),
+            Self::ValueUp => ("attn_v_b", true),
             Self::QueryNorm => ("attn_q_norm", true),
             Self::KeyNorm => ("attn_k_norm", true),
             Self::PostAttentionNorm => ("post_attention_norm", true),
@@ -110,6 +166,22 @@ impl Role {
             Self::SharedGate => ("ffn_gate_shexp", true),
             Self::SharedUp => ("ffn_up_shexp", true),
             Self::SharedDown => ("ffn_down_shexp", true),
+            Self::PerLayerEmbedding => ("per_layer_token_embd", false),
+            Self::PerLayerInputs => ("per_layer_model_proj", false),
+            Self::PerLayerInputsNorm => ("per_layer_proj_norm", false),
+            Self::StreamSpread => ("altup_proj", false),
+            Self::StreamMerge => ("altup_unembd_proj", false),
+            Self::StreamRouterNorm => ("altup_router_norm", true),
+            Self::StreamRouter => ("altup_router", true),
+            Self::StreamPredict => ("altup_predict_coef", true),
+            Self::StreamCorrect => ("altup_correct_coef", true),
+            Self::StreamScale => ("altup_correct_scale", true),
+            Self::LaurelLeft => ("laurel_l", true),
+            Self::LaurelRight => ("laurel_r", true),
+            Self::LaurelNorm => ("laurel_post_norm", true),
+            Self::PerLayerGate => ("inp_gate", true),
+            Self::PerLayerOutput => ("proj", true),
+            Self::PerLayerOutputNorm => ("post_norm", true),
         }
     }
 
@@ -119,6 +191,8 @@ impl Role {
             self,
             Self::OutputNorm
                 | Self::AttentionNorm
+                | Self::QueryDownNorm
+                | Self::LatentNorm
                 | Self::QueryNorm
                 | Self::KeyNorm
                 | Self::PostAttentionNorm

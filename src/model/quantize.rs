@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::TensorInfo;
 use crate::kernels::can_encode;
+use crate::sys::mapping::MappedBytes;
 
 /// The storage types that the weights of a model get.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +74,9 @@ fn storage_type(key: &str, name: &str) -> Result<Option<DType>> {
     }
 }
 
+/// Parts of the names of matrices that stay as they are: those that llama.cpp leaves alone.
+const KEPT: [&str; 4] = ["ffn_gate_inp", "altup_", "laurel_", "per_layer_model_proj"];
+
 /// A checkpoint whose matrices are to be held in other storage types.
 pub struct Quantized<'a> {
     /// Where they are read from.
@@ -96,15 +100,19 @@ impl Checkpoint for Quantized<'_> {
         self.file.read_range(tensor, start, dst)
     }
 
+    fn mapped_range(&self, tensor: &TensorInfo, start: usize, len: usize) -> Result<Option<MappedBytes>> {
+        self.file.mapped_range(tensor, start, len)
+    }
+
     fn label(&self, name: &str) -> String {
         self.file.label(name)
     }
 
     fn storage(&self, tensor: &TensorInfo) -> Result<DType> {
         let (stored, name) = (tensor.dtype()?, tensor.name());
-        // Vectors are held in f32; routers choose between experts, and are small.
+        // Vectors are held in f32; routers choose between experts or streams, and are small.
         let [n_cols, n_rows, ..] = *tensor.shape() else { return Ok(stored) };
-        if n_rows < 2 || !name.ends_with(".weight") || name.contains("ffn_gate_inp") {
+        if n_rows < 2 || !name.ends_with(".weight") || KEPT.iter().any(|part| name.contains(part)) {
             return Ok(stored);
         }
         let head = if self.tied { Role::TokenEmbedding } else { Role::Output };

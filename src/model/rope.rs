@@ -96,7 +96,7 @@ impl Yarn {
     }
 
     /// The attention factor, equation 22 of the paper.
-    fn magnitude(self) -> f32 {
+    pub(super) fn magnitude(self) -> f32 {
         if self.factor > 1.0 { 0.1 * self.factor.ln() + 1.0 } else { 1.0 }
     }
 }

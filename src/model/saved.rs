@@ -1,7 +1,7 @@
 //! What a model holds, tensor by tensor, as a file would store it: noted while it loads, given back when it is saved.
 
 use super::names::{Part, Role};
-use super::weights::{FeedForward, Layer, Weights};
+use super::weights::{AttentionInput, FeedForward, Layer, Weights};
 use crate::backend::{Backend, Experts, Linear, Mlp, Norm};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -54,10 +54,10 @@ impl Inventory {
         self.contents.push(Content::Weights(vec![role]));
     }
 
-    /// Notes the vector called `name`.
-    pub(super) fn note_values(&mut self, name: &str, values: &[f32]) {
+    /// Notes the tensor called `name`, which is kept as it is.
+    pub(super) fn note_values(&mut self, name: &str, shape: &[usize], values: &[f32]) {
         if !self.tensors.iter().any(|tensor| tensor.name == name) {
-            self.tensors.push(StoredTensor { name: name.to_owned(), dtype: DType::F32, shape: vec![values.len()] });
+            self.tensors.push(StoredTensor { name: name.to_owned(), dtype: DType::F32, shape: shape.to_vec() });
             self.contents.push(Content::Values(values.to_vec()));
         }
     }
@@ -90,6 +90,11 @@ impl<B: Backend> Weights<B> {
             Role::TokenEmbedding => self.embedding.as_ref().map(Held::Matrix),
             Role::Output => self.output.as_ref().map(Held::Matrix),
             Role::OutputNorm => of_norm(self.output_norm.as_ref()?, part),
+            Role::StreamSpread => of_linear(&self.streams.as_ref()?.spread, part),
+            Role::StreamMerge => of_linear(&self.streams.as_ref()?.merge, part),
+            Role::PerLayerEmbedding => Some(Held::Matrix(&self.streams.as_ref()?.table)),
+            Role::PerLayerInputs => of_linear(&self.streams.as_ref()?.inputs, part),
+            Role::PerLayerInputsNorm => of_norm(&self.streams.as_ref()?.inputs_norm, part),
             _ => self.layers.get(layer.checked_sub(self.span.layers.start)?)?.held(role, part),
         }
     }
@@ -98,15 +103,22 @@ impl<B: Backend> Weights<B> {
 impl<B: Backend> Layer<B> {
     fn held(&self, role: Role, part: Part) -> Option<Held<'_, B>> {
         match role {
-            Role::Query => of_linear(&self.query, part),
-            Role::Key => of_linear(&self.key, part),
-            Role::Value => of_linear(&self.value, part),
+            Role::Query | Role::Key | Role::Value => of_heads(&self.attention, role, part),
+            Role::QueryDown | Role::QueryDownNorm | Role::QueryUp => of_heads(&self.attention, role, part),
+            Role::LatentKey | Role::LatentNorm | Role::KeyUp | Role::ValueUp => of_heads(&self.attention, role, part),
             Role::AttentionOutput => of_linear(&self.attention_output, part),
             Role::Sinks => self.sinks.as_ref().map(Held::Vector),
             Role::AttentionNorm => of_norm(self.attention_norm.as_ref()?, part),
             Role::FeedForwardNorm => of_norm(self.feed_forward_norm.as_ref()?, part),
-            Role::QueryNorm => of_norm(&self.head_norms.as_ref()?.0, part),
-            Role::KeyNorm => of_norm(&self.head_norms.as_ref()?.1, part),
+            Role::QueryNorm => of_norm(&self.head_norms.as_ref()?.query, part),
+            Role::KeyNorm => of_norm(self.head_norms.as_ref()?.key.as_ref()?, part),
+            Role::StreamRouterNorm => of_norm(&self.altup.as_ref()?.router_norm, part),
+            Role::LaurelLeft => of_linear(&self.altup.as_ref()?.laurel_left, part),
+            Role::LaurelRight => of_linear(&self.altup.as_ref()?.laurel_right, part),
+            Role::LaurelNorm => of_norm(&self.altup.as_ref()?.laurel_norm, part),
+            Role::PerLayerGate => of_linear(&self.altup.as_ref()?.gate, part),
+            Role::PerLayerOutput => of_linear(&self.altup.as_ref()?.output, part),
+            Role::PerLayerOutputNorm => of_norm(&self.altup.as_ref()?.output_norm, part),
             // Some files call the norm in front of the feed-forward by what is in front of it.
             Role::PostAttentionNorm => of_norm(self.attention_join.norm.as_ref().or(self.feed_forward_norm.as_ref())?, part),
             Role::PostFeedForwardNorm => of_norm(self.feed_forward_join.norm.as_ref()?, part),
@@ -115,6 +127,27 @@ impl<B: Backend> Layer<B> {
                 FeedForward::Experts(experts) => of_experts(experts, role, part),
             },
         }
+    }
+}
+
+fn of_heads<B: Backend>(attention: &AttentionInput<B>, role: Role, part: Part) -> Option<Held<'_, B>> {
+    match attention {
+        AttentionInput::Heads { query, key_value } => match role {
+            Role::Query => of_linear(query, part),
+            Role::Key => of_linear(&key_value.as_ref()?.0, part),
+            Role::Value => of_linear(&key_value.as_ref()?.1, part),
+            _ => None,
+        },
+        AttentionInput::Latent(latent) => match role {
+            Role::Query | Role::QueryUp => of_linear(&latent.query, part),
+            Role::QueryDown => of_linear(&latent.query_down.as_ref()?.0, part),
+            Role::QueryDownNorm => of_norm(&latent.query_down.as_ref()?.1, part),
+            Role::LatentKey => of_linear(&latent.key, part),
+            Role::LatentNorm => of_norm(&latent.norm, part),
+            Role::KeyUp => of_linear(&latent.key_up, part),
+            Role::ValueUp => of_linear(&latent.value_up, part),
+            _ => None,
+        },
     }
 }
 

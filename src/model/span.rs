@@ -2,6 +2,7 @@
 
 use super::names::{Part, Role};
 use super::spec::ModelSpec;
+use crate::backend::Shape;
 use std::ops::Range;
 
 /// Consecutive layers of a model.
@@ -16,12 +17,18 @@ pub struct Span {
 impl Span {
     /// All of it.
     pub fn whole(spec: &ModelSpec) -> Self {
-        Self::new(spec, 0..spec.shape.n_layers)
+        Self::new(spec, 0..spec.layers.len())
     }
 
     /// These layers, which the model has.
     pub fn new(spec: &ModelSpec, layers: Range<usize>) -> Self {
-        Self { n_layers: spec.shape.n_layers, layers }
+        Self { n_layers: spec.layers.len(), layers }
+    }
+
+    /// The sizes of what computes it: as the model's, with the keys and values of its own layers.
+    pub(super) fn shape(&self, spec: &ModelSpec) -> Shape {
+        let n_layers = self.layers.clone().filter(|&i| spec.layers[i].kv.layer == i).count();
+        Shape { n_layers, ..spec.shape }
     }
 
     /// True if it begins with the tokens.

@@ -5,12 +5,23 @@ use super::config_gguf::GgufConfig;
 use super::family::{Family, LocalRope, Windows};
 use super::names::{Part, Role};
 use super::rope::{RopeScaling, RopeSpec, Yarn};
+use super::spec_altup::AltupSpec;
 use super::spec_moe::MoeSpec;
-use crate::backend::{Attention, NormKind, Shape, Sight, Temperature};
+use crate::backend::{Attention, FeedForwardFn, NormKind, Shape, Sight, Temperature};
 use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::Gguf;
 use crate::formats::names::Quoted;
+use std::ops::Range;
+
+/// Where the keys and values are that a layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvPlace {
+    /// The layer that makes them: the layer itself, or one before it.
+    pub layer: usize,
+    /// Their place in storage, which has one for each layer that makes some.
+    pub index: usize,
+}
 
 /// What differs from layer to layer.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +30,10 @@ pub struct LayerSpec {
     pub attention: Attention,
     /// Which of the model's ropes it rotates with, if it does.
     pub rope: Option<usize>,
+    /// Whose keys and values it reads.
+    pub kv: KvPlace,
+    /// What its feed-forward does between its projections.
+    pub feed_forward: FeedForwardFn,
     /// Width of the feed-forward that every row takes; beside experts that of the shared one, 0 if there is none.
     pub n_ff: usize,
     /// True if rows choose among experts.
@@ -42,6 +57,8 @@ pub struct ModelSpec {
     pub norm_eps: f32,
     /// For models with layers that choose among experts.
     pub moe: Option<MoeSpec>,
+    /// For models with several residual streams.
+    pub altup: Option<AltupSpec>,
     /// By layer.
     pub layers: Vec<LayerSpec>,
     /// The rotary embeddings that layers choose from.
@@ -69,7 +86,9 @@ impl ModelSpec {
             let known = Family::ALL.map(|f| f.name).join(", ");
             fail!(Unsupported, "general.architecture {}: this build runs {known}", Quoted(architecture));
         };
-        let config = GgufConfig { metadata: gguf.metadata(), architecture };
+        let laurel = gguf.tensor(&Role::LaurelLeft.gguf_name(0, Part::Weight));
+        let laurel_rank = laurel.and_then(|tensor| tensor.shape().get(1)).map(|&n| n as u64);
+        let config = GgufConfig { metadata: gguf.metadata(), architecture, laurel_rank };
         let tied = gguf.tensor(&Role::Output.gguf_name(0, Part::Weight)).is_none();
         let has_long = gguf.tensor(&Role::RopeFactorsLong.gguf_name(0, Part::Weight)).is_some();
         Self::from_config(&config, family, n_vocab(gguf)?, tied, has_long)
@@ -91,6 +110,25 @@ impl ModelSpec {
             self.n_ctx_max = self.n_ctx_max.min(short);
         }
         self
+    }
+
+    /// True if the tensor called `name` is in files of the family, and plays no part: a layer that reads another one's keys and values needs no
+    /// projections to them.
+    pub(super) fn ignores(&self, name: &str) -> bool {
+        let sharing = self.layers.iter().enumerate().filter(|(i, layer)| layer.kv.layer != *i);
+        let is_of = |i: usize| [Role::Key, Role::Value, Role::KeyNorm].iter().any(|role| role.gguf_name(i, Part::Weight) == name);
+        name.starts_with("blk.") && sharing.into_iter().any(|(i, _)| is_of(i))
+    }
+
+    /// True if it can be divided between devices: one residual is all that crosses, and no layer reads another's keys and values.
+    pub fn is_divisible(&self) -> bool {
+        (0..self.layers.len()).all(|i| self.can_part(&(i..i + 1)))
+    }
+
+    /// True if `layers` can be alone on a device: they read nothing of the others but one residual.
+    pub(super) fn can_part(&self, layers: &Range<usize>) -> bool {
+        let reads_inside = || self.layers[layers.clone()].iter().all(|layer| layers.contains(&layer.kv.layer));
+        layers.len() == self.layers.len() || (self.altup.is_none() && reads_inside())
     }
 
     /// True if positions rotate by the long factors.
@@ -121,9 +159,16 @@ impl Reader<'_> {
     fn spec(&self, n_vocab: usize, tied: bool, has_long: bool) -> Result<ModelSpec> {
         let Self { config, family } = *self;
         self.refuse_unsupported()?;
-        let n_ff = config.size(Key::FeedForward, bounds::FEED_FORWARD)?;
-        let moe = self.moe(n_ff)?;
-        let shape = self.shape(n_vocab, n_ff, moe.as_ref())?;
+        let n_layers = config.size(Key::Layers, bounds::LAYERS)?;
+        let widths = self.feed_forwards(n_layers)?; // (n_layers,)
+        let moe = self.moe(widths.iter().copied().max().unwrap_or(1))?;
+        let widths: Vec<usize> = widths.iter().enumerate().map(|(i, &n_ff)| width(i, n_ff, moe.as_ref())).collect();
+        let slides = self.sliding(n_layers)?; // (n_layers,)
+        let places = self.kv_places(&slides)?; // (n_layers,)
+        let altup = self.altup(n_layers)?;
+        let n_own = places.iter().enumerate().filter(|(i, place)| place.layer == *i).count();
+        let shape = Shape { altup: altup.map(|altup| altup.shape), ..self.shape(n_own, n_vocab, &widths, moe.as_ref())? };
+        self.check_proportions(&shape)?;
         let n_ctx_max = config.size(Key::Context, bounds::CONTEXT)?;
         let scale = |key| config.number(key, bounds::SCALE).map(|scale| scale.unwrap_or(1.0));
         let width_scale = if family.scales_embedding { (shape.n_embd as f32).sqrt() } else { 1.0 };
@@ -134,8 +179,9 @@ impl Reader<'_> {
             n_ctx_max,
             n_ctx_short: if has_long { Some(config.size(Key::OriginalContext, bounds::CONTEXT)?) } else { None },
             norm_eps: self.norm_eps()?,
-            layers: self.layers(&shape, n_ff, moe.as_ref())?,
+            layers: self.layers(&shape, &widths, &slides, &places, moe.as_ref())?,
             moe,
+            altup,
             ropes: self.ropes(&shape)?,
             embedding_scale: width_scale * scale(Key::EmbeddingScale)?,
             residual_scale: scale(Key::ResidualScale)?,
@@ -158,22 +204,45 @@ impl Reader<'_> {
         let foreign = [
             (Key::AttentionSoftcap, family.softcaps.is_none()),
             (Key::LogitSoftcap, family.softcaps.is_none()),
+            (Key::SharedKvLayers, family.own_kv_layers.is_none()),
+            (Key::PerLayerWidth, !family.has_streams),
+            (Key::Streams, !family.has_streams),
             (Key::EmbeddingScale, !family.has_scales),
             (Key::ResidualScale, !family.has_scales),
             (Key::LogitDivisor, !family.has_scales),
         ];
         for (key, foreign) in foreign {
-            if foreign && config.float(key).map_or(true, |value| value.is_some_and(|value| value != 0.0)) {
+            let is_set = || match config.float(key) {
+                Ok(value) => value.is_some_and(|value| value != 0.0),
+                // Another type: a number of things, or what is none.
+                Err(_) => config.integer(key).map_or(true, |n| n.is_some_and(|n| n != 0)),
+            };
+            if foreign && is_set() {
                 fail!(Unsupported, "{}: not in this build for {}", config.name(key), family.name);
             }
         }
         Ok(())
     }
 
-    fn shape(&self, n_vocab: usize, n_ff: usize, moe: Option<&MoeSpec>) -> Result<Shape> {
+    /// The sizes of a model with feed-forwards of these `widths`, `n_layers` of whose layers have keys and values of their own.
+    fn shape(&self, n_layers: usize, n_vocab: usize, widths: &[usize], moe: Option<&MoeSpec>) -> Result<Shape> {
         let config = self.config;
         let n_embd = config.size(Key::Width, bounds::WIDTH)?;
         let n_heads = config.size(Key::Heads, bounds::HEADS)?;
+        let n_ff = widths.iter().copied().fold(1, usize::max);
+        let moe = moe.map(|moe| moe.shape);
+        let latent = self.latent()?;
+        let (n_kv_heads, head_dim) = match latent {
+            // All heads read the same latents.
+            Some(latent) => (1, latent.n_rot + latent.rank),
+            None => self.heads(n_embd, n_heads)?,
+        };
+        Ok(Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, altup: None, latent, n_vocab })
+    }
+
+    /// How many KV heads there are, and how wide a head is.
+    fn heads(&self, n_embd: usize, n_heads: usize) -> Result<(usize, usize)> {
+        let config = self.config;
         let n_kv_heads = config.size_or(Key::KvHeads, n_heads, bounds::HEADS)?;
         if !n_heads.is_multiple_of(n_kv_heads) {
             fail!(Format, "{}: {n_heads} heads are no multiple of {n_kv_heads} KV heads", config.name(Key::Heads));
@@ -183,16 +252,12 @@ impl Reader<'_> {
         if value_dim != head_dim {
             fail!(Unsupported, "{}: {value_dim} differs from the keys' {head_dim}", config.name(Key::ValueDim));
         }
-        let n_layers = config.size(Key::Layers, bounds::LAYERS)?;
-        let n_ff = (0..n_layers).map(|i| width(i, n_ff, moe)).max().unwrap_or(n_ff).max(1);
-        let shape = Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe: moe.map(|moe| moe.shape), n_vocab };
-        self.check_proportions(&shape)?;
-        Ok(shape)
+        Ok((n_kv_heads, head_dim))
     }
 
     /// What a model takes to run must be in proportion to its weights. Every size is bounded: no product overflows.
     fn check_proportions(&self, shape: &Shape) -> Result<()> {
-        let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, .. } = *shape;
+        let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, altup, latent, .. } = *shape;
         let widest = bounds::WIDTH_OF_ANY_RATIO.max(bounds::RATIO * n_embd);
         let keys = bounds::KEYS_OF_ANY_RATIO.max(bounds::KEYS_RATIO * n_embd);
         let sizes = [
@@ -200,7 +265,12 @@ impl Reader<'_> {
             (Key::ExpertFeedForward, "the experts of a row", moe.map_or(0, |moe| moe.n_used * moe.n_ff), widest),
             (Key::ExpertsUsed, "what the experts of a row give", moe.map_or(0, |moe| moe.n_used * n_embd), widest),
             (Key::Experts, "a row's scores", moe.map_or(0, |moe| moe.n_experts), widest),
+            (Key::PerLayerWidth, "the inputs of all layers", altup.map_or(0, |altup| altup.n_inputs()), widest),
+            (Key::LaurelRank, "the learned residual", altup.map_or(0, |altup| altup.rank), widest),
             (Key::Heads, "all heads together", n_heads * head_dim, widest),
+            (Key::LatentKeyDim, "all queries", latent.map_or(0, |latent| n_heads * (latent.n_still + latent.n_rot)), widest),
+            (Key::LatentValueDim, "all values", latent.map_or(0, |latent| n_heads * latent.n_value), widest),
+            (Key::QueryRank, "what queries are made of", latent.and_then(|latent| latent.query_rank).unwrap_or(0), widest),
             (Key::KvHeads, "a token's keys in all layers", n_layers * n_kv_heads * head_dim, keys),
         ];
         for (key, what, size, most) in sizes {
@@ -225,7 +295,15 @@ impl Reader<'_> {
         }
     }
 
-    fn layers(&self, shape: &Shape, n_ff: usize, moe: Option<&MoeSpec>) -> Result<Vec<LayerSpec>> {
+    /// `widths`, `slides` and `places` are `(layers,)`.
+    fn layers(
+        &self,
+        shape: &Shape,
+        widths: &[usize],
+        slides: &[bool],
+        places: &[KvPlace],
+        moe: Option<&MoeSpec>,
+    ) -> Result<Vec<LayerSpec>> {
         let Self { config, family } = *self;
         let chunk = match family.windows {
             Windows::ChunksButEvery(_, size) => size,
@@ -233,10 +311,10 @@ impl Reader<'_> {
         };
         let window = config.size_or(Key::Window, chunk as usize, 0..=usize::MAX)?;
         let temperature = self.temperature()?;
-        let slides = self.sliding(shape.n_layers)?;
+        let fns = self.feed_forward_fns(slides.len())?;
         let scale = self.attention_scale(shape)?;
         let softcap = self.softcap(Key::AttentionSoftcap, family.softcaps.map(|(scores, _)| scores))?;
-        let layer = |(i, slides): (usize, bool)| {
+        let layer = |(i, &slides): (usize, &bool)| {
             // A window of 2^32 positions or more is none.
             let window = u32::try_from(window).ok().filter(|&n| slides && n > 0);
             let rotates = family.unrotated_every.is_none_or(|every| !(i + 1).is_multiple_of(every));
@@ -248,9 +326,9 @@ impl Reader<'_> {
             let has_experts = moe.is_some_and(|moe| moe.is_in_layer(i));
             let sight = if chunk > 0 { window.map_or(Sight::All, Sight::Chunk) } else { window.into() };
             let attention = Attention { scale, softcap, sight, temperature: temperature.filter(|_| !rotates) };
-            LayerSpec { attention, rope: rotates.then_some(rope), n_ff: width(i, n_ff, moe), has_experts }
+            LayerSpec { attention, rope: rotates.then_some(rope), kv: places[i], feed_forward: fns[i], n_ff: widths[i], has_experts }
         };
-        Ok(slides.into_iter().enumerate().map(layer).collect())
+        Ok(slides.iter().enumerate().map(layer).collect())
     }
 
     /// Which layers see a window.
@@ -273,13 +351,16 @@ impl Reader<'_> {
     }
 
     fn attention_scale(&self, shape: &Shape) -> Result<f32> {
+        if let Some(scale) = self.family.score_scale {
+            return Ok(scale);
+        }
         let per_head = match self.family.wide_queries_at {
             Some(n_layers) if n_layers == shape.n_layers => shape.n_embd / shape.n_heads,
-            _ => shape.head_dim,
+            _ => self.elements_compared(shape),
         };
         let scale = self.config.number(Key::AttentionScale, 0.0..=*bounds::SCALE.end())?;
         // llama.cpp writes 0 for "as usual".
-        Ok(scale.filter(|&scale| scale > 0.0).unwrap_or(1.0 / (per_head as f32).sqrt()))
+        Ok(self.stretched_scores()? * scale.filter(|&scale| scale > 0.0).unwrap_or(1.0 / (per_head as f32).sqrt()))
     }
 
     /// A soft cap of a family that has them; 0 switches it off.
@@ -297,11 +378,12 @@ impl Reader<'_> {
             fail!(Format, "{}: {n_rot} is odd, rotation needs pairs", config.name(Key::RopeDims));
         }
         let theta = config.number(Key::RopeTheta, 1.0..=1e12)?.unwrap_or(10_000.0);
-        let magnitude = config.number(Key::RopeMagnitude, bounds::SCALE)?.unwrap_or(1.0);
         let scaling = match config.rope_scaling()? {
             RopeScaling::Yarn(yarn) => RopeScaling::Yarn(Yarn { rounds: family.rounds_yarn, ..yarn }),
             other => other,
         };
+        let usual = self.usual_magnitude(&scaling)?;
+        let magnitude = config.number(Key::RopeMagnitude, bounds::SCALE)?.unwrap_or(usual);
         let global = RopeSpec { theta, n_rot, scaling, magnitude };
         let theta = match family.local_rope {
             LocalRope::Same => return Ok(vec![global]),

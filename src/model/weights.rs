@@ -8,19 +8,17 @@ use super::names::{Part, Role};
 use super::saved::Inventory;
 use super::span::Span;
 use super::spec::ModelSpec;
-use crate::backend::{Backend, Experts, FeedForwardFn, Join, Linear, Mlp, Norm, Rope};
+use crate::backend::{Altup, Backend, Experts, FeedForwardFn, HeadNorms as Norms, Join, Latent, Linear, Mlp, Norm, Rope, Streams};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
+use std::f32::consts::FRAC_1_SQRT_2;
 
 /// One layer; shapes as [`Role`] gives them.
 pub(super) struct Layer<B: Backend> {
     pub(super) attention_norm: Option<Norm<B>>,
-    pub(super) query: Linear<B>,
-    pub(super) key: Linear<B>,
-    pub(super) value: Linear<B>,
-    /// Norms of queries and keys.
-    pub(super) head_norms: Option<(Norm<B>, Norm<B>)>,
+    pub(super) attention: AttentionInput<B>,
+    pub(super) head_norms: Option<LayerHeadNorms<B>>,
     /// `(n_heads,)`
     pub(super) sinks: Option<B::Vector>,
     pub(super) attention_output: Linear<B>,
@@ -29,6 +27,32 @@ pub(super) struct Layer<B: Backend> {
     pub(super) feed_forward_norm: Option<Norm<B>>,
     pub(super) feed_forward: FeedForward<B>,
     pub(super) feed_forward_join: Join<B>,
+    /// For models with several residual streams.
+    pub(super) altup: Option<Box<Altup<B>>>,
+}
+
+/// The norms of heads.
+pub(super) struct LayerHeadNorms<B: Backend> {
+    pub(super) query: Norm<B>,
+    /// `None` for a layer that reads the keys of another one.
+    pub(super) key: Option<Norm<B>>,
+    pub(super) value: Option<Norm<B>>,
+}
+
+impl<B: Backend> Layer<B> {
+    /// The norms of a layer with keys and values of its own.
+    pub(super) fn own_head_norms(&self) -> Option<Norms<'_, B>> {
+        let norms = self.head_norms.as_ref()?;
+        Some(Norms { query: &norms.query, key: norms.key.as_ref()?, value: norms.value.as_ref() })
+    }
+}
+
+/// What attention is made of.
+pub(super) enum AttentionInput<B: Backend> {
+    /// Queries, keys and values of heads; no keys and values for a layer that reads those of another one.
+    Heads { query: Linear<B>, key_value: Option<(Linear<B>, Linear<B>)> },
+    /// Latents.
+    Latent(Box<Latent<B>>),
 }
 
 /// The feed-forward of a layer.
@@ -45,6 +69,8 @@ pub(super) struct Weights<B: Backend> {
     pub(super) span: Span,
     /// `(n_vocab, n_embd)`: where tokens come in, or go out of a tied head.
     pub(super) embedding: Option<B::Matrix>,
+    /// For models with several residual streams.
+    pub(super) streams: Option<Streams<B>>,
     /// Those of the span.
     pub(super) layers: Vec<Layer<B>>,
     /// `(n_embd,)`: behind the last layer.
@@ -75,6 +101,7 @@ impl<B: Backend> Weights<B> {
             true => Some(loader.matrix(Role::TokenEmbedding, 0, n_vocab, n_embd).await?),
             false => None,
         };
+        let streams = loader.streams().await?;
         let mut layers = Vec::new();
         for i in span.layers.clone() {
             layers.push(loader.layer(i).await?);
@@ -88,7 +115,7 @@ impl<B: Backend> Weights<B> {
         let ropes = loader.ropes().await?;
         let Loader { n_bytes, fingerprint, inventory, used, .. } = loader;
         unused.remove(&used);
-        Ok(Self { span, embedding, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint, inventory })
+        Ok(Self { span, embedding, streams, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint, inventory })
     }
 
     /// Norm and matrix of the head.
@@ -103,24 +130,40 @@ impl<B: Backend> Weights<B> {
 impl<B: Backend> Loader<'_, B> {
     async fn layer(&mut self, i: usize) -> Result<Layer<B>> {
         let (s, family) = (self.spec.shape, self.spec.family);
-        let (q, kv) = (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim);
+        let attended = s.n_heads * s.latent.map_or(s.head_dim, |latent| latent.n_value);
         let (before, after) = (family.norms != NormPlaces::After, matches!(family.norms, NormPlaces::Around | NormPlaces::After));
         let before_feed_forward = before && family.norms != NormPlaces::Shared;
         Ok(Layer {
             attention_norm: self.norm_if(before, Role::AttentionNorm, i).await?,
-            query: self.linear(Role::Query, i, q, s.n_embd, family.qkv_bias).await?,
-            key: self.linear(Role::Key, i, kv, s.n_embd, family.qkv_bias).await?,
-            value: self.linear(Role::Value, i, kv, s.n_embd, family.qkv_bias).await?,
+            attention: match s.latent {
+                Some(latent) => AttentionInput::Latent(Box::new(self.latent(i, latent).await?)),
+                None => self.heads(i).await?,
+            },
             head_norms: self.head_norms(i).await?,
             sinks: if family.has_sinks { Some(self.sinks(i).await?) } else { None },
-            attention_output: self.linear(Role::AttentionOutput, i, s.n_embd, q, family.output_bias).await?,
-            attention_join: self.join(after, Role::PostAttentionNorm, i).await?,
+            attention_output: self.linear(Role::AttentionOutput, i, s.n_embd, attended, family.output_bias).await?,
+            attention_join: self.attention_join(after, i).await?,
             feed_forward_norm: self.norm_if(before_feed_forward, self.feed_forward_norm(i), i).await?,
             feed_forward: match self.spec.layers[i].has_experts {
                 true => FeedForward::Experts(Box::new(self.experts(i).await?)),
                 false => FeedForward::Every(self.mlp([Role::Gate, Role::Up, Role::Down], i).await?),
             },
             feed_forward_join: self.join(after, Role::PostFeedForwardNorm, i).await?,
+            altup: self.altup(i).await?,
+        })
+    }
+
+    async fn heads(&mut self, i: usize) -> Result<AttentionInput<B>> {
+        let (s, bias) = (self.spec.shape, self.spec.family.qkv_bias);
+        let (q, kv) = (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim);
+        Ok(AttentionInput::Heads {
+            query: self.linear(Role::Query, i, q, s.n_embd, bias).await?,
+            key_value: match self.spec.layers[i].kv.layer == i {
+                true => {
+                    Some((self.linear(Role::Key, i, kv, s.n_embd, bias).await?, self.linear(Role::Value, i, kv, s.n_embd, bias).await?))
+                }
+                false => None,
+            },
         })
     }
 
@@ -129,7 +172,9 @@ impl<B: Backend> Loader<'_, B> {
         let (n_embd, n_ff) = (self.spec.shape.n_embd, self.spec.layers[i].n_ff);
         Ok(Mlp {
             gate: match self.spec.family.feed_forward {
-                FeedForwardFn::Gated(_) | FeedForwardFn::Clamped => Some(self.linear(gate, i, n_ff, n_embd, Presence::Optional).await?),
+                FeedForwardFn::Gated(_) | FeedForwardFn::Sparse(..) | FeedForwardFn::Clamped => {
+                    Some(self.linear(gate, i, n_ff, n_embd, Presence::Optional).await?)
+                }
                 FeedForwardFn::Plain(_) => None,
             },
             up: self.linear(up, i, n_ff, n_embd, Presence::Optional).await?,
@@ -173,28 +218,39 @@ impl<B: Backend> Loader<'_, B> {
         self.vector(&name, 0..n_heads, &[n_heads]).await
     }
 
-    async fn head_norms(&mut self, i: usize) -> Result<Option<(Norm<B>, Norm<B>)>> {
-        let s = self.spec.shape;
+    async fn head_norms(&mut self, i: usize) -> Result<Option<LayerHeadNorms<B>>> {
+        let (s, is_own) = (self.spec.shape, self.spec.layers[i].kv.layer == i);
         let (query, key) = match self.spec.family.head_norms {
             HeadNorms::None => return Ok(None),
             HeadNorms::Unweighted => return self.unweighted_head_norms(i),
-            HeadNorms::Each => (s.head_dim, s.head_dim),
+            HeadNorms::Each | HeadNorms::EachAndValues => (s.head_dim, s.head_dim),
             HeadNorms::Together => (s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim),
         };
-        Ok(Some((self.norm(Role::QueryNorm, i, query).await?, self.norm(Role::KeyNorm, i, key).await?)))
+        let has_value = is_own && self.spec.family.head_norms == HeadNorms::EachAndValues;
+        Ok(Some(LayerHeadNorms {
+            query: self.norm(Role::QueryNorm, i, query).await?,
+            key: if is_own { Some(self.norm(Role::KeyNorm, i, key).await?) } else { None },
+            value: if has_value { Some(self.ones()?) } else { None },
+        }))
     }
 
     /// Norms of ones. The published model of 128 experts has none; no GGUF key says so, and llama.cpp knows it by its experts, too.
-    fn unweighted_head_norms(&self, i: usize) -> Result<Option<(Norm<B>, Norm<B>)>> {
+    fn unweighted_head_norms(&self, i: usize) -> Result<Option<LayerHeadNorms<B>>> {
         let is_largest = self.spec.moe.is_some_and(|moe| moe.shape.n_experts == 128);
         if is_largest || self.spec.layers[i].rope.is_none() {
             return Ok(None);
         }
-        Ok(Some((self.ones()?, self.ones()?)))
+        Ok(Some(LayerHeadNorms { query: self.ones()?, key: Some(self.ones()?), value: None }))
     }
 
     async fn norm_if(&mut self, wanted: bool, role: Role, i: usize) -> Result<Option<Norm<B>>> {
         if wanted { self.norm(role, i, self.spec.shape.n_embd).await.map(Some) } else { Ok(None) }
+    }
+
+    /// How attention joins the residual, which a learned one has made smaller by the root of two where there is one.
+    async fn attention_join(&mut self, has_norm: bool, i: usize) -> Result<Join<B>> {
+        let join = self.join(has_norm, Role::PostAttentionNorm, i).await?;
+        Ok(if self.spec.family.has_streams { Join { scale: FRAC_1_SQRT_2, ..join } } else { join })
     }
 
     async fn join(&mut self, has_norm: bool, role: Role, i: usize) -> Result<Join<B>> {

@@ -19,6 +19,8 @@ pub struct CpuFeatures {
     pub avx512vnni: bool,
     /// aarch64: sums of products of bytes.
     pub dotprod: bool,
+    /// aarch64: products of small matrices of bytes.
+    pub i8mm: bool,
 }
 
 impl CpuFeatures {
@@ -40,7 +42,11 @@ impl CpuFeatures {
     /// What this CPU has, as the operating system tells. Cheap: the standard library caches the answer.
     #[cfg(target_arch = "aarch64")]
     pub fn detect() -> Self {
-        Self { dotprod: std::arch::is_aarch64_feature_detected!("dotprod"), ..Self::default() }
+        Self {
+            dotprod: std::arch::is_aarch64_feature_detected!("dotprod"),
+            i8mm: std::arch::is_aarch64_feature_detected!("i8mm"),
+            ..Self::default()
+        }
     }
 
     /// What this CPU has: nothing that a kernel set of ours needs.

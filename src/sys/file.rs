@@ -1,9 +1,11 @@
 //! Where bytes come from: anything that can be read at an offset. Format readers see only this.
 //!
-//! Files are read, not mapped: a file that shrinks under a mapping kills the process, a file that shrinks under a read is an error.
+//! Files are read, not mapped, unless the host asks for that: a file that shrinks under a mapping kills the process, a file that shrinks under
+//! a read is an error.
 
 use crate::error::{Error, Result};
 use crate::fail;
+use crate::sys::mapping::MappedBytes;
 use crate::sys::memory::try_vec;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -38,6 +40,14 @@ pub trait ReadAt: Send + Sync {
     /// As [`Self::read_exact_at`], also where a part is there.
     fn read_some_at(&self, offset: u64, dst: &mut [u8]) -> Result<usize> {
         self.read_exact_at(offset, dst).map(|()| dst.len())
+    }
+
+    /// Bytes that need not be read, because the system has the file mapped; `None` for sources that are not.
+    ///
+    /// # Errors
+    /// `Format` if the source ends before.
+    fn mapped_at(&self, _offset: u64, _len: usize) -> Result<Option<MappedBytes>> {
+        Ok(None)
     }
 }
 
@@ -134,10 +144,10 @@ impl fmt::Debug for dyn ReadAt {
 
 /// A regular file, open for reading. Its length is taken once, when it is opened.
 pub struct FileSource {
-    file: File,
+    pub(super) file: File,
     len: u64,
     /// The path, for messages.
-    name: String,
+    pub(super) name: String,
 }
 
 impl FileSource {

@@ -5,6 +5,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::file::{ReadAt, read_pieces};
 use crate::sys::job;
+use crate::sys::mapping::MappedBytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -108,6 +109,13 @@ impl ReadAt for Watched {
         let n = self.source.read_some_at(offset, &mut dst[..piece])?;
         self.progress.advance(n);
         Ok(n)
+    }
+
+    fn mapped_at(&self, offset: u64, len: usize) -> Result<Option<MappedBytes>> {
+        self.progress.check()?;
+        let mapped = self.source.mapped_at(offset, len)?;
+        self.progress.advance(mapped.as_ref().map_or(0, |_| len));
+        Ok(mapped)
     }
 }
 

@@ -95,6 +95,33 @@ static inf_token next_token(inf_model *m) {
   return step.token;
 }
 
+/* Bytes of host memory that a runtime holds now. */
+static uint64_t held(inf_runtime *rt) {
+  inf_memory memory = { .struct_size = sizeof memory };
+  OK(inf_runtime_memory(rt, &memory, &err));
+  return memory.host;
+}
+
+/* The file at `path` in its place: the same answer, from memory that is not this process's, as planned. */
+static void mapped(inf_runtime *rt, const char *path, inf_token expected) {
+  inf_model *packed = NULL, *m = NULL;
+  const uint64_t before = held(rt);
+  INVALID(load(rt, path, NULL, "{\"mmap\":1}", &m));
+  CHECK(strstr(err.message, "mmap"));
+  OK(load(rt, path, NULL, NULL, &packed));
+  const uint64_t in_memory = held(rt) - before;
+  inf_model_free(packed);
+  OK(load(rt, path, NULL, "{\"mmap\":true}", &m));
+  CHECK(held(rt) - before < in_memory / 4 && next_token(m) == expected);
+  inf_source file = { .struct_size = sizeof file, .path = path };
+  const inf_source *files[] = { &file };
+  inf_model_params params = { .struct_size = sizeof params, .n_sources = 1, .sources = files, .options_json = "{\"mmap\":true}", .options_len = INF_NUL };
+  inf_plan plan = { .struct_size = sizeof plan };
+  OK(inf_model_estimate(rt, &params, &plan, &err));
+  CHECK(plan.host_bytes < plan.weights_bytes + plan.kv_bytes + plan.scratch_bytes && plan.weights_bytes > in_memory * 9 / 10);
+  inf_model_free(m);
+}
+
 /* A saved model is the model, whatever it was quantised to. */
 static void saving(inf_runtime *rt, char **argv) {
   char path[512];
@@ -110,6 +137,7 @@ static void saving(inf_runtime *rt, char **argv) {
   OK(inf_model_get_info(m, &info, &err));
   OK(inf_model_get_info(again, &same, &err));
   CHECK(!memcmp(&info, &same, sizeof info) && next_token(again) == next_token(m));
+  mapped(rt, path, next_token(again));
   STATUS(INF_ERR_IO, inf_model_save_gguf(m, "/nonexistent/model.gguf", &err));
   INVALID(inf_model_save_gguf(m, NULL, &err));
   inf_model_free(again), inf_model_free(m);

@@ -12,6 +12,7 @@
 #  include <fcntl.h>
 #  include <pthread.h>
 #  include <stdatomic.h>
+#  include <sys/mman.h>
 #  include <unistd.h>
 
 /* Below this, memory is not asked for fallibly: a system that refuses 64 KiB ends programs by other means. */
@@ -47,6 +48,19 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
   if (atomic_load(&no_threads)) return EAGAIN;
   real.symbol = dlsym(RTLD_NEXT, "pthread_create");
   return real.call(thread, attributes, start, argument);
+}
+
+/* Mappings of files are refused: not those of memory, which threads need. */
+static atomic_int no_mappings;
+
+void *mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset) {
+  union { void *symbol; void *(*call)(void *, size_t, int, int, int, off_t); } real;
+  if (fd >= 0 && atomic_load(&no_mappings)) {
+    errno = ENODEV;
+    return MAP_FAILED;
+  }
+  real.symbol = dlsym(RTLD_NEXT, "mmap64");
+  return real.call(at, size, protection, flags, fd, offset);
 }
 
 /* False under valgrind, which has the malloc of all programs. */
@@ -97,6 +111,9 @@ static void threads(int argc, char **argv) {
   inf_runtime_free(rt);
 }
 
+/* Of the load of a life. */
+static const char *options;
+
 /* A load, a prompt, eight tokens, a state that is saved and restored: OUT_OF_MEMORY at the first call that is refused memory, or OK and the tokens. */
 static inf_status life(inf_runtime *rt, char **argv, inf_token *out, uint8_t *state, size_t cap) {
   inf_model *m = NULL;
@@ -107,7 +124,7 @@ static inf_status life(inf_runtime *rt, char **argv, inf_token *out, uint8_t *st
   inf_step step = { .struct_size = sizeof step };
   inf_source file = { .struct_size = sizeof file, .path = argv[1] };
   const inf_source *files[] = { &file };
-  inf_model_params load = { .struct_size = sizeof load, .n_sources = 1, .sources = files };
+  inf_model_params load = { .struct_size = sizeof load, .n_sources = 1, .sources = files, .options_json = options, .options_len = INF_NUL };
   inf_status status = inf_model_load(rt, &load, &m, &err);
   if (!status) status = inf_session_create(m, NULL, &s, &err);
   if (!status) status = inf_sampler_create(m, &greedy, &err);
@@ -138,6 +155,28 @@ static int memory(inf_runtime *rt, char **argv, const inf_token *expected, int n
     CHECK(status == INF_ERR_OUT_OF_MEMORY ? refused && err.detail[0] >= 0 : status == INF_OK && !memcmp(got, expected, sizeof got));
     if (!refused) return k;
   }
+}
+
+/* A file that the system does not map is read, and the log says so. */
+static void mapping(int argc, char **argv, const inf_token *expected, uint8_t *state, size_t cap) {
+  char line[512];
+  inf_token got[N_NEW];
+  inf_runtime *rt = open_runtime(argc, argv);
+  for (int refused = 0; refused < 2; refused++) {
+    int warned = 0;
+    size_t len = 1;
+    uint32_t level = 0;
+    options = "{\"mmap\":true}";
+    atomic_store(&no_mappings, refused);
+    CHECK(life(rt, argv, got, state, cap) == INF_OK && !memcmp(got, expected, sizeof got));
+    atomic_store(&no_mappings, 0);
+    options = NULL;
+    while (inf_runtime_next_log(rt, line, sizeof line, &len, &level, &err) == INF_OK && len)
+      warned += level == 2 && strstr(line, argv[1]) && strstr(line, "not mapped");
+    CHECK(warned == refused);
+  }
+  OK(inf_runtime_shutdown(rt, INF_WAIT_FOREVER, &err));
+  inf_runtime_free(rt);
 }
 
 /* Candle asks for threads without an answer to a refusal. Rust's own hook, which belongs to the host, tells it to standard error: not here. */
@@ -180,6 +219,7 @@ int main(int argc, char **argv) {
   } else {
     puts("    skipped: valgrind's memory cannot be refused");
   }
+  mapping(argc, argv, expected, state, sizeof state);
   a_bug(argc, argv);
   CHECK(life(rt, argv, got, state, sizeof state) == INF_OK && !memcmp(got, expected, sizeof got));
   OK(inf_runtime_shutdown(rt, INF_WAIT_FOREVER, &err));

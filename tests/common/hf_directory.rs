@@ -26,8 +26,12 @@ impl HfDirectory {
         let description: Value = serde_json::from_slice(&std::fs::read(description).unwrap()).unwrap();
         let gguf = Gguf::open(gguf).unwrap();
         let tensor = |(name, entry): (&String, &Value)| {
-            let shape = entry["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
-            (name.clone(), shape, unconverted(&gguf, entry))
+            let shape: Vec<usize> = entry["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+            let (n, mut values) = (shape.iter().product(), unconverted(&gguf, entry));
+            if let Some(part) = entry["part"].as_u64() {
+                values = values[part as usize * n..][..n].to_vec();
+            }
+            (name.clone(), shape, values)
         };
         Self { config: description["config"].clone(), tensors: description["tensors"].as_object().unwrap().iter().map(tensor).collect() }
     }
@@ -64,12 +68,19 @@ impl HfDirectory {
     }
 }
 
-/// The values of a tensor before llama.cpp's converter changed them.
+/// The values of a tensor before llama.cpp's converter changed them: see `tools/golden/directory.py`.
 fn unconverted(gguf: &Gguf, entry: &Value) -> Vec<f32> {
-    let tensor = gguf.tensor(entry["gguf"].as_str().unwrap()).unwrap();
-    let bytes = gguf.load(tensor).unwrap();
+    if let Some(parts) = entry["parts"].as_array() {
+        let parts: Vec<Part> = parts.iter().map(|name| Part::read(gguf, name.as_str().unwrap())).collect();
+        return together(&parts, entry);
+    }
+    let name = entry["gguf"].as_str().unwrap();
+    let tensor = gguf.tensor(name).unwrap();
     let added = entry["added"].as_f64().unwrap_or(0.0) as f32;
-    let values: Vec<f32> = bytes.as_slice().as_chunks().0.iter().map(|x| f32::from_le_bytes(*x) - added).collect();
+    let values: Vec<f32> = floats(gguf, name).into_iter().map(|x| x - added).collect();
+    if let (Some(expert), Some(n_experts)) = (entry["expert"].as_u64(), entry["n_experts"].as_u64()) {
+        return values.chunks(values.len() / n_experts as usize).nth(expert as usize).unwrap().to_vec();
+    }
     let Some(head_dim) = entry["head_dim"].as_u64().map(|n| n as usize) else { return values };
     let n_cols = if tensor.shape().len() == 1 { 1 } else { tensor.shape()[0] };
     let mut moved = vec![0.0; values.len()];
@@ -79,6 +90,60 @@ fn unconverted(gguf: &Gguf, entry: &Value) -> Vec<f32> {
         moved[to * n_cols..][..n_cols].copy_from_slice(values);
     }
     moved
+}
+
+fn floats(gguf: &Gguf, name: &str) -> Vec<f32> {
+    let bytes = gguf.load(gguf.tensor(name).unwrap()).unwrap();
+    bytes.as_slice().as_chunks().0.iter().map(|x| f32::from_le_bytes(*x)).collect()
+}
+
+/// A tensor that was a part of another one: of each expert (or head) its rows.
+struct Part {
+    /// `(n, rows, columns)`
+    values: Vec<f32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Part {
+    fn read(gguf: &Gguf, name: &str) -> Self {
+        let shape = gguf.tensor(name).unwrap().shape();
+        let (columns, rows) = if name.ends_with(".bias") { (1, shape[0]) } else { (shape[0], shape[1]) };
+        Self { values: floats(gguf, name), rows, columns }
+    }
+
+    /// Element `(row, column)` of expert `n`.
+    fn at(&self, n: usize, row: usize, column: usize) -> f32 {
+        self.values[(n * self.rows + row) * self.columns + column]
+    }
+}
+
+/// The tensor that `parts` were.
+fn together(parts: &[Part], entry: &Value) -> Vec<f32> {
+    let is = |key: &str| entry[key].as_bool().unwrap_or(false);
+    let n = parts[0].values.len() / (parts[0].rows * parts[0].columns);
+    if entry["latents"].is_u64() {
+        let [keys, values] = parts else { panic!("two parts") };
+        // The keys' rows are the columns of the first part.
+        let head = |n| {
+            let of_keys = (0..keys.columns).flat_map(move |row| (0..keys.rows).map(move |column| keys.at(n, column, row)));
+            of_keys.chain((0..values.rows).flat_map(move |row| (0..values.columns).map(move |column| values.at(n, row, column))))
+        };
+        return (0..n).flat_map(head).collect();
+    }
+    let mut all = Vec::new();
+    for n in 0..n {
+        let rows: Vec<(&Part, usize)> = match is("takes_turns") {
+            true => (0..parts[0].rows).flat_map(|row| parts.iter().map(move |part| (part, row))).collect(),
+            false => parts.iter().flat_map(|part| (0..part.rows).map(move |row| (part, row))).collect(),
+        };
+        let columns = 0..parts[0].columns;
+        match is("turned") {
+            true => all.extend(columns.flat_map(|column| rows.iter().map(move |(part, row)| part.at(n, *row, column)))),
+            false => all.extend(rows.iter().flat_map(|(part, row)| columns.clone().map(move |column| part.at(n, *row, column)))),
+        }
+    }
+    all
 }
 
 fn safetensors(tensors: &[&(String, Vec<usize>, Vec<f32>)], dtype: DType) -> Vec<u8> {

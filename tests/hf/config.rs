@@ -73,9 +73,13 @@ fn is_relative(key: &str, e: &Error) -> bool {
         "num_key_value_heads",
         "head_dim",
         "layer_types",
+        "num_kv_shared_layers",
+        "activation_sparsity_pattern",
+        "vocab_size_per_layer_input",
     ];
+    let of_experts = ["moe_layers", "topk_group", "sliding_window"];
     let also = ["model_type", "long_factor", "original_max_position_embeddings", "max_position_embeddings", "attention_factor"];
-    !key.is_empty() && others.iter().chain(&also).any(|other| e.message().contains(other))
+    !key.is_empty() && others.iter().chain(&also).chain(&of_experts).any(|other| e.message().contains(other))
 }
 
 fn try_logits(model: &HfModel) -> inference::error::Result<Vec<f32>> {
@@ -105,7 +109,7 @@ fn every_key_of_every_family_with_every_wrong_value() {
 #[test]
 fn every_key_of_every_rope_with_every_wrong_value() {
     let mut complaints = Vec::new();
-    for name in ["llama-3.1", "qwen3-yarn", "gemma3", "phi3-long", "glm4", "olmo3"] {
+    for name in ["llama-3.1", "qwen3-yarn", "gemma3", "gemma3n", "phi3-long", "glm4", "olmo3", "gpt-oss", "deepseek3"] {
         let original = Original::new(name);
         for (path, key) in rope_keys(&original.config) {
             for wrong in wrongs() {
@@ -153,6 +157,7 @@ fn what_is_not_supported_is_named() {
     assert!(refused(json!({ "architectures": null, "model_type": "bert" })).contains("model_type \"bert\""));
     assert!(refused(json!({ "vision_config": {} })).contains("vision_config"));
     assert!(refused(json!({ "quantization_config": { "quant_method": "gptq" } })).contains("\"gptq\""));
+    assert!(refused(json!({ "quantization_config": { "quant_method": "mxfp4" } })).contains("\"mxfp4\""));
     assert!(refused(json!({ "hidden_act": "relu" })).contains("hidden_act: \"relu\""));
     assert!(refused(json!({ "rope_scaling": { "rope_type": "dynamic", "factor": 2.0 } })).contains("rope_scaling.rope_type: \"dynamic\""));
 }
@@ -180,4 +185,47 @@ fn tensors_that_are_missing_wrong_or_unknown_are_named() {
     let mut changed = directory;
     changed.tensors.push(("model.layers.9.mlp.fc1.weight".into(), vec![2, 2], vec![0.0; 4]));
     says(&changed, &["model.layers.9.mlp.fc1.weight", "no such tensor"]);
+}
+
+#[test]
+fn experts_that_are_missing_too_many_or_unlike_are_named() {
+    let directory = HfDirectory::golden(&Golden::read("mixtral").path);
+    let name = "model.layers.1.block_sparse_moe.experts.3.w3.weight";
+    let at = directory.tensors.iter().position(|(other, ..)| other == name).unwrap();
+    let says = |directory: &HfDirectory, parts: &[&str]| {
+        let e = directory.open(DType::F32).err().unwrap();
+        assert!(e.kind() == ErrorKind::Format && parts.iter().all(|part| e.message().contains(part)), "{e}");
+    };
+    let mut changed = directory.clone();
+    changed.tensors.remove(at);
+    says(&changed, &["expert 3 is missing", "block_sparse_moe.experts.0.w3.weight"]);
+    let mut changed = directory.clone();
+    changed.tensors[at].0 = name.replace(".3.", ".5.");
+    says(&changed, &["expert 5 of 5"]);
+    let mut changed = directory;
+    changed.tensors[at].1.reverse();
+    says(&changed, &[name, "shape"]);
+}
+
+#[test]
+fn what_would_change_a_mixture_is_refused_by_its_key() {
+    let cases = [
+        ("qwen3moe", "mlp_only_layers", json!([1])),
+        ("qwen2moe", "hidden_act", json!("gelu")),
+        ("olmoe", "clip_qkv", json!(8.0)),
+        ("phimoe", "router_jitter_noise", json!(0.1)),
+        ("gpt-oss", "swiglu_limit", json!(5.0)),
+        ("llama4", "moe_layers", json!([0, 1])),
+        ("llama4", "use_qk_norm", json!(false)),
+        ("deepseek2", "norm_topk_prob", json!(true)),
+        ("deepseek2", "topk_method", json!("noaux_tc")),
+        ("deepseek3", "scoring_func", json!("softmax")),
+        ("deepseek3", "rope_interleave", json!(false)),
+    ];
+    for (name, key, value) in cases {
+        let mut directory = HfDirectory::golden(&Golden::read(name).path);
+        set(&mut directory.config, key, Some(value));
+        let e = directory.open(DType::F32).err().unwrap_or_else(|| panic!("{name}: {key} is taken"));
+        assert!(e.kind() == ErrorKind::Unsupported && e.message().contains(key), "{name}: {e}");
+    }
 }

@@ -112,3 +112,21 @@ fn stories_from_a_directory_are_those_of_the_gguf_file() {
 fn say_skipped(folder: &Path) {
     eprintln!("skipped: {} is absent", folder.display());
 }
+
+/// gpt-oss as it is published: four bits and a scale for 32 elements, in tensors of their own.
+#[test]
+fn blocks_of_mxfp4_are_read_as_gguf_has_them() {
+    let mut directory = HfDirectory::golden(&Golden::read("gpt-oss").path);
+    let (hidden, n_ff) = (32, 64);
+    let config = directory.config.as_object_mut().unwrap();
+    config.extend([("hidden_size".to_owned(), hidden.into()), ("intermediate_size".to_owned(), n_ff.into())]);
+    config.insert("quantization_config".to_owned(), serde_json::json!({ "quant_method": "mxfp4" }));
+    let resized = super::mxfp4::resized(&directory, hidden, n_ff);
+    let packed = super::mxfp4::model(&directory, &resized, true);
+    let plain = super::mxfp4::model(&directory, &resized, false);
+    let prompt = [3, 17, 40, 99, 7];
+    let (packed, plain) = (super::logits(&packed, &prompt), super::logits(&plain, &prompt));
+    // The same numbers; products with blocks round their activations to eight bits.
+    let scale = plain.iter().fold(0.0_f32, |scale, x| scale.max(x.abs()));
+    assert!(super::worst(&packed, &plain) < 0.05 * scale, "{} of {scale}", super::worst(&packed, &plain));
+}

@@ -99,6 +99,7 @@ fn a_wrong_shape_is_told_as_expected_and_found() {
         let text = |shape: &[usize]| shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
         expected = text(&up.shape);
         up.shorten();
+        up.shape.push(1); // told as it stands in the file
         found = text(&up.shape);
     });
     assert_eq!(error.message(), format!("{FILE}: blk.1.ffn_up.weight: shape {expected} expected, file has {found}"));

@@ -1,8 +1,11 @@
 """Model files of real shape with random weights: the speed of a product does not depend on the values.
 
 A few megabytes of random blocks with sane scales are repeated over every tensor, so that a file takes seconds to make and all logits
-are finite. The vocabulary is made up, and as large as the real one. Used by run.py.
+are finite. The vocabulary is made up, and as large as the real one. Used by run.py; as a program, it makes the files of `make bench-engine`
+in the folder that it is given.
 """
+
+import sys
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +43,12 @@ SHAPES = {shape.name: shape for shape in (QWEN, LLAMA)}
 
 # What llama.cpp's quantiser takes where rows are no multiple of 256.
 FALLBACK = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
+
+# Tokens that a chain model says one after the other, the first behind the last again; benches/sessions/guesses.rs knows them, too.
+CHAIN = range(1000, 2024)
+
+# How much larger than what the layers add the embeddings of a chain are.
+CHAIN_STD = 30.0
 
 # The type of most matrices, and of those that the mixture gives more bits.
 MIXTURES = {
@@ -116,6 +125,16 @@ class Tensors:
         data = np.resize(pool, (n_rows, n_cols // block_len * block_bytes))
         self.writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
 
+    def chain(self, kind: Type, n_rows: int, n_cols: int) -> None:
+        """An embedding and a head in which each token of the chain is followed by the next one, whatever the layers add."""
+        block_len, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+        row_bytes = n_cols // block_len * block_bytes
+        rows = np.resize(random_blocks(kind, CHAIN_STD, self.rng).ravel(), (len(CHAIN), row_bytes))
+        for name, shift in (("token_embd", 0), ("output", 1)):
+            data = np.resize(random_blocks(kind, n_cols**-0.5, self.rng).ravel(), (n_rows, row_bytes))
+            data[CHAIN.start : CHAIN.stop] = np.roll(rows, shift, axis=0)
+            self.writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
+
     def vector(self, name: str, values: np.ndarray) -> None:
         self.writer.add_tensor(name, values.astype(np.float32))
 
@@ -161,7 +180,7 @@ def write_metadata(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_add_bos_token(False)
 
 
-def write_tensors(writer: gguf.GGUFWriter, shape: Shape, mixture: str) -> None:
+def write_tensors(writer: gguf.GGUFWriter, shape: Shape, mixture: str, chain: bool) -> None:
     tensors = Tensors(writer)
     n_embd, q, kv = shape.n_embd, shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim
     matrices = {
@@ -174,7 +193,10 @@ def write_tensors(writer: gguf.GGUFWriter, shape: Shape, mixture: str) -> None:
         "ffn_down": (n_embd, shape.n_ff),
     }
     embedding = matrix_type(mixture, "token_embd", 0, shape.n_layers, n_embd)
-    tensors.matrix("token_embd", embedding, shape.n_vocab, n_embd)
+    if chain:
+        tensors.chain(embedding, shape.n_vocab, n_embd)
+    else:
+        tensors.matrix("token_embd", embedding, shape.n_vocab, n_embd)
     for layer in range(shape.n_layers):
         block = f"blk.{layer}"
         for name, (n_rows, n_cols) in matrices.items():
@@ -187,15 +209,15 @@ def write_tensors(writer: gguf.GGUFWriter, shape: Shape, mixture: str) -> None:
     tensors.vector("output_norm.weight", np.ones(n_embd))
 
 
-def make(folder: Path, shape: Shape, mixture: str) -> Path:
-    """The file of `shape` in `mixture`, made if it is not there."""
-    path = folder / f"{shape.name}-{mixture}.gguf"
+def make(folder: Path, shape: Shape, mixture: str, chain: bool = False) -> Path:
+    """The file of `shape` in `mixture`, made if it is not there; with `chain`, a model that says the tokens of `CHAIN` one after the other."""
+    path = folder / f"{shape.name}-{mixture}{'-chain' if chain else ''}.gguf"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         writer = gguf.GGUFWriter(part, shape.architecture)
         write_metadata(writer, shape)
-        write_tensors(writer, shape, mixture)
+        write_tensors(writer, shape, mixture, chain)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -213,3 +235,8 @@ def products_per_token(shape: Shape) -> int:
     """Multiply-adds of one prompt token in the matrices; the head is computed once per prompt."""
     q, kv = shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim
     return shape.n_layers * shape.n_embd * (2 * q + 2 * kv + 3 * shape.n_ff)
+
+
+if __name__ == "__main__":
+    for chain in (False, True):
+        print(make(Path(sys.argv[1]), QWEN, "Q4_K_M", chain))

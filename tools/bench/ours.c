@@ -24,11 +24,19 @@ void engine_open(const struct settings *settings) {
   inf_source file = { .struct_size = sizeof file, .path = settings->path };
   const inf_source *files[] = { &file };
   char options[128] = "{}";
-  if (strcmp(settings->variant, "-")) snprintf(options, sizeof options, "{\"kernels\":\"%s\"}", settings->variant);
+  /* "SET", "-", either with "+mmap" behind it. */
+  const char *extra = strchr(settings->variant, '+');
+  const int set_len = extra ? (int)(extra - settings->variant) : (int)strlen(settings->variant);
+  if (settings->variant[0] != '-') snprintf(options, sizeof options, "{\"kernels\":\"%.*s\"}", set_len, settings->variant);
   inf_runtime_params threads = { .struct_size = sizeof threads, .n_threads = settings->n_threads, .spin_us = SPIN_US };
   threads.options_json = options;
   threads.options_len = INF_NUL;
   inf_model_params load = { .struct_size = sizeof load, .n_sources = 1, .sources = files, .n_ctx_hint = settings->n_ctx };
+  if (extra) {
+    if (strcmp(extra, "+mmap")) quit("no variant %s", settings->variant);
+    load.options_json = "{\"mmap\":true}";
+    load.options_len = INF_NUL;
+  }
   inf_model_info info = { .struct_size = sizeof info };
   must(inf_runtime_create(&threads, &runtime, &err));
   must(inf_model_load(runtime, &load, &model, &err));

@@ -22,6 +22,9 @@ FULL = [(models.QWEN, mixture) for mixture in models.MIXTURES] + [(models.LLAMA,
 # candle is measured on these mixtures of the small shape.
 CANDLE = ("Q4_K_M", "Q8_0", "Q4_0")
 
+# Files of these are also opened with our `"mmap":true`.
+MAPPED = ("Q8_0", "F16")
+
 PROMPT = 512
 ANSWER = 128
 DEEP = 8192
@@ -103,19 +106,27 @@ class Bench:
 
     def start(self, path: Path, n_threads: int) -> None:
         """From nothing to the first token of a short prompt, and the peak of memory of a long one; a process each time."""
-        seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+        seconds: dict[str, list[float]] = {"ours": [], "mapped": [], "theirs": []}
         peaks: dict[str, float] = {}
         for _ in range(self.n_rounds):
-            for side, measured in self.pair("on").items():
+            sides = self.pair("on")
+            if path.stem.endswith(MAPPED):
+                sides["mapped"] = Engine(self.ours, self.kernels + "+mmap")
+            for side, measured in sides.items():
                 seconds[side].append(measured.open(path, n_threads, FULL_CTX) + measured("first", FIRST))
                 if not self.quick and side not in peaks:
                     # llama.cpp allocates all its memory at once; ours grows with what a session holds.
-                    measured("fill", FULL_CTX if side == "ours" else PROMPT)
+                    measured("fill", PROMPT if side == "theirs" else FULL_CTX)
                     peaks[side] = measured("peak") / 1000
                 measured.end()
-        self.add(path.stem, n_threads, "load to first token", "s", {side: statistics.median(times) for side, times in seconds.items()})
+        median = {side: statistics.median(times) for side, times in seconds.items() if times}
+        self.add(path.stem, n_threads, "load to first token", "s", {side: median[side] for side in ("ours", "theirs")})
         if peaks:
-            self.add(path.stem, n_threads, f"peak memory at {FULL_CTX}", "MB", peaks)
+            self.add(path.stem, n_threads, f"peak memory at {FULL_CTX}", "MB", {side: peaks[side] for side in ("ours", "theirs")})
+        if "mapped" in median:
+            self.add(path.stem, n_threads, "load to first token, mmap", "s", {"ours": median["mapped"], "theirs": median["theirs"]})
+            if peaks:
+                self.add(path.stem, n_threads, f"peak memory at {FULL_CTX}, mmap", "MB", {"ours": peaks["mapped"], "theirs": peaks["theirs"]})
 
     def candle(self, program: Path, path: Path, n_threads: int) -> None:
         """candle's own model of the same file; its threads come from the environment."""

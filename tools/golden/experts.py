@@ -14,6 +14,9 @@ SHARED = {
     "feed_forward.shared_expert.up_proj": "ffn_up_shexp",
     "feed_forward.shared_expert.down_proj": "ffn_down_shexp",
     "shared_mlp.output_linear": "ffn_down_shexp",
+    "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp",
+    "mlp.shared_experts.down_proj": "ffn_down_shexp",
 }
 # Their experts are stored the other way round, and gate and up take turns.
 TRANSPOSED = ("gpt_oss", "llama4_text")
@@ -22,11 +25,12 @@ INTERLEAVED = ("gpt_oss",)
 
 def add_experts(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
     """The keys of a mixture, if `config` is one."""
-    n_experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
-    if not n_experts:
+    if not n_experts(config):
         return
-    writer.add_expert_count(n_experts)
+    writer.add_expert_count(n_experts(config))
     writer.add_expert_used_count(config.num_experts_per_tok)
+    if hasattr(config, "n_routed_experts"):
+        add_routing(writer, config)
     if hasattr(config, "moe_intermediate_size"):
         writer.add_expert_feed_forward_length(config.moe_intermediate_size)
     if config.model_type == "llama4_text":
@@ -37,10 +41,30 @@ def add_experts(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
         writer.add_expert_shared_feed_forward_length(shared)
 
 
+def n_experts(config: PreTrainedConfig) -> int:
+    """Experts of a layer; 0 for a model without."""
+    return getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None) or getattr(config, "n_routed_experts", None) or 0
+
+
+def add_routing(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
+    """What DeepSeek's files say about their experts."""
+    sigmoid = config.model_type == "deepseek_v3"
+    writer.add_leading_dense_block_count(config.first_k_dense_replace)
+    writer.add_expert_shared_count(config.n_shared_experts)
+    writer.add_expert_weights_scale(config.routed_scaling_factor)
+    writer.add_expert_weights_norm(sigmoid and config.norm_topk_prob)
+    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID if sigmoid else gguf.ExpertGatingFuncType.SOFTMAX)
+    if config.n_group:
+        writer.add_expert_group_count(config.n_group)
+        writer.add_expert_group_used_count(config.topk_group)
+
+
 def expert_tensors(config: PreTrainedConfig, role: str, array: np.ndarray):
     """`(name without its layer, array)` of what becomes of a layer's tensor `role`; nothing if it belongs to no mixture."""
     stem, _, kind = role.rpartition(".")
-    if stem in ROUTERS:
+    if kind == "e_score_correction_bias":
+        yield "exp_probs_b.bias", array
+    elif stem in ROUTERS:
         yield f"ffn_gate_inp.{kind}", array
     elif stem in SHARED:
         yield f"{SHARED[stem]}.{kind}", array.reshape(-1) if stem.endswith("_gate") else array

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 from transformers import (
-    AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, Glm4Config, GptOssConfig, GraniteConfig, GraniteMoeSharedConfig,
+    AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, Gemma2Config, Gemma3nTextConfig, Gemma3TextConfig, GemmaConfig, Glm4Config, GptOssConfig, GraniteConfig,
+    GraniteMoeSharedConfig,
     Llama4TextConfig, LlamaConfig, MistralConfig, MixtralConfig, Olmo2Config, Olmo3Config, OlmoeConfig, Phi3Config, PhiConfig, PhimoeConfig, PreTrainedConfig,
     PreTrainedModel, Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig, SmolLM3Config, Starcoder2Config,
 )  # fmt: skip
@@ -32,6 +33,8 @@ class Family:
     """Crosses two borders of 32-token KV blocks; prime, so that no chunk size divides it."""
     seeks_traps: bool = True
     """Check in torch, tensor by tensor, that a wrong one would show. The first families do it in numpy."""
+    is_old: bool = False
+    """Latents as files before 2025 have them: one tensor that makes all keys and values, the sizes of heads under the usual keys."""
 
 
 FIRST = dict(n_prompt=101, seeks_traps=False)
@@ -52,6 +55,7 @@ def families() -> list[Family]:
         Family("gemma", 0, gemma(), "llama-bpe"),
         Family("gemma2", 15, gemma2(), "llama-bpe"),
         Family("gemma3", 2, gemma3(), "llama-bpe"),
+        Family("gemma3n", 0, gemma3n(), "llama-bpe"),
         Family("phi3", 1, phi3(), "llama-bpe"),
         Family("phi3-long", 0, phi3(long=True), "llama-bpe"),
         Family("smollm3", 0, smollm3(), "llama-bpe"),
@@ -69,6 +73,9 @@ def families() -> list[Family]:
         Family("gpt-oss", 0, gpt_oss(), "llama-bpe"),
         Family("llama4", 0, llama4(), "llama-bpe"),
         Family("olmo3", 0, olmo3(), "llama-bpe"),
+        Family("deepseek2-lite", 0, deepseek2(lite=True), "llama-bpe", is_old=True),
+        Family("deepseek2", 1, deepseek2(), "llama-bpe"),
+        Family("deepseek3", 0, deepseek3(), "llama-bpe"),
     ]
 
 
@@ -140,6 +147,23 @@ def gemma3() -> PreTrainedConfig:
     layers = ["sliding_attention", "full_attention", "sliding_attention"]
     return Gemma3TextConfig(
         **SMALL, head_dim=10, rms_norm_eps=2e-4, sliding_window=21, query_pre_attn_scalar=7, rope_parameters=rope, layer_types=layers, **COMMON,
+    )  # fmt: skip
+
+
+def gemma3n() -> PreTrainedConfig:
+    """Three residual streams, layers on the second; feed-forwards of three widths, four of them sparse; the last three layers read keys and values of
+    the third and the fourth; a table of layers' embeddings that is shorter than the vocabulary."""
+    rope = dict(
+        full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0),
+        sliding_attention=dict(rope_type="default", rope_theta=1e3),
+    )
+    layers = [f"{kind}_attention" for kind in ("sliding", "full", "sliding", "full", "sliding", "sliding", "full")]
+    sizes = SMALL | dict(intermediate_size=[36, 36, 29, 36, 41, 36, 36])
+    common = COMMON | dict(num_hidden_layers=7)
+    return Gemma3nTextConfig(
+        **sizes, head_dim=10, rms_norm_eps=2e-4, sliding_window=21, rope_parameters=rope, layer_types=layers, final_logit_softcapping=6.0,
+        vocab_size_per_layer_input=251, hidden_size_per_layer_input=9, altup_num_inputs=3, altup_active_idx=1, num_kv_shared_layers=3,
+        laurel_rank=7, activation_sparsity_pattern=[0.6, 0.0, 0.9, 0.4, 0.0, 0.5, 0.0], pad_token_id=0, **common,
     )  # fmt: skip
 
 
@@ -281,6 +305,30 @@ def olmo3() -> PreTrainedConfig:
     )  # fmt: skip
 
 
+LATENT = dict(kv_lora_rank=22, qk_rope_head_dim=6, qk_nope_head_dim=10, v_head_dim=9)
+
+
+def deepseek2(lite: bool = False) -> PreTrainedConfig:
+    """Latents; a first layer without experts; two shared ones; experts in groups and queries made of few numbers, unless it is the light one."""
+    own = dict(q_lora_rank=None) if lite else dict(q_lora_rank=14, topk_method="group_limited_greedy", n_group=3, topk_group=2)
+    return DeepseekV2Config(
+        **SMALL | dict(hidden_size=36, num_key_value_heads=6), **LATENT, rms_norm_eps=2e-4, first_k_dense_replace=1, n_routed_experts=6, num_experts_per_tok=3,
+        n_shared_experts=2, moe_intermediate_size=22, routed_scaling_factor=1.3, tie_word_embeddings=lite, rope_parameters=PLAIN, pad_token_id=0, **own, **COMMON,
+    )  # fmt: skip
+
+
+def deepseek3() -> PreTrainedConfig:
+    """Sigmoids with a bias that chooses and does not weigh; four groups of two; all of a head grows with stretching."""
+    rope = dict(
+        rope_type="yarn", rope_theta=1000.0, factor=8.0, original_max_position_embeddings=64, beta_fast=32, beta_slow=1, mscale=0.7, mscale_all_dim=0.7,
+    )  # fmt: skip
+    return DeepseekV3Config(
+        **SMALL | dict(num_key_value_heads=6), **LATENT, q_lora_rank=14, rms_norm_eps=2e-4, first_k_dense_replace=1, n_routed_experts=8,
+        num_experts_per_tok=3, n_group=4, topk_group=2, n_shared_experts=1, moe_intermediate_size=22, routed_scaling_factor=1.7, norm_topk_prob=True,
+        tie_word_embeddings=False, rope_parameters=rope, pad_token_id=0, **COMMON,
+    )  # fmt: skip
+
+
 def random_model(family: Family) -> PreTrainedModel:
     """The family's model in float32, every parameter random: nothing is one or zero that could be left out unnoticed."""
     generator = torch.Generator().manual_seed(family.seed)
@@ -289,15 +337,26 @@ def random_model(family: Family) -> PreTrainedModel:
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(scaled(name, noise) if not family.seeks_traps else adjusted(family, name, scaled(name, noise)))
+        for name, buffer in choice_biases(model):
+            buffer.copy_(scaled(name, torch.randn(buffer.shape, generator=generator)))
     return model
+
+
+def choice_biases(model: PreTrainedModel):
+    """What DeepSeek-V3 adds to the scores of experts: no parameters, but of its files."""
+    return [(name, buffer) for name, buffer in model.named_buffers() if name.endswith("e_score_correction_bias")]
 
 
 def adjusted(family: Family, name: str, weight: torch.Tensor) -> torch.Tensor:
     """Wider logits, so that greedy steps have no near ties; and what Gemma adds to its norms and multiplies its embedding by, undone."""
     if name.endswith(("model.norm.weight", "final_layernorm.weight")):
         weight = 4 * weight
+    if family.name == "gemma3n" and "q_norm" in name:
+        return 0.3 * weight  # scores are not scaled
+    if "embed_tokens_per_layer" in name:
+        return weight * math.sqrt(family.config.num_hidden_layers)
     if "gemma" in family.name and "norm" in name:
-        return weight - 1
+        return weight if family.name == "gemma3n" else weight - 1
     return weight / math.sqrt(weight.shape[-1]) if "gemma" in family.name and "embed" in name else weight
 
 
@@ -305,7 +364,7 @@ def scaled(name: str, noise: torch.Tensor) -> torch.Tensor:
     """Unit noise at the scale of its role: activations stay near one, attention is peaked, logits spread over about +-10."""
     if name.endswith("bias"):
         return 0.3 * noise
-    if "norm" in name:
+    if "norm" in name or "output_scale" in name:
         return 1 + 0.3 * noise
-    gain = {"qkv_proj": 1.2, "dense": 1.5, "q_proj": 1.2, "k_proj": 1.2, "o_proj": 1.5, "down_proj": 1.5, "lm_head": 1.5, "embed_tokens": 1.5}
+    gain = {"qkv_proj": 1.2, "dense": 1.5, "q_proj": 1.2, "k_proj": 1.2, "o_proj": 1.5, "down_proj": 1.5, "lm_head": 1.5, "embed_tokens": 1.5, "modality_router": 20, "coefs": 0.5}
     return noise * next((g for key, g in gain.items() if key in name), 1.0) / math.sqrt(noise.shape[-1])

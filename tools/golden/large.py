@@ -26,6 +26,9 @@ SIZES = dict(vocab_size=283, hidden_size=256, intermediate_size=512, num_attenti
 OTHERS = dict(head_dim=64, moe_intermediate_size=256, shared_expert_intermediate_size=512, shared_intermediate_size=512)
 
 
+LATENTS = dict(kv_lora_rank=256, qk_rope_head_dim=32, qk_nope_head_dim=64, v_head_dim=64, qk_head_dim=96, head_dim=32, num_key_value_heads=8)
+
+
 # llama.cpp has no windows for Mixtral, and no tied head for Qwen 2 with experts.
 THEIRS = dict(sliding_window=4096, tie_word_embeddings=False)
 
@@ -35,6 +38,10 @@ def enlarged(family: Family) -> Family:
     for key, value in (SIZES | OTHERS | THEIRS).items():
         if key in SIZES or getattr(family.config, key, None):
             setattr(family.config, key, value)
+    if hasattr(family.config, "kv_lora_rank"):
+        for key, value in LATENTS.items():
+            setattr(family.config, key, value)
+        family.config.q_lora_rank = family.config.q_lora_rank and 256
     return dataclasses.replace(family, minimal=False)
 
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from converter import write_gguf
 from directory import write_directory
-from families import Family, families, random_model
+from families import Family, choice_biases, families, random_model
 from numpy_model import NumpyModel
 
 N_GREEDY = 32  # crosses the border at 128
@@ -43,9 +43,7 @@ def make(family: Family, folder: Path) -> None:
 
     path = folder / f"{family.name}.gguf"
     write_gguf(family, model, path)
-    # Directories of mixtures are not read yet.
-    if not hasattr(family.config, "num_experts_per_tok"):
-        write_directory(model, folder / f"{family.name}.hf.json")
+    write_directory(family, model, folder / f"{family.name}.hf.json")
     (folder / f"{family.name}.json").write_text(json.dumps({"prompt": prompt, "greedy": greedy}) + "\n")
     logits.astype("<f4").tofile(folder / f"{family.name}.logits")
 
@@ -80,7 +78,7 @@ def greedy_with_cache(model: PreTrainedModel, prompt: list[int]) -> tuple[list[i
 @torch.no_grad()
 def check_tensors(model: PreTrainedModel, prompt: list[int], logits: np.ndarray) -> None:
     """Golden data that could not fail would be worthless: each tensor, made wrong, must show."""
-    for name, parameter in model.named_parameters():
+    for name, parameter in [*model.named_parameters(), *choice_biases(model)]:
         right = parameter.clone()
         parameter.copy_(right.flip(0 if len(right) > 1 else -1))
         change = np.abs(full_logits(model, prompt) - logits).max()

@@ -124,6 +124,30 @@ internal static class Test
         }
     }
 
+    /// <summary>A constrained answer, and the probabilities of its tokens.</summary>
+    private static void Probabilities(Model model)
+    {
+        const string format = "{\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"enum\":[\"yes\",\"no\"]}}}}";
+        using (Session session = model.NewSession())
+        using (Generation generation = session.Start(new Request { Text = "Is it?", OptionsJson = format, TopLogprobs = 2 }))
+        {
+            var said = new StringBuilder();
+            int tokens = 0, told = 0;
+            foreach (Event e in generation)
+            {
+                if (e.Type == Inference.EventType.Text) said.Append(e.Text);
+                tokens += e.Tokens.Length;
+                told += e.LogprobsJson.Split(new[] { "\"top_logprobs\":" }, StringSplitOptions.None).Length - 1;
+            }
+            Check(said.ToString() == "\"yes\"" || said.ToString() == "\"no\"", "as the schema says");
+            Check(tokens > 0 && told == tokens, "one probability per token");
+        }
+        using (Session session = model.NewSession())
+        using (Generation generation = session.StartJson("{\"text\":\"The smith\",\"max_tokens\":2}"))
+            foreach (Event e in generation) Check(e.LogprobsJson == "", "none unless asked for");
+        Fails(Status.InvalidArgument, () => model.NewSession().Start(new Request { Text = "x", TopLogprobs = 21 }));
+    }
+
     /// <summary>Everything is left to the collector, in any order, while other threads talk.</summary>
     private static void Collected(string path)
     {
@@ -198,6 +222,7 @@ internal static class Test
                     Check(model.Info.CanGenerate && model.Info.Architecture == model.Metadata("general.architecture"), "info");
                     Check(runtime.Memory.Host >= plan.Weights, "memory");
                     Generations(model);
+                    Probabilities(model);
                 }
                 runtime.Shutdown();
                 Fails(Status.Shutdown, () => runtime.Load(path));

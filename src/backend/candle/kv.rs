@@ -25,8 +25,15 @@ pub struct Kv {
 struct Layer {
     /// `(n_blocks * BLOCK_TOKENS, n_kv_heads * head_dim)`
     keys: Tensor,
-    /// `(n_blocks * BLOCK_TOKENS, n_kv_heads * head_dim)`
-    values: Tensor,
+    /// `(n_blocks * BLOCK_TOKENS, n_kv_heads * head_dim)`; `None` where keys are values.
+    values: Option<Tensor>,
+}
+
+impl Layer {
+    /// The keys, then the values.
+    fn halves(&self) -> impl Iterator<Item = &Tensor> {
+        [Some(&self.keys), self.values.as_ref()].into_iter().flatten()
+    }
 }
 
 impl Kv {
@@ -54,7 +61,7 @@ impl Kv {
         }
         let width = self.shape.n_kv_heads.checked_mul(self.shape.head_dim);
         let n_rows = n_blocks.checked_mul(BLOCK_TOKENS);
-        let elements = [n_rows, width, Some(self.shape.n_layers), Some(2)]; // 2: keys and values
+        let elements = [n_rows, width, Some(self.shape.n_layers), Some(self.n_halves())];
         memory::reserve(device, elements.into_iter().try_fold(1, |n: usize, x| n.checked_mul(x?)), self.dtype.size_in_bytes())?;
         let (Some(n_rows), Some(width)) = (n_rows, width) else { fail!(Internal, "KV: sizes overflow after they were checked") };
         let enlarged = |old: Option<&Tensor>| -> candle_core::Result<Tensor> {
@@ -64,16 +71,22 @@ impl Kv {
         };
         let layers = (0..self.shape.n_layers).map(|i| {
             let old = self.layers.get(i);
-            Ok(Layer { keys: enlarged(old.map(|l| &l.keys))?, values: enlarged(old.map(|l| &l.values))? })
+            let values = || enlarged(old.and_then(|l| l.values.as_ref()));
+            Ok(Layer { keys: enlarged(old.map(|l| &l.keys))?, values: if self.n_halves() == 2 { Some(values()?) } else { None } })
         });
         self.layers = layers.collect::<candle_core::Result<_>>().stage("grow_kv")?;
         self.n_blocks = n_blocks;
         Ok(())
     }
 
+    /// Keys and values, or keys that are values.
+    fn n_halves(&self) -> usize {
+        if self.shape.latent.is_some() { 1 } else { 2 }
+    }
+
     /// Bytes of a block.
     pub(super) fn block_bytes(&self) -> usize {
-        2 * self.shape.n_layers * self.half_bytes()
+        self.n_halves() * self.shape.n_layers * self.half_bytes()
     }
 
     /// Copies block `from` to block `to`, in every layer.
@@ -87,7 +100,10 @@ impl Kv {
         let (from, to) = (from as usize * BLOCK_TOKENS, to as usize * BLOCK_TOKENS);
         // `copy`: a tensor cannot be read while it is written.
         let copy = |rows: &Tensor| rows.slice_set(&rows.narrow(0, from, BLOCK_TOKENS)?.copy()?, 0, to);
-        self.layers.iter().try_for_each(|layer| copy(&layer.keys).and_then(|()| copy(&layer.values))).stage("copy_block")
+        self.layers
+            .iter()
+            .try_for_each(|layer| copy(&layer.keys).and_then(|()| layer.values.as_ref().map_or(Ok(()), copy)))
+            .stage("copy_block")
     }
 
     /// See [`crate::backend::Backend::turn_back`].
@@ -118,7 +134,7 @@ impl Kv {
     pub(super) fn read_block(&self, id: BlockId, out: &mut [u8]) -> Result<()> {
         let start = self.checked_start(id, "read_block")?;
         self.check_length(out.len(), "read_block")?;
-        let halves = self.layers.iter().flat_map(|layer| [&layer.keys, &layer.values]);
+        let halves = self.layers.iter().flat_map(Layer::halves);
         for (half, mut out) in halves.zip(out.chunks_exact_mut(self.half_bytes())) {
             half.narrow(0, start, BLOCK_TOKENS).and_then(|rows| rows.write_bytes(&mut out)).stage("read_block")?;
         }
@@ -133,7 +149,7 @@ impl Kv {
         let start = self.checked_start(id, "write_block")?;
         self.check_length(bytes.len(), "write_block")?;
         let shape = [BLOCK_TOKENS, self.shape.n_kv_heads * self.shape.head_dim];
-        let halves = self.layers.iter().flat_map(|layer| [&layer.keys, &layer.values]);
+        let halves = self.layers.iter().flat_map(Layer::halves);
         for (half, bytes) in halves.zip(bytes.chunks_exact(self.half_bytes())) {
             let rows = Tensor::from_raw_buffer(bytes, self.dtype, &shape, device);
             rows.and_then(|rows| half.slice_set(&rows, 0, start)).stage("write_block")?;
@@ -173,7 +189,7 @@ impl Kv {
             let layer = self.layer(layer)?;
             for run in runs(sequence, table) {
                 run.copy(&keys, &layer.keys).stage("rope_append, keys")?;
-                run.copy(&values, &layer.values).stage("rope_append, values")?;
+                layer.values.as_ref().map_or(Ok(()), |to| run.copy(&values, to)).stage("rope_append, values")?;
             }
         }
         Ok(())
@@ -197,7 +213,9 @@ impl Kv {
                 .to_dtype(DType::F32)?
                 .contiguous()
         };
-        Ok((read(&layer.keys).stage("attend, keys")?, read(&layer.values).stage("attend, values")?))
+        let keys = read(&layer.keys).stage("attend, keys")?;
+        let values = layer.values.as_ref().map_or(Ok(keys.clone()), read).stage("attend, values")?;
+        Ok((keys, values))
     }
 
     fn layer(&self, i: usize) -> Result<&Layer> {

@@ -10,12 +10,14 @@
 //! - Weights and KV are reserved before they are allocated. Activations are not: candle aborts if the system has no memory for one.
 //!   They are bounded by the workspace's rows; the largest is attention's `(n_heads, rows, positions)`.
 
+mod altup;
 mod attention;
 #[cfg(feature = "cuda")]
 #[expect(unsafe_code, reason = "the driver's version, and what stands in for the driver")]
 mod cuda;
 mod error;
 mod kv;
+mod latent;
 mod memory;
 mod moe;
 mod rope;
@@ -28,7 +30,10 @@ pub use kv::Kv;
 pub use weights::Matrix;
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Linear, Norm, NormKind, Rope, Shape, Slot};
+use super::{
+    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HeadNorms, HostTensor, Join, Latent, Linear, Norm, NormKind, Rope, Shape,
+    Slot, StreamStage,
+};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -99,6 +104,7 @@ impl Backend for Candle {
         // Tensors come and go; about as many are alive as the activations of a layer.
         let row =
             4 * shape.n_embd + 2 * shape.n_heads * shape.head_dim + 2 * shape.n_ff.max(shape.moe.map_or(0, |moe| moe.n_used * moe.n_ff));
+        let row = row + shape.altup.map_or(0, |altup| 2 * altup.n_streams * shape.n_embd + altup.n_inputs());
         (row.saturating_mul(max_rows).saturating_add(max_outputs.saturating_mul(shape.n_vocab)) as u64).saturating_mul(4)
     }
 
@@ -184,32 +190,40 @@ impl Backend for Candle {
         Ok(())
     }
 
+    fn latent_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, latent: &Latent<Self>) -> Result<()> {
+        latent::project_latent(ws, norm, latent)
+    }
+
+    fn latent_values(&self, ws: &mut Workspace, latent: &Latent<Self>) -> Result<()> {
+        latent::latent_values(ws, latent)
+    }
+
     fn rope_append(
         &self,
         ws: &mut Workspace,
         batch: &Batch,
         layer: usize,
-        head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
+        head_norms: Option<HeadNorms<'_, Self>>,
         rope: Option<usize>,
         kv: &mut Kv,
     ) -> Result<()> {
         const STAGE: &str = "rope_append";
         ws.check(batch, STAGE)?;
-        let Shape { n_heads, n_kv_heads, head_dim, .. } = ws.shape;
-        if let Some(rope) = rope.filter(|&rope| rope >= ws.angles.len()) {
-            fail!(Internal, "candle, {STAGE}: rope {rope} in a pass that began with {}", ws.angles.len());
-        }
+        let [n_heads, n_kv_heads] = [ws.shape.n_heads, ws.shape.n_kv_heads];
         let [query, key, value] = [ws.take(Slot::Query, STAGE)?, ws.take(Slot::Key, STAGE)?, ws.take(Slot::Value, STAGE)?];
-        let angles = rope.and_then(|i| ws.angles[i].as_ref());
-        let turn = |x: &Tensor, n_heads: usize, norm: Option<&Norm<Self>>| -> candle_core::Result<Tensor> {
-            // Heads one by one, or all of a row together, as the weights are long.
-            let x = norm.map_or(Ok(x.clone()), |norm| normalise(&x.reshape(((), norm.weight.elem_count()))?, norm))?;
-            let x = x.reshape(((), n_heads, head_dim))?; // (rows, n_heads, head_dim)
-            angles.map_or(Ok(x.clone()), |angles| angles.rotate(&x))?.flatten_from(1)
-        };
-        let query = turn(&query, n_heads, head_norms.map(|(query, _)| query)).stage(STAGE)?; // (rows, n_heads * head_dim)
-        let key = turn(&key, n_kv_heads, head_norms.map(|(_, key)| key)).stage(STAGE)?; // (rows, n_kv_heads * head_dim)
+        let query = turn(ws, &query, n_heads, head_norms.map(|norms| norms.query), rope, STAGE)?; // (rows, n_heads * head_dim)
+        let key = turn(ws, &key, n_kv_heads, head_norms.map(|norms| norms.key), rope, STAGE)?; // (rows, n_kv_heads * head_dim)
+        let value = turn(ws, &value, n_kv_heads, head_norms.and_then(|norms| norms.value), None, STAGE)?;
         kv.append(batch, layer, &key, &value)?;
+        ws.put(Slot::Query, query);
+        Ok(())
+    }
+
+    fn rope_query(&self, ws: &mut Workspace, batch: &Batch, norm: Option<&Norm<Self>>, rope: Option<usize>) -> Result<()> {
+        const STAGE: &str = "rope_query";
+        ws.check(batch, STAGE)?;
+        let query = ws.take(Slot::Query, STAGE)?;
+        let query = turn(ws, &query, ws.shape.n_heads, norm, rope, STAGE)?; // (rows, n_heads * head_dim)
         ws.put(Slot::Query, query);
         Ok(())
     }
@@ -263,6 +277,10 @@ impl Backend for Candle {
         moe::moe_down(ws, f, experts, scale)
     }
 
+    fn streams(&self, ws: &mut Workspace, batch: &Batch, stage: StreamStage<'_, Self>) -> Result<()> {
+        altup::run(ws, batch, stage)
+    }
+
     fn head(&self, ws: &mut Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Matrix, vocab: Range<usize>) -> Result<()> {
         ws.check(batch, "head")?;
         if batch.outputs.is_empty() {
@@ -307,11 +325,25 @@ fn normalise(x: &Tensor, norm: &Norm<Candle>) -> candle_core::Result<Tensor> {
     }
 }
 
+/// The heads of `x` (`(rows, n_heads * head_dim)`), normalised one by one, or all of a row together, as the weights are long, and rotated.
+fn turn(ws: &Workspace, x: &Tensor, n_heads: usize, norm: Option<&Norm<Candle>>, rope: Option<usize>, stage: &str) -> Result<Tensor> {
+    if let Some(rope) = rope.filter(|&rope| rope >= ws.angles.len()) {
+        fail!(Internal, "candle, {stage}: rope {rope} in a pass that began with {}", ws.angles.len());
+    }
+    let angles = rope.and_then(|i| ws.angles[i].as_ref());
+    let normed = norm.map_or(Ok(x.clone()), |norm| normalise(&x.reshape(((), norm.weight.elem_count()))?, norm));
+    normed
+        .and_then(|x| x.reshape(((), n_heads, ws.shape.head_dim))) // (rows, n_heads, head_dim)
+        .and_then(|x| angles.map_or(Ok(x.clone()), |angles| angles.rotate(&x))?.flatten_from(1))
+        .stage(stage)
+}
+
 /// What a feed-forward makes of `gate` and `up`, element by element.
 fn activate(f: FeedForwardFn, gate: Option<&Tensor>, up: &Tensor) -> candle_core::Result<Tensor> {
     let gate = gate.unwrap_or(up);
     match f {
         FeedForwardFn::Gated(f) => apply(f, gate)?.mul(up),
+        FeedForwardFn::Sparse(f, deviations) => apply(f, &cut(gate, deviations)?)?.mul(up),
         FeedForwardFn::Plain(f) => apply(f, up),
         FeedForwardFn::Clamped => {
             let (alpha, limit) = (f64::from(FeedForwardFn::ALPHA), FeedForwardFn::LIMIT);
@@ -320,6 +352,13 @@ fn activate(f: FeedForwardFn, gate: Option<&Tensor>, up: &Tensor) -> candle_core
             (up.clamp(-limit, limit)? + 1.0)?.mul(&gate.mul(&sigmoid)?)
         }
     }
+}
+
+/// What of each row of `x` is above its mean plus `deviations` standard deviations.
+fn cut(x: &Tensor, deviations: f32) -> candle_core::Result<Tensor> {
+    let mean = x.mean_keepdim(1)?; // (rows, 1)
+    let deviation = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim(1)?.sqrt()?; // (rows, 1)
+    x.broadcast_sub(&(mean + (deviation * f64::from(deviations))?)?)?.relu()
 }
 
 /// `f(x)`, element by element.

@@ -86,7 +86,7 @@ impl Routed {
 }
 
 /// `W x + b` with the rows of `expert`: `(picks, n_in) -> (picks, n_out)`.
-fn expert_product(x: &Tensor, linear: &Linear<Candle>, expert: usize, n_experts: usize) -> candle_core::Result<Tensor> {
+pub(super) fn expert_product(x: &Tensor, linear: &Linear<Candle>, expert: usize, n_experts: usize) -> candle_core::Result<Tensor> {
     let n_out = linear.weight.n_rows()? / n_experts;
     let rows = expert * n_out..(expert + 1) * n_out;
     let y = linear.weight.product_from(x, rows)?.narrow(1, 0, n_out)?;

@@ -252,7 +252,7 @@ mod tests {
         for dtype in DType::ALL.into_iter().filter(|&dtype| ggml_dtype(dtype).is_none()) {
             let mut data = AlignedBytes::zeroed(ROWS * dtype.row_bytes(COLS).unwrap()).unwrap();
             data.as_mut_slice().iter_mut().zip((0..60).cycle()).for_each(|(byte, x)| *byte = x); // no scale is huge
-            let tensor = HostTensor { name: "test".into(), dtype, n_rows: ROWS, n_cols: COLS, data };
+            let tensor = HostTensor { name: "test".into(), dtype, n_rows: ROWS, n_cols: COLS, data: data.into() };
             let mut want = vec![0.0; ROWS * COLS];
             let row_bytes = tensor.data.as_slice().len() / ROWS;
             for (bytes, want) in tensor.data.as_slice().chunks(row_bytes).zip(want.chunks_mut(COLS)) {

@@ -1,5 +1,6 @@
 //! The activations of one pass on a candle device, and the check of the batch that it works on. Used by every stage.
 
+use super::altup;
 use super::moe::Routed;
 use super::rope::Angles;
 use crate::backend::{Batch, Shape, Slot};
@@ -20,6 +21,8 @@ pub struct Workspace {
     slots: [Option<Tensor>; 5],
     /// Between the two stages of a mixture of experts.
     pub(super) routed: Option<Routed>,
+    /// Once the streams of a model with several have been spread.
+    pub(super) altup: Option<altup::State>,
     /// By rope; `None` for one that rotates nothing.
     pub(super) angles: Vec<Option<Angles>>,
     /// `(outputs, vocabulary rows done so far)`
@@ -30,7 +33,8 @@ impl Workspace {
     /// For passes of up to `max_rows` rows, `max_outputs` of them with logits.
     pub(super) fn new(shape: &Shape, max_rows: usize, max_outputs: usize) -> Self {
         let slots = [const { None }; 5];
-        Self { shape: *shape, max_rows, max_outputs, n_rows: 0, residual: None, slots, routed: None, angles: Vec::new(), logits: None }
+        let (routed, altup, angles) = (None, None, Vec::new());
+        Self { shape: *shape, max_rows, max_outputs, n_rows: 0, residual: None, slots, routed, altup, angles, logits: None }
     }
 
     /// Takes `batch`, checked here once for all stages, and forgets the last pass: a stage out of order finds nothing, not old values.

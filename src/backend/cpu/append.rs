@@ -5,7 +5,7 @@
 use super::Cpu;
 use super::kv::{BlockLayout, Half, Kv};
 use super::workspace::{Angles, Workspace};
-use crate::backend::{BLOCK_TOKENS, Batch, BlockId, Norm, SequenceRows, Shape, Slot};
+use crate::backend::{BLOCK_TOKENS, Batch, BlockId, HeadNorms, Norm, SequenceRows, Shape, Slot};
 use crate::error::Result;
 use crate::fail;
 use crate::sys::memory::AlignedBytes;
@@ -13,9 +13,6 @@ use std::ops::Range;
 
 /// Pieces that are prepared at once, on the stack: 2048 tokens of a prompt, or 64 sequences in decode.
 const WAVE: usize = 64;
-
-/// The norms of query heads and of key heads.
-pub(super) type HeadNorms<'a> = (&'a Norm<Cpu>, &'a Norm<Cpu>);
 
 /// Rows of one sequence that go into one block, with everything they write.
 #[derive(Default)]
@@ -31,13 +28,19 @@ struct Piece<'a> {
     block: Option<&'a mut AlignedBytes>,
 }
 
-/// What all pieces of a layer share.
-struct Append<'a> {
+/// What happens to the heads of a row before they are used.
+struct Turn<'a> {
     cpu: &'a Cpu,
-    shape: &'a Shape,
+    head_dim: usize,
     /// `None`: the layer does not rotate.
     angles: Option<&'a Angles>,
-    head_norms: Option<HeadNorms<'a>>,
+}
+
+/// What all pieces of a layer share.
+struct Append<'a> {
+    turn: Turn<'a>,
+    shape: &'a Shape,
+    head_norms: Option<HeadNorms<'a, Cpu>>,
     /// `(rows, n_kv_heads * head_dim)`
     value: &'a [f32],
     layer: usize,
@@ -50,14 +53,15 @@ pub(super) fn rope_append(
     ws: &mut Workspace,
     batch: &Batch,
     layer: usize,
-    head_norms: Option<HeadNorms<'_>>,
+    head_norms: Option<HeadNorms<'_, Cpu>>,
     rope: Option<usize>,
     kv: &mut Kv,
 ) -> Result<()> {
     check(ws, batch, layer, head_norms, rope, kv)?;
     let Workspace { shape, angles, slots: [query, key, value, ..], scratch, .. } = ws;
     let angles = rope.and_then(|i| angles.get(i));
-    let append = Append { cpu, shape, angles, head_norms, value, layer, layout: kv.layout };
+    let turn = Turn { cpu, head_dim: shape.head_dim, angles };
+    let append = Append { turn, shape, head_norms, value, layer, layout: kv.layout };
     let (mut query, mut key) = (&mut query[..], &mut key[..]);
     let mut todo = batch.sequences.iter().flat_map(|sequence| pieces(batch, sequence)).peekable();
     while todo.peek().is_some() {
@@ -78,18 +82,37 @@ pub(super) fn rope_append(
     Ok(())
 }
 
-fn check(ws: &Workspace, batch: &Batch, layer: usize, head_norms: Option<HeadNorms<'_>>, rope: Option<usize>, kv: &Kv) -> Result<()> {
+fn check(ws: &Workspace, batch: &Batch, layer: usize, head_norms: Option<HeadNorms<'_, Cpu>>, rope: Option<usize>, kv: &Kv) -> Result<()> {
     ws.check(batch, "rope_append")?;
     kv.check(layer, &batch.blocks, "rope_append")?;
+    let Some(HeadNorms { query, key, value }) = head_norms else { return check_turn(ws, rope, None, Slot::Query) };
+    check_turn(ws, rope, Some(query), Slot::Query)?;
+    check_turn(ws, rope, Some(key), Slot::Key)?;
+    value.map_or(Ok(()), |norm| norm.check(ws.shape.head_dim, "rope_append"))
+}
+
+/// That the heads in `slot` can be turned.
+fn check_turn(ws: &Workspace, rope: Option<usize>, norm: Option<&Norm<Cpu>>, slot: Slot) -> Result<()> {
     if let Some(rope) = rope.filter(|&rope| rope >= ws.angles.len()) {
         fail!(Internal, "cpu, rope_append: rope {rope} in a pass that began with {}", ws.angles.len());
     }
-    let Some((query, key)) = head_norms else { return Ok(()) };
-    for (norm, slot) in [(query, Slot::Query), (key, Slot::Key)] {
-        let all = ws.shape.width(slot);
-        norm.check(if norm.weight.values.len() == all { all } else { ws.shape.head_dim }, "rope_append")?;
-    }
-    Ok(())
+    let all = ws.shape.width(slot);
+    norm.map_or(Ok(()), |norm| norm.check(if norm.weight.values.len() == all { all } else { ws.shape.head_dim }, "rope_append"))
+}
+
+/// See [`crate::backend::Backend::rope_query`].
+pub(super) fn rope_query(cpu: &Cpu, ws: &mut Workspace, batch: &Batch, norm: Option<&Norm<Cpu>>, rope: Option<usize>) -> Result<()> {
+    ws.check(batch, "rope_query")?;
+    check_turn(ws, rope, norm, Slot::Query)?;
+    let Workspace { shape, angles, slots: [query, ..], scratch, n_rows, .. } = ws;
+    let turn = Turn { cpu, head_dim: shape.head_dim, angles: rope.and_then(|i| angles.get(i)) };
+    let width = shape.width(Slot::Query);
+    let per_task = cpu.rows_per_task(*n_rows, width);
+    cpu.pool.for_chunks_with(&mut query[..*n_rows * width], per_task * width, scratch, &|task, rows, own| {
+        for (i, row) in rows.chunks_mut(width).enumerate() {
+            turn.run(row, task * per_task + i, norm, &mut own.row);
+        }
+    })
 }
 
 /// The rows of `sequence`, cut where blocks end.
@@ -127,25 +150,9 @@ fn hand_out_blocks<'a>(wave: &mut [Piece<'a>], blocks: &'a mut [AlignedBytes]) -
     Ok(())
 }
 
-impl Append<'_> {
-    /// Rotates the heads of a piece in place and stores its keys and values. `scratch` holds at least all heads of a row.
-    fn run(&self, piece: &mut Piece<'_>, scratch: &mut [f32]) {
-        let (q_width, kv_width) = (self.shape.width(Slot::Query), self.shape.width(Slot::Key));
-        let (query_norm, key_norm) = self.head_norms.unzip();
-        for (i, m) in piece.rows.clone().enumerate() {
-            self.turn(&mut piece.query[i * q_width..][..q_width], m, query_norm, scratch);
-            let key = &mut piece.key[i * kv_width..][..kv_width];
-            self.turn(key, m, key_norm, scratch);
-            if let Some(block) = &mut piece.block {
-                let (block, token) = (block.as_mut_slice(), piece.first_token + i);
-                self.store(block, token, Half::Keys, key);
-                self.store(block, token, Half::Values, &self.value[m * kv_width..][..kv_width]);
-            }
-        }
-    }
-
-    /// Normalises and rotates the heads of row `m`, `(heads, head_dim)`.
-    fn turn(&self, row: &mut [f32], m: usize, norm: Option<&Norm<Cpu>>, scratch: &mut [f32]) {
+impl Turn<'_> {
+    /// Normalises and rotates the heads of row `m`, `(heads, head_dim)`. `scratch` holds at least all of them.
+    fn run(&self, row: &mut [f32], m: usize, norm: Option<&Norm<Cpu>>, scratch: &mut [f32]) {
         let kernels = self.cpu.kernels;
         if let Some(norm) = norm {
             for part in row.chunks_mut(norm.weight.values.len()) {
@@ -156,13 +163,44 @@ impl Append<'_> {
         }
         if let Some(angles) = self.angles {
             let (cos, sin) = angles.row(m);
-            row.chunks_mut(self.shape.head_dim).for_each(|head| kernels.rope(angles.style, head, cos, sin));
+            row.chunks_mut(self.head_dim).for_each(|head| kernels.rope(angles.style, head, cos, sin));
         }
+    }
+}
+
+impl Append<'_> {
+    /// Rotates the heads of a piece in place and stores its keys and values. `scratch` holds at least all heads of a row.
+    fn run(&self, piece: &mut Piece<'_>, scratch: &mut [f32]) {
+        let (q_width, kv_width) = (self.shape.width(Slot::Query), self.shape.width(Slot::Key));
+        for (i, m) in piece.rows.clone().enumerate() {
+            let query = &mut piece.query[i * q_width..][..q_width];
+            self.turn.run(query, m, self.head_norms.map(|norms| norms.query), scratch);
+            let key = &mut piece.key[i * kv_width..][..kv_width];
+            self.turn.run(key, m, self.head_norms.map(|norms| norms.key), scratch);
+            let value = self.value(m, scratch);
+            if let Some(block) = &mut piece.block {
+                let (block, token) = (block.as_mut_slice(), piece.first_token + i);
+                self.store(block, token, Half::Keys, key);
+                if self.shape.latent.is_none() {
+                    self.store(block, token, Half::Values, value);
+                }
+            }
+        }
+    }
+
+    /// The values of row `m`, `(n_kv_heads, head_dim)`, normalised into `scratch` if they are.
+    fn value<'s>(&'s self, m: usize, scratch: &'s mut [f32]) -> &'s [f32] {
+        let width = self.shape.width(Slot::Value);
+        let value = &self.value[m * width..][..width];
+        let Some(norm) = self.head_norms.and_then(|norms| norms.value) else { return value };
+        let heads = value.chunks(self.shape.head_dim).zip(scratch.chunks_mut(self.shape.head_dim));
+        heads.for_each(|(head, normed)| norm.apply(self.turn.cpu.kernels, head, normed));
+        &scratch[..width]
     }
 
     /// Stores the heads of `token`, `(n_kv_heads, head_dim)`.
     fn store(&self, block: &mut [u8], token: usize, half: Half, row: &[f32]) {
-        let (kernels, kind) = (self.cpu.kernels, self.layout.kind);
+        let (kernels, kind) = (self.turn.cpu.kernels, self.layout.kind);
         for (head, x) in row.chunks(self.shape.head_dim).enumerate() {
             let tile = &mut block[self.layout.tile(self.layer, half, head)];
             match half {

@@ -27,7 +27,7 @@ pub(super) const SPLIT_TOKENS: usize = SPLIT_BLOCKS * BLOCK_TOKENS;
 const TASK_MACS: usize = 1 << 18;
 
 /// Queries that share one pass over the keys. More would fall out of the first-level cache together with a block's keys and values.
-const QUERIES_PER_TILE: usize = 32;
+pub(super) const QUERIES_PER_TILE: usize = 32;
 
 /// How the attention of a layer is divided: tiles of rows, and parts of their context.
 pub(super) struct Plan {
@@ -58,7 +58,7 @@ struct Tile {
 impl Shape {
     /// Rows of a tile.
     pub(super) fn rows_per_tile(&self) -> usize {
-        (QUERIES_PER_TILE / self.group()).max(1)
+        (QUERIES_PER_TILE / self.unit()).max(1)
     }
 }
 
@@ -87,7 +87,7 @@ impl Plan {
             }
         }
         let longest = self.tiles.iter().map(|tile| tile.splits.len()).max().unwrap_or(0);
-        let total = self.tiles.iter().map(|tile| tile.splits.len()).sum::<usize>() * shape.n_kv_heads;
+        let total = self.tiles.iter().map(|tile| tile.splits.len()).sum::<usize>() * shape.n_units();
         // Tiles stay whole unless the longest would be more than half of a thread's share.
         let cut = n_threads > 1 && 2 * longest * n_threads > total;
         self.n_parts = 0;
@@ -97,12 +97,12 @@ impl Plan {
         }
         self.most_parts = if cut { longest } else { 1 };
         let most_rows = self.tiles.iter().map(|tile| tile.rows.len()).max().unwrap_or(0);
-        self.stride = softmax::len(most_rows * shape.group(), shape.head_dim);
+        self.stride = softmax::len(most_rows * shape.unit(), shape.head_dim);
     }
 
-    /// How many of the `n_parts * n_kv_heads` states make a task.
+    /// How many of the `n_parts * n_units` states make a task.
     fn states_per_task(&self, shape: &Shape) -> usize {
-        let n_states = (self.n_parts * shape.n_kv_heads).max(1);
+        let n_states = (self.n_parts * shape.n_units()).max(1);
         let macs = 2 * self.n_pairs * shape.n_heads * shape.head_dim; // scores and values
         TASK_MACS.div_ceil((macs / n_states).max(1)).min(n_states)
     }
@@ -150,8 +150,9 @@ pub(super) fn attend(
     kv.check(layer, &batch.blocks, "attend")?;
     let Workspace { shape, n_rows, plan, partials, slots: [query, ..], scratch, .. } = ws;
     plan.build(batch, shape, attention.sight, cpu.pool.n_threads());
-    let n_partials = plan.n_parts * shape.n_kv_heads;
+    let (n_units, n_partials) = (shape.n_units(), plan.n_parts * shape.n_units());
     try_grow(partials, n_partials * plan.stride)?;
+    scratch.iter_mut().try_for_each(|own| try_grow(&mut own.values, kv.values_bytes()))?;
     let partials = &mut partials[..n_partials * plan.stride];
     let params = AttendParams { head_dim: shape.head_dim, scale: attention.scale, softcap: attention.softcap };
     let job = Job { cpu, shape, batch, plan, params, attention, kv, layer };
@@ -160,78 +161,87 @@ pub(super) fn attend(
     cpu.pool.for_chunks_with(partials, per_task * plan.stride, scratch, &|task, states, own| {
         for (i, state) in states.chunks_mut(plan.stride).enumerate() {
             let i = task * per_task + i;
-            job.partial(i / shape.n_kv_heads, i % shape.n_kv_heads, query, state, own);
+            job.partial(i / n_units, i % n_units, query, state, own);
         }
     })?;
     job.combine(partials, sinks.map(|sinks| &sinks.values[..]), query)
 }
 
 impl Job<'_> {
-    /// What the queries of `head` see in `part`, into `state`. `query` is `(rows, n_heads * head_dim)`.
-    fn partial(&self, part: usize, head: usize, query: &[f32], state: &mut [f32], own: &mut Scratch) {
-        let Scratch { queries, split: other, visible, .. } = own;
+    /// What the queries of `unit` see in `part`, into `state`. `query` is `(rows, n_heads * head_dim)`.
+    fn partial(&self, part: usize, unit: usize, query: &[f32], state: &mut [f32], own: &mut Scratch) {
+        let Scratch { queries, split: other, visible, values, .. } = own;
         let (tile, mut splits) = self.plan.part(part);
-        let n_queries = tile.rows.len() * self.shape.group();
+        let n_queries = tile.rows.len() * self.shape.unit();
         let (visible, len) = (&mut visible[..n_queries], softmax::len(n_queries, self.shape.head_dim));
         let (state, other) = (&mut state[..len], &mut other[..len]);
-        let queries = self.gather(tile, head, query, queries);
+        let queries = self.gather(tile, unit, query, queries);
         if let Some(first) = splits.next() {
-            self.split(tile, head, first, queries, visible, state);
+            self.split(tile, unit, first, queries, (visible, values), state);
         }
         for next in splits {
-            self.split(tile, head, next, queries, visible, other);
+            self.split(tile, unit, next, queries, (visible, values), other);
             softmax::merge(state, other, n_queries);
         }
     }
 
-    /// The queries of a tile that read the keys of `head`: `(rows of the tile, group, head_dim)`.
-    fn gather<'q>(&self, tile: &Tile, head: usize, query: &[f32], queries: &'q mut [f32]) -> &'q [f32] {
-        let (width, len) = (self.shape.width(Slot::Query), self.shape.group() * self.shape.head_dim);
+    /// The queries of a tile and `unit`: `(rows of the tile, heads of the unit, head_dim)`.
+    fn gather<'q>(&self, tile: &Tile, unit: usize, query: &[f32], queries: &'q mut [f32]) -> &'q [f32] {
+        let (width, len) = (self.shape.width(Slot::Query), self.shape.unit() * self.shape.head_dim);
         let queries = &mut queries[..tile.rows.len() * len];
         for (i, (m, to)) in tile.rows.clone().zip(queries.chunks_mut(len)).enumerate() {
-            to.copy_from_slice(&query[m * width + head * len..][..len]);
+            to.copy_from_slice(&query[m * width + unit * len..][..len]);
             multiply(to, self.attention.temperature.map_or(1.0, |temperature| temperature.at(tile.start + i)));
         }
         queries
     }
 
     /// What `queries` see of split number `split`, into `state`.
-    fn split(&self, tile: &Tile, head: usize, split: usize, queries: &[f32], visible: &mut [(u32, u32)], state: &mut [f32]) {
+    fn split(
+        &self,
+        tile: &Tile,
+        unit: usize,
+        split: usize,
+        queries: &[f32],
+        (visible, values): (&mut [(u32, u32)], &mut Vec<u8>),
+        state: &mut [f32],
+    ) {
         let (first, end) = (self.attention.sight.oldest(tile.start) / BLOCK_TOKENS, (tile.start + tile.rows.len()).div_ceil(BLOCK_TOKENS));
         let blocks = first.max(split * SPLIT_BLOCKS)..end.min((split + 1) * SPLIT_BLOCKS);
         let table = self.batch.table(&self.batch.sequences[tile.sequence]);
         let mut state = softmax::start(state, visible.len());
+        let head = unit / (self.shape.n_units() / self.shape.n_kv_heads);
         let tile_of = |block: usize| self.kv.tile(table[block], self.layer, head);
         for block in blocks.clone() {
             let inside = |position: usize| position.saturating_sub(block * BLOCK_TOKENS).min(BLOCK_TOKENS) as u32;
-            for (i, seen) in visible.chunks_mut(self.shape.group()).enumerate() {
+            for (i, seen) in visible.chunks_mut(self.shape.unit()).enumerate() {
                 let position = tile.start + i;
                 seen.fill((inside(self.attention.sight.oldest(position)), inside(position + 1)));
             }
             let next = Some(block + 1).filter(|next| blocks.contains(next)).map(tile_of);
-            self.cpu.kernels.attend(&self.params, queries, tile_of(block), next, visible, &mut state);
+            let tile = self.kv.with_values(tile_of(block), values);
+            self.cpu.kernels.attend(&self.params, queries, tile, next, visible, &mut state);
         }
     }
 
-    /// Merges the parts of every query, and its head's sink, into `query`, `(rows, n_kv_heads, group, head_dim)`.
+    /// Merges the parts of every query, and its head's sink, into `query`, `(rows, n_units, heads of a unit, head_dim)`.
     fn combine(&self, partials: &[f32], sinks: Option<&[f32]>, query: &mut [f32]) -> Result<()> {
-        let Shape { n_kv_heads, head_dim, .. } = *self.shape;
-        let (group, plan) = (self.shape.group(), self.plan);
-        let unit = group * head_dim; // what one state holds of one row
-        let per_task = self.cpu.rows_per_task(query.len() / unit, unit * plan.most_parts);
-        self.cpu.pool.for_chunks(query, per_task * unit, &|task, chunk| {
-            for (i, out) in chunk.chunks_mut(unit).enumerate() {
-                let (row, head) = ((task * per_task + i) / n_kv_heads, (task * per_task + i) % n_kv_heads);
+        let (head_dim, n_units, n_heads) = (self.shape.head_dim, self.shape.n_units(), self.shape.unit());
+        let (plan, width) = (self.plan, n_heads * head_dim); // what one state holds of one row
+        let per_task = self.cpu.rows_per_task(query.len() / width, width * plan.most_parts);
+        self.cpu.pool.for_chunks(query, per_task * width, &|task, chunk| {
+            for (i, out) in chunk.chunks_mut(width).enumerate() {
+                let (row, unit) = ((task * per_task + i) / n_units, (task * per_task + i) % n_units);
                 let tile = plan.tile_of(row);
-                let first = (row - tile.rows.start) * group;
+                let first = (row - tile.rows.start) * n_heads;
                 for (g, acc) in out.chunks_mut(head_dim).enumerate() {
                     let mut running = Running::new(acc);
                     for part in tile.parts.clone() {
-                        let state = &partials[(part * n_kv_heads + head) * plan.stride..];
-                        running.merge(state, tile.rows.len() * group, first + g);
+                        let state = &partials[(part * n_units + unit) * plan.stride..];
+                        running.merge(state, tile.rows.len() * n_heads, first + g);
                     }
                     if let Some(sinks) = sinks {
-                        running.add_sink(sinks[head * group + g]);
+                        running.add_sink(sinks[unit * n_heads + g]);
                     }
                     running.finish();
                 }

@@ -3,7 +3,7 @@
 use crate::backend::{BLOCK_TOKENS, BlockId, Shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
-use crate::kernels::{KV_GROUP, KvTile, KvType};
+use crate::kernels::{KV_GROUP, KvTile, KvType, keys_as_values};
 use crate::sys::memory::AlignedBytes;
 use std::ops::Range;
 
@@ -14,13 +14,15 @@ pub struct Kv {
     pub(super) blocks: Vec<AlignedBytes>,
 }
 
-/// What lies where in a block: `(n_layers, n_kv_heads, K | V)`, each half a [`KvTile`].
+/// What lies where in a block: `(n_layers, n_kv_heads, K | V)`, each half a [`KvTile`]. Latents are keys and values in one: their blocks have no V.
 #[derive(Clone, Copy)]
 pub(super) struct BlockLayout {
     pub(super) kind: KvType,
     n_layers: usize,
     n_kv_heads: usize,
     pub(super) head_dim: usize,
+    /// Halves of a head: 2, or 1 for keys that are values.
+    n_halves: usize,
     /// Bytes of the keys, or of the values, of one head.
     tile_bytes: usize,
 }
@@ -39,21 +41,25 @@ impl BlockLayout {
         let Some(row_bytes) = kind.row_bytes(head_dim) else {
             fail!(Unsupported, "kv_type q8_0 needs heads of whole {KV_GROUP}s of elements; this model's have {head_dim}");
         };
-        let factors = [n_layers, 2, n_kv_heads, BLOCK_TOKENS, row_bytes];
+        let n_halves = if shape.latent.is_some() { 1 } else { 2 };
+        let factors = [n_layers, n_halves, n_kv_heads, BLOCK_TOKENS, row_bytes];
         if factors.into_iter().try_fold(1_usize, usize::checked_mul).is_none() {
             fail!(InvalidArgument, "cpu: a KV block of {shape:?} has more bytes than memory can have");
         }
-        Ok(Self { kind, n_layers, n_kv_heads, head_dim, tile_bytes: BLOCK_TOKENS * row_bytes })
+        Ok(Self { kind, n_layers, n_kv_heads, head_dim, n_halves, tile_bytes: BLOCK_TOKENS * row_bytes })
     }
 
     fn block_bytes(&self) -> usize {
         self.tile(self.n_layers, Half::Keys, 0).start
     }
 
-    /// The bytes of all tokens of one head.
+    /// The bytes of all tokens of one head; none for values that are the keys.
     pub(super) fn tile(&self, layer: usize, half: Half, head: usize) -> Range<usize> {
-        let start = ((layer * self.n_kv_heads + head) * 2 + usize::from(half == Half::Values)) * self.tile_bytes;
-        start..start + self.tile_bytes
+        let head = (layer * self.n_kv_heads + head) * self.n_halves * self.tile_bytes;
+        match half {
+            Half::Keys => head..head + self.tile_bytes,
+            Half::Values => head + self.tile_bytes..head + self.n_halves * self.tile_bytes,
+        }
     }
 }
 
@@ -100,6 +106,21 @@ impl Kv {
         let bytes = self.blocks[block as usize].as_slice();
         let half = |half| &bytes[self.layout.tile(layer, half, head)];
         KvTile { keys: half(Half::Keys), values: half(Half::Values), kind: self.layout.kind }
+    }
+
+    /// Bytes that [`Self::with_values`] writes.
+    pub(super) fn values_bytes(&self) -> usize {
+        if self.layout.n_halves == 1 { self.layout.tile_bytes } else { 0 }
+    }
+
+    /// `tile`, with its keys as values in `values` where it has none.
+    pub(super) fn with_values<'a>(&self, tile: KvTile<'a>, values: &'a mut [u8]) -> KvTile<'a> {
+        if self.layout.n_halves == 2 {
+            return tile;
+        }
+        let values = &mut values[..self.layout.tile_bytes];
+        keys_as_values(tile.kind, self.layout.head_dim, tile.keys, values);
+        KvTile { values, ..tile }
     }
 
     /// That `layer` and all `blocks` exist.

@@ -4,15 +4,18 @@
 //! decode step allocates nothing once they have. No result depends on how work is divided: see [`crate::kernels`] and `attention`.
 
 mod activations;
+mod altup;
 mod append;
 mod attention;
 mod head;
 mod kv;
+mod latent;
 mod moe;
 mod norm;
 mod project;
 mod shift;
 mod softmax;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -22,11 +25,14 @@ pub use kv::Kv;
 pub use weights::{Matrix, Vector};
 pub use workspace::Workspace;
 
-use super::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Linear, Norm, Rope, Shape, Slot};
+use super::{
+    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HeadNorms, HostTensor, Join, Latent, Linear, Norm, Rope, Shape, Slot,
+    StreamStage,
+};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
-use crate::kernels::{Kernels, KvType};
+use crate::kernels::{self, Kernels, KvType};
 use crate::sys::job;
 use crate::sys::memory::{AlignedBytes, try_with_capacity};
 use crate::sys::pool::Pool;
@@ -69,12 +75,20 @@ impl Backend for Cpu {
         "cpu"
     }
 
+    fn uses_stored(&self, dtype: DType) -> bool {
+        kernels::is_gathered(dtype)
+    }
+
     fn matrix(&self, tensor: HostTensor) -> Result<Matrix> {
         job::run(Matrix::new(self, tensor))
     }
 
     fn matrix_in_slices(&self, tensor: HostTensor) -> impl Future<Output = Result<Matrix>> + Send {
         Matrix::new(self, tensor)
+    }
+
+    fn table(&self, tensor: HostTensor) -> Result<Matrix> {
+        Matrix::unpacked(tensor)
     }
 
     fn vector(&self, tensor: HostTensor) -> Result<Vector> {
@@ -102,6 +116,10 @@ impl Backend for Cpu {
     fn planned_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64 {
         let rows = n_rows.div_ceil(self.kernels.tile_rows()).saturating_mul(self.kernels.tile_rows());
         dtype.row_bytes(n_cols).unwrap_or(0).saturating_mul(rows) as u64
+    }
+
+    fn planned_table_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64 {
+        dtype.row_bytes(n_cols).unwrap_or(0).saturating_mul(n_rows) as u64
     }
 
     fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64 {
@@ -175,16 +193,28 @@ impl Backend for Cpu {
         project::norm_project(self, ws, norm, projections)
     }
 
+    fn latent_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, latent: &Latent<Self>) -> Result<()> {
+        latent::project(self, ws, norm, latent)
+    }
+
+    fn latent_values(&self, ws: &mut Workspace, latent: &Latent<Self>) -> Result<()> {
+        latent::values(self, ws, latent)
+    }
+
     fn rope_append(
         &self,
         ws: &mut Workspace,
         batch: &Batch,
         layer: usize,
-        head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
+        head_norms: Option<HeadNorms<'_, Self>>,
         rope: Option<usize>,
         kv: &mut Kv,
     ) -> Result<()> {
         append::rope_append(self, ws, batch, layer, head_norms, rope, kv)
+    }
+
+    fn rope_query(&self, ws: &mut Workspace, batch: &Batch, norm: Option<&Norm<Self>>, rope: Option<usize>) -> Result<()> {
+        append::rope_query(self, ws, batch, norm, rope)
     }
 
     fn attend(
@@ -213,6 +243,10 @@ impl Backend for Cpu {
 
     fn moe_down(&self, ws: &mut Workspace, f: FeedForwardFn, experts: &Experts<Self>, scale: f32) -> Result<()> {
         moe::moe_down(self, ws, f, experts, scale)
+    }
+
+    fn streams(&self, ws: &mut Workspace, batch: &Batch, stage: StreamStage<'_, Self>) -> Result<()> {
+        altup::run(self, ws, batch, stage)
     }
 
     fn head(&self, ws: &mut Workspace, batch: &Batch, norm: &Norm<Self>, weight: &Matrix, vocab: Range<usize>) -> Result<()> {

@@ -44,9 +44,9 @@ pub(super) struct Moe {
 }
 
 /// The places of one expert.
-struct Run {
-    expert: usize,
-    places: Range<usize>,
+pub(super) struct Run {
+    pub(super) expert: usize,
+    pub(super) places: Range<usize>,
 }
 
 impl Moe {
@@ -205,7 +205,7 @@ struct Product<'a> {
 }
 
 /// `W x + b` of each run's expert and rows into the same rows of each output, `(picks, n_out)`; all weights of `into` are `(n_experts * n_out, n_in)`.
-fn products<const N: usize>(
+pub(super) fn products<const N: usize>(
     cpu: &Cpu,
     runs: &[Run],
     n_out: usize,

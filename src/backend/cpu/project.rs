@@ -1,7 +1,9 @@
 //! The stages that are matrix products: rows are prepared and quantised once, then all threads share the columns.
 
 use super::Cpu;
-use super::workspace::Workspace;
+use super::activations::{Activations, FillRow};
+use super::sums;
+use super::workspace::{Scratch, Workspace};
 use crate::backend::{Batch, FeedForwardFn, Join, Linear, Norm, Slot};
 use crate::error::Result;
 use crate::fail;
@@ -62,28 +64,57 @@ pub(super) fn norm_project(cpu: &Cpu, ws: &mut Workspace, norm: Option<&Norm<Cpu
         }
         outs[i] = ColumnsMut::new(&mut values[..n_rows * width], width);
     }
-    let layout_of = |i: usize| projections[i].1.weight.activation();
-    for (i, layout) in (0..projections.len()).map(layout_of).enumerate() {
+    let of_residual = |m: usize, out: &mut [f32]| {
+        let x = &residual[m * n_embd..][..n_embd];
+        match norm {
+            Some(norm) => norm.apply(cpu.kernels, x, out),
+            None => out.copy_from_slice(x),
+        }
+    };
+    let outs = &mut outs[..projections.len()];
+    multiply_all(cpu, (activations, scratch), (n_rows, n_embd), &of_residual, &|i| projections[i].1, outs)
+}
+
+/// `W x + b` of every projection into its own rows, for `n_rows` rows of `n_in` elements that `fill` writes.
+pub(super) fn project_into<const N: usize>(
+    cpu: &Cpu,
+    prepared: Prepared<'_>,
+    (n_rows, n_in): (usize, usize),
+    fill: FillRow<'_>,
+    into: [(&Linear<Cpu>, &mut [f32]); N],
+) -> Result<()> {
+    let linears = into.each_ref().map(|(linear, _)| *linear);
+    let mut outs = into.map(|(linear, out)| ColumnsMut::new(out, linear.weight.n_out));
+    multiply_all(cpu, prepared, (n_rows, n_in), fill, &|i| linears[i], &mut outs)
+}
+
+/// Where rows are prepared for products, and scratch for each thread.
+type Prepared<'a> = (&'a mut Activations, &'a mut [Scratch]);
+
+/// `outs[i] = W x + b` of `linear(i)`, in one region after the rows are prepared in every layout that is wanted.
+fn multiply_all<'l>(
+    cpu: &Cpu,
+    (activations, scratch): Prepared<'_>,
+    (n_rows, n_in): (usize, usize),
+    fill: FillRow<'_>,
+    linear: &(dyn Fn(usize) -> &'l Linear<Cpu> + Sync),
+    outs: &mut [ColumnsMut<'_, f32>],
+) -> Result<()> {
+    let layout_of = |i: usize| linear(i).weight.activation();
+    for (i, layout) in (0..outs.len()).map(layout_of).enumerate() {
         if (0..i).all(|before| layout_of(before) != layout) {
-            activations.fill(cpu, scratch, layout, (n_rows, n_embd), &|m, out| {
-                let x = &residual[m * n_embd..][..n_embd];
-                match norm {
-                    Some(norm) => norm.apply(cpu.kernels, x, out),
-                    None => out.copy_from_slice(x),
-                }
-            })?;
+            activations.fill(cpu, scratch, layout, (n_rows, n_in), fill)?;
         }
     }
-    let outs = &mut outs[..projections.len()];
     let n_columns = outs.iter().map(|out| out.range().len()).sum();
-    cpu.pool.for_columns(outs, cpu.columns_per_task(n_columns, n_rows, n_embd), &|i, mut part, _| {
-        cpu.product(projections[i].1, activations.rows(layout_of(i)), &mut part);
+    cpu.pool.for_columns(outs, cpu.columns_per_task(n_columns, n_rows, n_in), &|i, mut part, _| {
+        cpu.product(linear(i), activations.rows(layout_of(i)), &mut part);
     })
 }
 
 /// See [`crate::backend::Backend::project_add`].
 pub(super) fn project_add(cpu: &Cpu, ws: &mut Workspace, linear: &Linear<Cpu>, join: &Join<Cpu>) -> Result<()> {
-    let width = ws.shape.width(Slot::Query);
+    let width = ws.shape.attended();
     linear.check(width, ws.shape.n_embd, "project_add")?;
     let Workspace { slots, activations, scratch, n_rows, .. } = ws;
     let query = &slots[Slot::Query as usize];
@@ -123,6 +154,11 @@ pub(super) fn activate(cpu: &Cpu, f: FeedForwardFn, gate: &[f32], up: &[f32], ou
     match f {
         FeedForwardFn::Gated(f) => {
             out.copy_from_slice(gate);
+            cpu.kernels.glu(f, out, up);
+        }
+        FeedForwardFn::Sparse(f, deviations) => {
+            out.copy_from_slice(gate);
+            sums::cut(out, deviations);
             cpu.kernels.glu(f, out, up);
         }
         FeedForwardFn::Plain(f) => {

@@ -1,5 +1,6 @@
 //! Each stage against the same arithmetic in `f64`, on sizes that no vector width divides.
 
+mod altup;
 mod attention;
 mod moe;
 mod stability;
@@ -14,7 +15,18 @@ use crate::kernels::{self, GateFn, RopeStyle, WeightRows};
 use crate::sys::memory::AlignedBytes;
 use crate::sys::pool::PoolConfig;
 
-const SHAPE: Shape = Shape { n_layers: 2, n_embd: 96, n_heads: 6, n_kv_heads: 2, head_dim: 24, n_ff: 100, moe: None, n_vocab: 50 };
+const SHAPE: Shape = Shape {
+    n_layers: 2,
+    n_embd: 96,
+    n_heads: 6,
+    n_kv_heads: 2,
+    head_dim: 24,
+    n_ff: 100,
+    moe: None,
+    altup: None,
+    latent: None,
+    n_vocab: 50,
+};
 const Q_WIDTH: usize = SHAPE.n_heads * SHAPE.head_dim;
 const KV_WIDTH: usize = SHAPE.n_kv_heads * SHAPE.head_dim;
 
@@ -35,7 +47,7 @@ fn backend() -> Cpu {
 fn host(data: &[f32], n_cols: usize) -> HostTensor {
     let mut bytes = AlignedBytes::zeroed(4 * data.len()).unwrap();
     bytes.as_mut_slice().chunks_mut(4).zip(data).for_each(|(to, x)| to.copy_from_slice(&x.to_le_bytes()));
-    HostTensor { name: "test".into(), dtype: DType::F32, n_rows: data.len() / n_cols, n_cols, data: bytes }
+    HostTensor { name: "test".into(), dtype: DType::F32, n_rows: data.len() / n_cols, n_cols, data: bytes.into() }
 }
 
 /// A tensor of any type, of bytes below 64: every half-precision scale among them is finite and below 2. Those of IQ4_XS, whose codes are
@@ -49,7 +61,7 @@ fn packed(dtype: DType, n_rows: usize, n_cols: usize, seed: u64) -> HostTensor {
         DType::MXFP4 => block[0] = 120 + block[0] % 8,
         _ => {}
     });
-    HostTensor { name: "packed".into(), dtype, n_rows, n_cols, data }
+    HostTensor { name: "packed".into(), dtype, n_rows, n_cols, data: data.into() }
 }
 
 fn linear(cpu: &Cpu, weight: &[f32], n_in: usize, bias: Option<&[f32]>) -> Linear<Cpu> {

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::kernels::{Activation, Unpacker, WeightRows};
 use crate::sys::job;
+use crate::sys::mapping::Bytes;
 use crate::sys::memory::{AlignedBytes, try_vec};
 use std::io::Write;
 use std::ops::Range;
@@ -30,7 +31,7 @@ pub struct Matrix {
     /// `tile_rows * dtype.row_bytes(n_in)`
     tile_bytes: usize,
     /// `(n_out / tile_rows, tile_bytes)`, rounded up
-    data: AlignedBytes,
+    data: Bytes,
 }
 
 /// A weight vector.
@@ -40,10 +41,14 @@ pub struct Vector {
 }
 
 impl Matrix {
-    /// The matrix in `tensor`, packed in place by the kernels and on the threads of `cpu`, in slices.
+    /// The matrix in `tensor`, packed in place by the kernels and on the threads of `cpu`, in slices; of a mapped file, as it is.
     pub(super) async fn new(cpu: &Cpu, tensor: HostTensor) -> Result<Self> {
         let row_bytes = check(&tensor)?;
         let HostTensor { dtype, n_rows, n_cols, data, .. } = tensor;
+        let data = match data {
+            Bytes::Owned(data) => data,
+            Bytes::Mapped(_) => return Ok(Self { dtype, n_out: n_rows, n_in: n_cols, tile_rows: 1, tile_bytes: row_bytes, data }),
+        };
         let tile_rows = cpu.kernels.tile_rows();
         // `check` has seen that the rows fit memory, and a tile is a few more at most.
         let tile_bytes = row_bytes.saturating_mul(tile_rows);
@@ -51,7 +56,14 @@ impl Matrix {
         if tile_rows > 1 {
             pack(cpu, dtype, data.as_mut_slice(), tile_bytes).await?;
         }
-        Ok(Self { dtype, n_out: n_rows, n_in: n_cols, tile_rows, tile_bytes, data })
+        Ok(Self { dtype, n_out: n_rows, n_in: n_cols, tile_rows, tile_bytes, data: data.into() })
+    }
+
+    /// The matrix in `tensor` as it lies in its file: for rows that are looked up.
+    pub(super) fn unpacked(tensor: HostTensor) -> Result<Self> {
+        let tile_bytes = check(&tensor)?;
+        let HostTensor { dtype, n_rows, n_cols, data, .. } = tensor;
+        Ok(Self { dtype, n_out: n_rows, n_in: n_cols, tile_rows: 1, tile_bytes, data })
     }
 
     /// Rows `range`, which must exist.
@@ -96,9 +108,9 @@ impl Matrix {
         Ok(())
     }
 
-    /// Bytes that it occupies.
+    /// Bytes that it occupies; those of a mapped file are not its own.
     pub(super) fn n_bytes(&self) -> usize {
-        self.data.as_slice().len()
+        if self.data.is_mapped() { 0 } else { self.data.as_slice().len() }
     }
 }
 

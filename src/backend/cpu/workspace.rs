@@ -2,7 +2,9 @@
 
 use super::Cpu;
 use super::activations::Activations;
-use super::attention::Plan;
+use super::altup;
+use super::attention::{Plan, QUERIES_PER_TILE};
+use super::latent::Latents;
 use super::moe::Moe;
 use super::softmax;
 use crate::backend::{Batch, Rope, Shape, Slot};
@@ -33,7 +35,7 @@ pub struct Workspace {
     pub(super) activations: Activations,
     /// How this layer's attention is divided among tasks.
     pub(super) plan: Plan,
-    /// `(parts of the plan, n_kv_heads, its stride)`
+    /// `(parts of the plan, units, its stride)`
     pub(super) partials: Vec<f32>,
     /// `(max_outputs, n_vocab)`
     pub(super) logits: Vec<f32>,
@@ -41,6 +43,10 @@ pub struct Workspace {
     pub(super) head_input: Option<Activation>,
     /// For models with experts.
     pub(super) moe: Option<Moe>,
+    /// For models with several residual streams.
+    pub(super) altup: Option<altup::State>,
+    /// For attention over latents.
+    pub(super) latents: Option<Latents>,
     /// One per thread.
     pub(super) scratch: Vec<Scratch>,
 }
@@ -56,16 +62,19 @@ pub(super) struct Scratch {
     pub(super) split: Vec<f32>,
     /// `(queries of the tile,)`: what each sees of a block.
     pub(super) visible: Vec<(u32, u32)>,
+    /// `(BLOCK_TOKENS, head_dim)` in the type of the cache: the values of a block whose keys are its values.
+    pub(super) values: Vec<u8>,
 }
 
 impl Scratch {
     fn new(shape: &Shape) -> Result<Self> {
-        let n_queries = shape.rows_per_tile() * shape.group();
+        let n_queries = shape.rows_per_tile() * shape.unit();
         Ok(Self {
             row: try_vec(shape.widest())?,
             queries: try_vec(n_queries * shape.head_dim)?,
             split: try_vec(softmax::len(n_queries, shape.head_dim))?,
             visible: try_vec(n_queries)?,
+            values: Vec::new(),
         })
     }
 }
@@ -118,6 +127,8 @@ pub(super) fn n_bytes(shape: &Shape, max_rows: usize, max_outputs: usize) -> u64
     // Residual and product; cosines and sines; the prepared rows of a product, which have at most as many bytes as floats.
     let row = slots.saturating_add(2 * shape.n_embd).saturating_add(shape.head_dim).saturating_add(shape.widest());
     let row = row.saturating_add(shape.moe.map_or(0, |moe| Moe::elements_per_row(moe, shape.n_embd)));
+    let row = row.saturating_add(shape.altup.map_or(0, |altup| altup::State::elements_per_row(altup, shape.n_embd)));
+    let row = row.saturating_add(shape.latent.map_or(0, |latent| Latents::elements_per_row(shape, latent)));
     let elements = row.saturating_mul(max_rows).saturating_add(max_outputs.saturating_mul(shape.n_vocab));
     (elements as u64).saturating_mul(size_of::<f32>() as u64)
 }
@@ -127,6 +138,8 @@ impl Shape {
     pub(super) fn width(&self, slot: Slot) -> usize {
         match slot {
             Slot::Query => self.n_heads * self.head_dim,
+            // A latent is its own value.
+            Slot::Value if self.latent.is_some() => 0,
             Slot::Key | Slot::Value => self.n_kv_heads * self.head_dim,
             Slot::Gate | Slot::Up => self.n_ff,
         }
@@ -134,12 +147,30 @@ impl Shape {
 
     /// Elements of the widest row that is prepared for a product.
     fn widest(&self) -> usize {
-        self.n_embd.max(self.n_ff).max(self.width(Slot::Query)).max(self.moe.map_or(0, |moe| moe.n_ff))
+        let parts = [
+            self.n_ff,
+            self.width(Slot::Query),
+            self.moe.map_or(0, |moe| moe.n_ff),
+            self.altup.map_or(0, |altup| altup.widest()),
+            self.attended(),
+            self.latent.map_or(0, |latent| latent.query_rank.unwrap_or(0).max(latent.n_still)),
+        ];
+        parts.into_iter().fold(self.n_embd, usize::max)
     }
 
     /// Query heads per KV head.
-    pub(super) fn group(&self) -> usize {
+    fn group(&self) -> usize {
         self.n_heads / self.n_kv_heads
+    }
+
+    /// Query heads that read a KV head together: its group, or a part of a large one, so that threads can share it.
+    pub(super) fn unit(&self) -> usize {
+        (1..=self.group().min(QUERIES_PER_TILE)).rev().find(|unit| self.group().is_multiple_of(*unit)).unwrap_or(1)
+    }
+
+    /// Units of a row.
+    pub(super) fn n_units(&self) -> usize {
+        self.n_heads / self.unit()
     }
 }
 
@@ -170,6 +201,8 @@ impl Workspace {
             logits: try_vec(max_outputs.saturating_mul(shape.n_vocab))?,
             head_input: None,
             moe: shape.moe.map(|moe| Moe::new(moe, shape.n_embd, max_rows)).transpose()?,
+            altup: shape.altup.map(|altup| altup::State::new(altup, shape.n_embd, max_rows)).transpose()?,
+            latents: shape.latent.map(|latent| Latents::new(shape, latent, max_rows)).transpose()?,
             scratch,
         })
     }

@@ -1,11 +1,12 @@
 //! What crosses, from C's structs to Rust's types, on the plugin's side; weights come as handles and leave as clones, which are the same weights.
 
 use super::table::{
-    AttentionRef, BatchRef, ExpertsRef, FeedForwardNumber, Handle, JoinRef, LinearRef, NormRef, RopeRef, ShapeRef, TensorRef,
+    AltupRef, AttentionRef, BatchRef, ExpertsRef, FeedForwardRef, Handle, JoinRef, LatentRef, LinearRef, NormRef, RopeRef, ShapeRef,
+    StreamsRef, TensorRef,
 };
 use crate::backend::{
-    Attention, Backend, Batch, Experts, FeedForwardFn, Groups, HostTensor, Join, Linear, Mlp, MoeShape, Norm, NormKind, Rope, Routing,
-    Scores, SequenceRows, Shape, Sight, Slot, Temperature,
+    Altup, AltupShape, Attention, Backend, Batch, Experts, FeedForwardFn, Groups, HostTensor, Join, Latent, LatentShape, Linear, Mlp,
+    MoeShape, Norm, NormKind, Rope, Routing, Scores, SequenceRows, Shape, Sight, Slot, Streams, Temperature,
 };
 use crate::dtype::DType;
 use crate::error::Result;
@@ -33,14 +34,18 @@ pub(super) fn slot(number: u32) -> Result<Slot> {
     numbered("slot", &[Slot::Query, Slot::Key, Slot::Value, Slot::Gate, Slot::Up], number)
 }
 
-pub(super) fn feed_forward(number: FeedForwardNumber) -> Result<FeedForwardFn> {
-    let gates = [GateFn::Silu, GateFn::GeluTanh, GateFn::GeluErf, GateFn::Relu2];
-    match number {
-        0..4 => Ok(FeedForwardFn::Gated(numbered("gate", &gates, number)?)),
-        4..8 => Ok(FeedForwardFn::Plain(numbered("gate", &gates, number - 4)?)),
-        8 => Ok(FeedForwardFn::Clamped),
+fn gate(number: u32) -> Result<GateFn> {
+    numbered("gate", &[GateFn::Silu, GateFn::GeluTanh, GateFn::GeluErf, GateFn::Relu2], number)
+}
+
+pub(super) fn feed_forward(f: FeedForwardRef) -> Result<FeedForwardFn> {
+    Ok(match f.number {
+        0..4 => FeedForwardFn::Gated(gate(f.number)?),
+        4..8 => FeedForwardFn::Plain(gate(f.number - 4)?),
+        8 => FeedForwardFn::Clamped,
+        9..13 => FeedForwardFn::Sparse(gate(f.number - 9)?, f.deviations),
         other => fail!(Abi, "plugin: feed-forward {other}"),
-    }
+    })
 }
 
 /// # Safety
@@ -51,13 +56,32 @@ pub(super) unsafe fn tensor(tensor: &TensorRef) -> Result<HostTensor> {
     let mut data = AlignedBytes::zeroed(bytes.len())?;
     data.as_mut_slice().copy_from_slice(bytes);
     let name = String::from_utf8_lossy(name).into_owned();
-    Ok(HostTensor { name, dtype: dtype(tensor.dtype)?, n_rows: tensor.n_rows, n_cols: tensor.n_cols, data })
+    Ok(HostTensor { name, dtype: dtype(tensor.dtype)?, n_rows: tensor.n_rows, n_cols: tensor.n_cols, data: data.into() })
 }
 
 pub(super) fn shape(shape: &ShapeRef) -> Shape {
-    let ShapeRef { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab, n_experts, n_used, n_expert_ff } = *shape;
-    let moe = (n_experts > 0).then_some(MoeShape { n_experts, n_used, n_ff: n_expert_ff });
-    Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, n_vocab }
+    let s = *shape;
+    let latent = LatentShape {
+        rank: s.latent_rank,
+        n_rot: s.latent_rot,
+        n_still: s.latent_still,
+        n_value: s.latent_value,
+        query_rank: (s.latent_query_rank > 0).then_some(s.latent_query_rank),
+    };
+    let (n_layers, n_per_layer) = (s.n_per_layer_inputs, s.n_per_layer);
+    let altup = AltupShape { n_streams: s.n_streams, active: s.active_stream, n_per_layer, n_layers, rank: s.laurel_rank };
+    Shape {
+        n_layers: s.n_layers,
+        n_embd: s.n_embd,
+        n_heads: s.n_heads,
+        n_kv_heads: s.n_kv_heads,
+        head_dim: s.head_dim,
+        n_ff: s.n_ff,
+        moe: (s.n_experts > 0).then_some(MoeShape { n_experts: s.n_experts, n_used: s.n_used, n_ff: s.n_expert_ff }),
+        altup: (s.n_streams > 0).then_some(altup),
+        latent: (s.latent_rank > 0).then_some(latent),
+        n_vocab: s.n_vocab,
+    }
 }
 
 /// # Safety
@@ -117,6 +141,70 @@ pub(super) unsafe fn linear<B: Backend<Matrix: Clone, Vector: Clone>>(linear: &L
 pub(super) unsafe fn join<B: Backend<Vector: Clone>>(join: &JoinRef) -> Join<B> {
     // SAFETY: passed on from the caller.
     Join { norm: unsafe { norm(&join.norm) }, scale: join.scale }
+}
+
+/// # Safety
+/// As [`norm`].
+unsafe fn needed_norm<B: Backend<Vector: Clone>>(from: &NormRef) -> Result<Norm<B>> {
+    // SAFETY: passed on from the caller.
+    match unsafe { norm(from) } {
+        Some(norm) => Ok(norm),
+        None => fail!(Abi, "plugin: a norm without weights"),
+    }
+}
+
+/// # Safety
+/// Its handles are live, of this backend; those of `query_down` may be NULL.
+pub(super) unsafe fn latent<B: Backend<Matrix: Clone, Vector: Clone>>(latent: &LatentRef) -> Result<Latent<B>> {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let query_down = norm(&latent.query_down_norm).map(|norm| (linear(&latent.query_down), norm));
+        Ok(Latent {
+            query_down,
+            query: linear(&latent.query),
+            key: linear(&latent.key),
+            norm: needed_norm(&latent.norm)?,
+            key_up: linear(&latent.key_up),
+            value_up: linear(&latent.value_up),
+        })
+    }
+}
+
+/// # Safety
+/// Its handles are live, of this backend.
+pub(super) unsafe fn streams<B: Backend<Matrix: Clone, Vector: Clone>>(streams: &StreamsRef) -> Result<Streams<B>> {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        Ok(Streams {
+            spread: linear(&streams.spread),
+            merge: linear(&streams.merge),
+            table: (*streams.table.cast::<B::Matrix>()).clone(),
+            inputs: linear(&streams.inputs),
+            inputs_norm: needed_norm(&streams.inputs_norm)?,
+        })
+    }
+}
+
+/// # Safety
+/// Its handles are live, of this backend; its slices live.
+pub(super) unsafe fn altup<B: Backend<Matrix: Clone, Vector: Clone>>(altup: &AltupRef) -> Result<Altup<B>> {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        Ok(Altup {
+            router_norm: needed_norm(&altup.router_norm)?,
+            router: altup.router.get().to_vec(),
+            predict: altup.predict.get().to_vec(),
+            correct: altup.correct.get().to_vec(),
+            output_scale: altup.output_scale.get().to_vec(),
+            laurel_left: linear(&altup.laurel_left),
+            laurel_right: linear(&altup.laurel_right),
+            laurel_norm: needed_norm(&altup.laurel_norm)?,
+            gate: linear(&altup.gate),
+            output: linear(&altup.output),
+            output_norm: needed_norm(&altup.output_norm)?,
+            f: gate(altup.f)?,
+        })
+    }
 }
 
 pub(super) fn attention(attention: &AttentionRef) -> Attention {

@@ -2,15 +2,16 @@
 
 use super::remote::{Remote, Vector};
 use super::table::{
-    AttentionRef, BatchRef, ExpertsRef, FeedForwardNumber, JoinRef, LinearRef, NormRef, ProjectionRef, RopeRef, SequenceRef, ShapeRef,
-    Slice, TensorRef,
+    AltupRef, AttentionRef, BatchRef, ExpertsRef, FeedForwardRef, JoinRef, LatentRef, LinearRef, NormRef, ProjectionRef, RopeRef,
+    SequenceRef, ShapeRef, Slice, StreamStageRef, StreamsRef, TensorRef,
 };
 use crate::backend::{
-    Attention, Batch, Experts, FeedForwardFn, HostTensor, Join, Linear, MoeShape, Norm, NormKind, Rope, SequenceRows, Shape, Sight, Slot,
+    Altup, AltupShape, Attention, Batch, Experts, FeedForwardFn, HostTensor, Join, Latent, LatentShape, Linear, MoeShape, Norm, NormKind,
+    Rope, SequenceRows, Shape, Sight, Slot, StreamStage, Streams,
 };
 use crate::dtype::DType;
 use crate::kernels::{KvType, RopeStyle};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 /// Nothing.
 const NO_LINEAR: LinearRef = LinearRef { weight: null_mut(), bias: null_mut() };
@@ -34,10 +35,32 @@ pub(super) fn tensor(tensor: &HostTensor) -> TensorRef {
 }
 
 pub(super) fn shape(shape: &Shape) -> ShapeRef {
-    let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, n_vocab } = *shape;
+    let Shape { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, moe, altup, latent, n_vocab } = *shape;
     let moe = moe.unwrap_or(MoeShape { n_experts: 0, n_used: 0, n_ff: 0 });
-    let (n_experts, n_used, n_expert_ff) = (moe.n_experts, moe.n_used, moe.n_ff);
-    ShapeRef { n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab, n_experts, n_used, n_expert_ff }
+    let altup = altup.unwrap_or(AltupShape { n_streams: 0, active: 0, n_per_layer: 0, n_layers: 0, rank: 0 });
+    let latent = latent.unwrap_or(LatentShape { rank: 0, n_rot: 0, n_still: 0, n_value: 0, query_rank: None });
+    ShapeRef {
+        n_layers,
+        n_embd,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        n_ff,
+        n_vocab,
+        n_experts: moe.n_experts,
+        n_used: moe.n_used,
+        n_expert_ff: moe.n_ff,
+        n_streams: altup.n_streams,
+        active_stream: altup.active,
+        n_per_layer: altup.n_per_layer,
+        n_per_layer_inputs: altup.n_layers,
+        laurel_rank: altup.rank,
+        latent_rank: latent.rank,
+        latent_rot: latent.n_rot,
+        latent_still: latent.n_still,
+        latent_value: latent.n_value,
+        latent_query_rank: latent.query_rank.unwrap_or(0),
+    }
 }
 
 pub(super) fn rope(rope: &Rope) -> RopeRef {
@@ -93,12 +116,82 @@ pub(super) fn attention(attention: &Attention) -> AttentionRef {
     AttentionRef { scale, softcap: softcap.unwrap_or(0.0), sight, reach, temperature_length, temperature_scale }
 }
 
-pub(super) fn feed_forward(f: FeedForwardFn) -> FeedForwardNumber {
-    match f {
-        FeedForwardFn::Gated(gate) => gate as u32,
-        FeedForwardFn::Plain(gate) => 4 + gate as u32,
-        FeedForwardFn::Clamped => 8,
+pub(super) fn feed_forward(f: FeedForwardFn) -> FeedForwardRef {
+    let (number, deviations) = match f {
+        FeedForwardFn::Gated(gate) => (gate as u32, 0.0),
+        FeedForwardFn::Plain(gate) => (4 + gate as u32, 0.0),
+        FeedForwardFn::Clamped => (8, 0.0),
+        FeedForwardFn::Sparse(gate, deviations) => (9 + gate as u32, deviations),
+    };
+    FeedForwardRef { number, deviations }
+}
+
+/// The rope of this number.
+pub(super) fn rope_number(rope: Option<usize>) -> i64 {
+    rope.and_then(|rope| i64::try_from(rope).ok()).unwrap_or(-1)
+}
+
+pub(super) fn latent(latent: &Latent<Remote>) -> LatentRef {
+    let Latent { query_down, query, key, norm: of_latent, key_up, value_up } = latent;
+    LatentRef {
+        query_down: query_down.as_ref().map_or(NO_LINEAR, |(down, _)| linear(down)),
+        query_down_norm: norm(query_down.as_ref().map(|(_, norm)| norm)),
+        query: linear(query),
+        key: linear(key),
+        norm: norm(Some(of_latent)),
+        key_up: linear(key_up),
+        value_up: linear(value_up),
     }
+}
+
+fn streams(streams: &Streams<Remote>) -> StreamsRef {
+    let Streams { spread, merge, table, inputs, inputs_norm } = streams;
+    StreamsRef {
+        spread: linear(spread),
+        merge: linear(merge),
+        table: table.handle(),
+        inputs: linear(inputs),
+        inputs_norm: norm(Some(inputs_norm)),
+    }
+}
+
+fn altup(altup: &Altup<Remote>) -> AltupRef {
+    let Altup { router_norm, router, predict, correct, output_scale, laurel_left, laurel_right, laurel_norm, gate, output, output_norm, f } =
+        altup;
+    AltupRef {
+        router_norm: norm(Some(router_norm)),
+        router: Slice::new(router),
+        predict: Slice::new(predict),
+        correct: Slice::new(correct),
+        output_scale: Slice::new(output_scale),
+        laurel_left: linear(laurel_left),
+        laurel_right: linear(laurel_right),
+        laurel_norm: norm(Some(laurel_norm)),
+        gate: linear(gate),
+        output: linear(output),
+        output_norm: norm(Some(output_norm)),
+        f: *f as u32,
+        reserved: 0,
+    }
+}
+
+/// Calls `with` what crosses of `stage`.
+pub(super) fn with_stream_stage<T>(stage: &StreamStage<'_, Remote>, with: impl FnOnce(&StreamStageRef) -> T) -> T {
+    let (number, once, of_layer, of_laurel, layer) = match stage {
+        StreamStage::Spread(s) => (0, Some(streams(s)), None, None, 0),
+        StreamStage::Predict(a) => (1, None, Some(altup(a)), None, 0),
+        StreamStage::Laurel(a, norm) => (2, None, Some(altup(a)), Some(*norm), 0),
+        StreamStage::Correct(a, layer) => (3, None, Some(altup(a)), None, *layer),
+        StreamStage::Merge(s) => (4, Some(streams(s)), None, None, 0),
+    };
+    with(&StreamStageRef {
+        stage: number,
+        reserved: 0,
+        streams: once.as_ref().map_or(null(), std::ptr::from_ref),
+        altup: of_layer.as_ref().map_or(null(), std::ptr::from_ref),
+        norm: norm(of_laurel),
+        layer,
+    })
 }
 
 pub(super) fn experts(experts: &Experts<Remote>) -> ExpertsRef {

@@ -2,7 +2,10 @@
 
 use super::refs;
 use super::table::{ABI, BUILD, DeviceRow, Failure, Handle, OpenPlugin, RopeRef, SequenceRef, Slice, SliceMut, Table};
-use crate::backend::{Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HostTensor, Join, Linear, Norm, Rope, Shape, Slot};
+use crate::backend::{
+    Attention, Backend, Batch, BlockId, Experts, FeedForwardFn, HeadNorms, HostTensor, Join, Latent, Linear, Norm, Rope, Shape, Slot,
+    StreamStage,
+};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fail;
@@ -149,7 +152,7 @@ impl Vector {
 }
 
 impl Remote {
-    fn table(&self) -> &'static Table {
+    fn functions(&self) -> &'static Table {
         self.0.table
     }
 
@@ -177,14 +180,20 @@ impl Backend for Remote {
 
     fn matrix(&self, tensor: HostTensor) -> Result<Matrix> {
         let (mut handle, mut n_bytes) = (null_mut(), 0);
-        call!(self.table(), matrix, self.handle(), &refs::tensor(&tensor), &raw mut handle, &raw mut n_bytes)?;
-        Ok(Matrix { held: self.owned(handle, self.table().free_matrix), n_bytes })
+        call!(self.functions(), matrix, self.handle(), &refs::tensor(&tensor), &raw mut handle, &raw mut n_bytes)?;
+        Ok(Matrix { held: self.owned(handle, self.functions().free_matrix), n_bytes })
+    }
+
+    fn table(&self, tensor: HostTensor) -> Result<Matrix> {
+        let (mut handle, mut n_bytes) = (null_mut(), 0);
+        call!(self.functions(), table, self.handle(), &refs::tensor(&tensor), &raw mut handle, &raw mut n_bytes)?;
+        Ok(Matrix { held: self.owned(handle, self.functions().free_matrix), n_bytes })
     }
 
     fn vector(&self, tensor: HostTensor) -> Result<Vector> {
         let mut handle = null_mut();
-        call!(self.table(), vector, self.handle(), &refs::tensor(&tensor), &raw mut handle)?;
-        Ok(Vector(self.owned(handle, self.table().free_vector)))
+        call!(self.functions(), vector, self.handle(), &refs::tensor(&tensor), &raw mut handle)?;
+        Ok(Vector(self.owned(handle, self.functions().free_vector)))
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
@@ -193,22 +202,27 @@ impl Backend for Remote {
 
     fn planned_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64 {
         // SAFETY: a live backend.
-        unsafe { (self.table().planned_bytes)(self.handle(), refs::dtype(dtype), n_rows, n_cols) }
+        unsafe { (self.functions().planned_bytes)(self.handle(), refs::dtype(dtype), n_rows, n_cols) }
+    }
+
+    fn planned_table_bytes(&self, dtype: DType, n_rows: usize, n_cols: usize) -> u64 {
+        // SAFETY: a live backend.
+        unsafe { (self.functions().planned_table_bytes)(self.handle(), refs::dtype(dtype), n_rows, n_cols) }
     }
 
     fn workspace_bytes(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> u64 {
         // SAFETY: a live backend, and a struct that lives during the call.
-        unsafe { (self.table().workspace_bytes)(self.handle(), &refs::shape(shape), max_rows, max_outputs) }
+        unsafe { (self.functions().workspace_bytes)(self.handle(), &refs::shape(shape), max_rows, max_outputs) }
     }
 
     fn kv(&self, shape: &Shape, kind: KvType) -> Result<Kv> {
         let (mut handle, mut block_bytes) = (null_mut(), 0);
-        call!(self.table(), kv, self.handle(), &refs::shape(shape), refs::kv_type(kind), &raw mut handle, &raw mut block_bytes)?;
-        Ok(Kv { held: self.owned(handle, self.table().free_kv), block_bytes })
+        call!(self.functions(), kv, self.handle(), &refs::shape(shape), refs::kv_type(kind), &raw mut handle, &raw mut block_bytes)?;
+        Ok(Kv { held: self.owned(handle, self.functions().free_kv), block_bytes })
     }
 
     fn grow_kv(&self, kv: &mut Kv, n_blocks: usize) -> Result<()> {
-        call!(self.table(), grow_kv, self.handle(), kv.held.handle, n_blocks)
+        call!(self.functions(), grow_kv, self.handle(), kv.held.handle, n_blocks)
     }
 
     fn kv_block_bytes(&self, kv: &Kv) -> usize {
@@ -216,25 +230,25 @@ impl Backend for Remote {
     }
 
     fn copy_block(&self, kv: &mut Kv, from: BlockId, to: BlockId) -> Result<()> {
-        call!(self.table(), copy_block, self.handle(), kv.held.handle, from, to)
+        call!(self.functions(), copy_block, self.handle(), kv.held.handle, from, to)
     }
 
     fn turn_back(&self, kv: &mut Kv, blocks: &[BlockId], n_positions: usize, rope: &Rope) -> Result<()> {
-        call!(self.table(), turn_back, self.handle(), kv.held.handle, Slice::new(blocks), n_positions, &refs::rope(rope))
+        call!(self.functions(), turn_back, self.handle(), kv.held.handle, Slice::new(blocks), n_positions, &refs::rope(rope))
     }
 
     fn read_block(&self, kv: &Kv, id: BlockId, out: &mut [u8]) -> Result<()> {
-        call!(self.table(), read_block, self.handle(), kv.held.handle, id, SliceMut::new(out))
+        call!(self.functions(), read_block, self.handle(), kv.held.handle, id, SliceMut::new(out))
     }
 
     fn write_block(&self, kv: &mut Kv, id: BlockId, bytes: &[u8]) -> Result<()> {
-        call!(self.table(), write_block, self.handle(), kv.held.handle, id, Slice::new(bytes))
+        call!(self.functions(), write_block, self.handle(), kv.held.handle, id, Slice::new(bytes))
     }
 
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Workspace> {
         let mut handle = null_mut();
-        call!(self.table(), workspace, self.handle(), &refs::shape(shape), max_rows, max_outputs, &raw mut handle)?;
-        Ok(Workspace { held: self.owned(handle, self.table().free_workspace), sequences: Vec::new() })
+        call!(self.functions(), workspace, self.handle(), &refs::shape(shape), max_rows, max_outputs, &raw mut handle)?;
+        Ok(Workspace { held: self.owned(handle, self.functions().free_workspace), sequences: Vec::new() })
     }
 
     fn begin(&self, ws: &mut Workspace, batch: &Batch, ropes: &[Rope]) -> Result<()> {
@@ -242,24 +256,32 @@ impl Backend for Remote {
         ws.sequences.extend(batch.sequences.iter().map(refs::sequence));
         let ropes: Vec<RopeRef> = ropes.iter().map(refs::rope).collect();
         let batch = refs::batch(batch, &ws.sequences);
-        call!(self.table(), begin, self.handle(), ws.held.handle, &batch, Slice::new(&ropes))
+        call!(self.functions(), begin, self.handle(), ws.held.handle, &batch, Slice::new(&ropes))
     }
 
     fn embed(&self, ws: &mut Workspace, _: &Batch, table: &Matrix, scale: f32) -> Result<()> {
-        call!(self.table(), embed, self.handle(), ws.held.handle, table.held.handle, scale)
+        call!(self.functions(), embed, self.handle(), ws.held.handle, table.held.handle, scale)
     }
 
     fn set_residual(&self, ws: &mut Workspace, _: &Batch, residual: &[f32]) -> Result<()> {
-        call!(self.table(), set_residual, self.handle(), ws.held.handle, Slice::new(residual))
+        call!(self.functions(), set_residual, self.handle(), ws.held.handle, Slice::new(residual))
     }
 
     fn residual(&self, ws: &Workspace, out: &mut [f32]) -> Result<()> {
-        call!(self.table(), residual, self.handle(), ws.held.handle, SliceMut::new(out))
+        call!(self.functions(), residual, self.handle(), ws.held.handle, SliceMut::new(out))
     }
 
     fn norm_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
         let projections: Vec<_> = projections.iter().map(|(slot, linear)| refs::projection(*slot, linear)).collect();
-        call!(self.table(), norm_project, self.handle(), ws.held.handle, &refs::norm(norm), Slice::new(&projections))
+        call!(self.functions(), norm_project, self.handle(), ws.held.handle, &refs::norm(norm), Slice::new(&projections))
+    }
+
+    fn latent_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, latent: &Latent<Self>) -> Result<()> {
+        call!(self.functions(), latent_project, self.handle(), ws.held.handle, &refs::norm(norm), &refs::latent(latent))
+    }
+
+    fn latent_values(&self, ws: &mut Workspace, latent: &Latent<Self>) -> Result<()> {
+        call!(self.functions(), latent_values, self.handle(), ws.held.handle, &refs::latent(latent))
     }
 
     fn rope_append(
@@ -267,45 +289,53 @@ impl Backend for Remote {
         ws: &mut Workspace,
         _: &Batch,
         layer: usize,
-        head_norms: Option<(&Norm<Self>, &Norm<Self>)>,
+        head_norms: Option<HeadNorms<'_, Self>>,
         rope: Option<usize>,
         kv: &mut Kv,
     ) -> Result<()> {
-        let norms = head_norms.map(|(query, key)| [refs::norm(Some(query)), refs::norm(Some(key))]);
-        let norms = Slice::new(norms.as_ref().map_or(&[][..], |norms| &norms[..]));
-        let rope = rope.and_then(|rope| i64::try_from(rope).ok()).unwrap_or(-1);
-        call!(self.table(), rope_append, self.handle(), ws.held.handle, layer, norms, rope, kv.held.handle)
+        let norms = head_norms.map(|HeadNorms { query, key, value }| [Some(query), Some(key), value]);
+        let norms: Vec<_> = norms.into_iter().flatten().flatten().map(|norm| refs::norm(Some(norm))).collect();
+        let (norms, rope) = (Slice::new(&norms), refs::rope_number(rope));
+        call!(self.functions(), rope_append, self.handle(), ws.held.handle, layer, norms, rope, kv.held.handle)
+    }
+
+    fn rope_query(&self, ws: &mut Workspace, _: &Batch, norm: Option<&Norm<Self>>, rope: Option<usize>) -> Result<()> {
+        call!(self.functions(), rope_query, self.handle(), ws.held.handle, &refs::norm(norm), refs::rope_number(rope))
     }
 
     fn attend(&self, ws: &mut Workspace, _: &Batch, layer: usize, attention: &Attention, sinks: Option<&Vector>, kv: &Kv) -> Result<()> {
         let sinks = sinks.map_or(null_mut(), Vector::handle);
-        call!(self.table(), attend, self.handle(), ws.held.handle, layer, &refs::attention(attention), sinks, kv.held.handle)
+        call!(self.functions(), attend, self.handle(), ws.held.handle, layer, &refs::attention(attention), sinks, kv.held.handle)
     }
 
     fn project_add(&self, ws: &mut Workspace, linear: &Linear<Self>, join: &Join<Self>) -> Result<()> {
-        call!(self.table(), project_add, self.handle(), ws.held.handle, &refs::linear(linear), &refs::join(join))
+        call!(self.functions(), project_add, self.handle(), ws.held.handle, &refs::linear(linear), &refs::join(join))
     }
 
     fn glu(&self, ws: &mut Workspace, f: FeedForwardFn, down: &Linear<Self>, join: &Join<Self>) -> Result<()> {
         let f = refs::feed_forward(f);
-        call!(self.table(), glu, self.handle(), ws.held.handle, f, &refs::linear(down), &refs::join(join))
+        call!(self.functions(), glu, self.handle(), ws.held.handle, f, &refs::linear(down), &refs::join(join))
     }
 
     fn moe_up(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, experts: &Experts<Self>) -> Result<()> {
-        call!(self.table(), moe_up, self.handle(), ws.held.handle, &refs::norm(norm), &refs::experts(experts))
+        call!(self.functions(), moe_up, self.handle(), ws.held.handle, &refs::norm(norm), &refs::experts(experts))
     }
 
     fn moe_down(&self, ws: &mut Workspace, f: FeedForwardFn, experts: &Experts<Self>, scale: f32) -> Result<()> {
         let f = refs::feed_forward(f);
-        call!(self.table(), moe_down, self.handle(), ws.held.handle, f, &refs::experts(experts), scale)
+        call!(self.functions(), moe_down, self.handle(), ws.held.handle, f, &refs::experts(experts), scale)
+    }
+
+    fn streams(&self, ws: &mut Workspace, _: &Batch, stage: StreamStage<'_, Self>) -> Result<()> {
+        refs::with_stream_stage(&stage, |stage| call!(self.functions(), streams, self.handle(), ws.held.handle, stage))
     }
 
     fn head(&self, ws: &mut Workspace, _: &Batch, norm: &Norm<Self>, weight: &Matrix, vocab: Range<usize>) -> Result<()> {
         let norm = refs::norm(Some(norm));
-        call!(self.table(), head, self.handle(), ws.held.handle, &norm, weight.held.handle, vocab.start, vocab.end)
+        call!(self.functions(), head, self.handle(), ws.held.handle, &norm, weight.held.handle, vocab.start, vocab.end)
     }
 
     fn logits(&self, ws: &Workspace, i: usize, out: &mut [f32]) -> Result<()> {
-        call!(self.table(), logits, self.handle(), ws.held.handle, i, SliceMut::new(out))
+        call!(self.functions(), logits, self.handle(), ws.held.handle, i, SliceMut::new(out))
     }
 }

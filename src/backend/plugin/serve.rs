@@ -124,10 +124,12 @@ pub const fn table<P: Provider>() -> &'static Table {
             free_provider: take::<P>,
             close: take::<P::Backend>,
             matrix: matrix::<P>,
+            table: lookup_table::<P>,
             free_matrix: take::<<P::Backend as Backend>::Matrix>,
             vector: vector::<P>,
             free_vector: take::<<P::Backend as Backend>::Vector>,
             planned_bytes: planned_bytes::<P>,
+            planned_table_bytes: planned_table_bytes::<P>,
             kv: kv::<P>,
             free_kv: take::<<P::Backend as Backend>::Kv>,
             grow_kv: grow_kv::<P>,
@@ -143,12 +145,16 @@ pub const fn table<P: Provider>() -> &'static Table {
             set_residual: stages::set_residual::<P>,
             residual: stages::residual::<P>,
             norm_project: stages::norm_project::<P>,
+            latent_project: stages::latent_project::<P>,
+            latent_values: stages::latent_values::<P>,
             rope_append: stages::rope_append::<P>,
+            rope_query: stages::rope_query::<P>,
             attend: stages::attend::<P>,
             project_add: stages::project_add::<P>,
             glu: stages::glu::<P>,
             moe_up: stages::moe_up::<P>,
             moe_down: stages::moe_down::<P>,
+            streams: stages::streams::<P>,
             head: stages::head::<P>,
             logits: stages::logits::<P>,
         }
@@ -201,6 +207,26 @@ unsafe extern "C" fn matrix<P: Provider>(
         guard(f, || {
             let backend = &*backend.cast::<P::Backend>();
             let matrix = backend.matrix(convert::tensor(&*tensor)?)?;
+            *n_bytes = backend.matrix_bytes(&matrix);
+            *out = give(matrix);
+            Ok(())
+        })
+    }
+}
+
+/// As [`Table`] demands.
+unsafe extern "C" fn lookup_table<P: Provider>(
+    backend: Handle,
+    tensor: *const TensorRef,
+    out: *mut Handle,
+    n_bytes: *mut usize,
+    f: *mut Failure,
+) -> u32 {
+    // SAFETY: the contract of [`Table`]: live handles of this provider, and pointers that may be read or written during the call.
+    unsafe {
+        guard(f, || {
+            let backend = &*backend.cast::<P::Backend>();
+            let matrix = backend.table(convert::tensor(&*tensor)?)?;
             *n_bytes = backend.matrix_bytes(&matrix);
             *out = give(matrix);
             Ok(())
@@ -301,6 +327,13 @@ unsafe extern "C" fn planned_bytes<P: Provider>(backend: Handle, dtype: u32, n_r
     // SAFETY: a live handle, by the contract of [`Table`].
     let backend = unsafe { &*backend.cast::<P::Backend>() };
     number(|| convert::dtype(dtype).map_or(0, |dtype| backend.planned_bytes(dtype, n_rows, n_cols)))
+}
+
+/// As [`Table`] demands.
+unsafe extern "C" fn planned_table_bytes<P: Provider>(backend: Handle, dtype: u32, n_rows: usize, n_cols: usize) -> u64 {
+    // SAFETY: a live handle, by the contract of [`Table`].
+    let backend = unsafe { &*backend.cast::<P::Backend>() };
+    number(|| convert::dtype(dtype).map_or(0, |dtype| backend.planned_table_bytes(dtype, n_rows, n_cols)))
 }
 
 /// As [`Table`] demands.

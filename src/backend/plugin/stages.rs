@@ -3,10 +3,10 @@
 use super::convert;
 use super::serve::{Provider, guard, stage};
 use super::table::{
-    AttentionRef, BatchRef, ExpertsRef, Failure, FeedForwardNumber, Handle, JoinRef, LinearRef, NormRef, ProjectionRef, RopeRef, Slice,
-    SliceMut,
+    AttentionRef, BatchRef, ExpertsRef, Failure, FeedForwardRef, Handle, JoinRef, LatentRef, LinearRef, NormRef, ProjectionRef, RopeRef,
+    Slice, SliceMut, StreamStageRef,
 };
-use crate::backend::Backend;
+use crate::backend::{Backend, HeadNorms, StreamStage};
 use crate::error::Result;
 use crate::fail;
 
@@ -84,6 +84,35 @@ pub(super) unsafe extern "C" fn norm_project<P: Provider>(
 }
 
 /// As [`super::Table`] demands.
+pub(super) unsafe extern "C" fn latent_project<P: Provider>(
+    backend: Handle,
+    ws: Handle,
+    norm: *const NormRef,
+    latent: *const LatentRef,
+    f: *mut Failure,
+) -> u32 {
+    // SAFETY: the contract of [`super::Table`]: live handles of this provider, and pointers that may be read or written during the call.
+    unsafe {
+        guard(f, || {
+            let (backend, ws) = stage::<P>(backend, ws);
+            let norm = convert::norm::<P::Backend>(&*norm);
+            backend.latent_project(&mut ws.inner, norm.as_ref(), &convert::latent(&*latent)?)
+        })
+    }
+}
+
+/// As [`super::Table`] demands.
+pub(super) unsafe extern "C" fn latent_values<P: Provider>(backend: Handle, ws: Handle, latent: *const LatentRef, f: *mut Failure) -> u32 {
+    // SAFETY: the contract of [`super::Table`]: live handles of this provider, and pointers that may be read or written during the call.
+    unsafe {
+        guard(f, || {
+            let (backend, ws) = stage::<P>(backend, ws);
+            backend.latent_values(&mut ws.inner, &convert::latent(&*latent)?)
+        })
+    }
+}
+
+/// As [`super::Table`] demands.
 pub(super) unsafe extern "C" fn rope_append<P: Provider>(
     backend: Handle,
     ws: Handle,
@@ -98,8 +127,30 @@ pub(super) unsafe extern "C" fn rope_append<P: Provider>(
         guard(f, || {
             let (backend, ws) = stage::<P>(backend, ws);
             let norms: Vec<_> = head_norms.get().iter().filter_map(|norm| convert::norm::<P::Backend>(norm)).collect();
-            let norms = if let [query, key] = &norms[..] { Some((query, key)) } else { None };
+            let norms = match &norms[..] {
+                [query, key] => Some(HeadNorms { query, key, value: None }),
+                [query, key, value] => Some(HeadNorms { query, key, value: Some(value) }),
+                _ => None,
+            };
             backend.rope_append(&mut ws.inner, &ws.batch, layer, norms, usize::try_from(rope).ok(), &mut *kv.cast())
+        })
+    }
+}
+
+/// As [`super::Table`] demands.
+pub(super) unsafe extern "C" fn rope_query<P: Provider>(
+    backend: Handle,
+    ws: Handle,
+    norm: *const NormRef,
+    rope: i64,
+    f: *mut Failure,
+) -> u32 {
+    // SAFETY: the contract of [`super::Table`]: live handles of this provider, and pointers that may be read or written during the call.
+    unsafe {
+        guard(f, || {
+            let (backend, ws) = stage::<P>(backend, ws);
+            let norm = convert::norm::<P::Backend>(&*norm);
+            backend.rope_query(&mut ws.inner, &ws.batch, norm.as_ref(), usize::try_from(rope).ok())
         })
     }
 }
@@ -145,7 +196,7 @@ pub(super) unsafe extern "C" fn project_add<P: Provider>(
 pub(super) unsafe extern "C" fn glu<P: Provider>(
     backend: Handle,
     ws: Handle,
-    function: FeedForwardNumber,
+    function: FeedForwardRef,
     down: *const LinearRef,
     join: *const JoinRef,
     f: *mut Failure,
@@ -182,7 +233,7 @@ pub(super) unsafe extern "C" fn moe_up<P: Provider>(
 pub(super) unsafe extern "C" fn moe_down<P: Provider>(
     backend: Handle,
     ws: Handle,
-    function: FeedForwardNumber,
+    function: FeedForwardRef,
     experts: *const ExpertsRef,
     scale: f32,
     f: *mut Failure,
@@ -193,6 +244,29 @@ pub(super) unsafe extern "C" fn moe_down<P: Provider>(
             let (backend, ws) = stage::<P>(backend, ws);
             let function = convert::feed_forward(function)?;
             backend.moe_down(&mut ws.inner, function, &convert::experts(&*experts)?, scale)
+        })
+    }
+}
+
+/// As [`super::Table`] demands.
+pub(super) unsafe extern "C" fn streams<P: Provider>(backend: Handle, ws: Handle, of: *const StreamStageRef, f: *mut Failure) -> u32 {
+    // SAFETY: the contract of [`super::Table`]: live handles of this provider, and pointers that may be read or written during the call.
+    unsafe {
+        guard(f, || {
+            let (backend, ws) = stage::<P>(backend, ws);
+            let StreamStageRef { stage, streams, altup, norm, layer, .. } = &*of;
+            let streams = streams.as_ref().map(|streams| convert::streams::<P::Backend>(streams)).transpose()?;
+            let altup = altup.as_ref().map(|altup| convert::altup::<P::Backend>(altup)).transpose()?;
+            let norm = convert::norm::<P::Backend>(norm);
+            let stage = match (*stage, &streams, &altup, &norm) {
+                (0, Some(streams), _, _) => StreamStage::Spread(streams),
+                (1, _, Some(altup), _) => StreamStage::Predict(altup),
+                (2, _, Some(altup), Some(norm)) => StreamStage::Laurel(altup, norm),
+                (3, _, Some(altup), _) => StreamStage::Correct(altup, *layer),
+                (4, Some(streams), _, _) => StreamStage::Merge(streams),
+                _ => fail!(Abi, "plugin: stage {stage} of streams"),
+            };
+            backend.streams(&mut ws.inner, &ws.batch, stage)
         })
     }
 }

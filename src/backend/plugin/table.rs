@@ -183,6 +183,19 @@ pub struct ShapeRef {
     pub n_experts: usize,
     pub n_used: usize,
     pub n_expert_ff: usize,
+    /// Residual streams; 0 = one, and the next four are 0.
+    pub n_streams: usize,
+    pub active_stream: usize,
+    pub n_per_layer: usize,
+    pub n_per_layer_inputs: usize,
+    pub laurel_rank: usize,
+    /// Elements of a latent; 0 = attention over keys and values, and the next four are 0.
+    pub latent_rank: usize,
+    pub latent_rot: usize,
+    pub latent_still: usize,
+    pub latent_value: usize,
+    /// 0 = queries are made of the residual.
+    pub latent_query_rank: usize,
 }
 
 /// A rope of a model.
@@ -286,8 +299,76 @@ pub struct AttentionRef {
     pub temperature_scale: f32,
 }
 
-/// What a feed-forward does: 0..4 gated by, 4..8 plain, 8 clamped.
-pub type FeedForwardNumber = u32;
+/// `crate::backend::FeedForwardFn`
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct FeedForwardRef {
+    /// 0..4 gated by, 4..8 plain, 8 clamped, 9..13 sparse.
+    pub number: u32,
+    /// Of the sparse: where it cuts.
+    pub deviations: f32,
+}
+
+/// `crate::backend::Latent`
+#[repr(C)]
+pub struct LatentRef {
+    /// Weight NULL = none, and the norm is none.
+    pub query_down: LinearRef,
+    pub query_down_norm: NormRef,
+    pub query: LinearRef,
+    pub key: LinearRef,
+    pub norm: NormRef,
+    pub key_up: LinearRef,
+    pub value_up: LinearRef,
+}
+
+/// `crate::backend::Streams`
+#[repr(C)]
+pub struct StreamsRef {
+    pub spread: LinearRef,
+    pub merge: LinearRef,
+    /// A matrix that was made as a table.
+    pub table: Handle,
+    pub inputs: LinearRef,
+    pub inputs_norm: NormRef,
+}
+
+/// `crate::backend::Altup`
+#[repr(C)]
+pub struct AltupRef {
+    pub router_norm: NormRef,
+    pub router: Slice<f32>,
+    pub predict: Slice<f32>,
+    pub correct: Slice<f32>,
+    pub output_scale: Slice<f32>,
+    pub laurel_left: LinearRef,
+    pub laurel_right: LinearRef,
+    pub laurel_norm: NormRef,
+    pub gate: LinearRef,
+    pub output: LinearRef,
+    pub output_norm: NormRef,
+    /// Between gate and input: a gate function.
+    pub f: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// `crate::backend::StreamStage`
+#[repr(C)]
+pub struct StreamStageRef {
+    /// 0 spreads, 1 predicts, 2 the learned residual, 3 corrects, 4 merges.
+    pub stage: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Of 0 and 4, else NULL.
+    pub streams: *const StreamsRef,
+    /// Of 1, 2 and 3, else NULL.
+    pub altup: *const AltupRef,
+    /// Of 2, else none.
+    pub norm: NormRef,
+    /// Of 3.
+    pub layer: usize,
+}
 
 /// `crate::backend::Experts`.
 #[repr(C)]
@@ -340,10 +421,14 @@ pub struct Table {
 
     pub matrix:
         unsafe extern "C" fn(backend: Handle, tensor: *const TensorRef, out: *mut Handle, n_bytes: *mut usize, f: *mut Failure) -> u32,
+    /// A matrix as well.
+    pub table:
+        unsafe extern "C" fn(backend: Handle, tensor: *const TensorRef, out: *mut Handle, n_bytes: *mut usize, f: *mut Failure) -> u32,
     pub free_matrix: unsafe extern "C" fn(Handle),
     pub vector: unsafe extern "C" fn(backend: Handle, tensor: *const TensorRef, out: *mut Handle, f: *mut Failure) -> u32,
     pub free_vector: unsafe extern "C" fn(Handle),
     pub planned_bytes: unsafe extern "C" fn(backend: Handle, dtype: u32, n_rows: usize, n_cols: usize) -> u64,
+    pub planned_table_bytes: unsafe extern "C" fn(backend: Handle, dtype: u32, n_rows: usize, n_cols: usize) -> u64,
 
     pub kv: unsafe extern "C" fn(
         backend: Handle,
@@ -384,7 +469,10 @@ pub struct Table {
     pub residual: unsafe extern "C" fn(backend: Handle, ws: Handle, out: SliceMut<f32>, f: *mut Failure) -> u32,
     pub norm_project:
         unsafe extern "C" fn(backend: Handle, ws: Handle, norm: *const NormRef, projections: Slice<ProjectionRef>, f: *mut Failure) -> u32,
-    /// head_norms: none, or those of queries and keys; rope: -1 = none.
+    pub latent_project:
+        unsafe extern "C" fn(backend: Handle, ws: Handle, norm: *const NormRef, latent: *const LatentRef, f: *mut Failure) -> u32,
+    pub latent_values: unsafe extern "C" fn(backend: Handle, ws: Handle, latent: *const LatentRef, f: *mut Failure) -> u32,
+    /// head_norms: none, or those of queries and keys, or of values besides; rope: -1 = none.
     pub rope_append: unsafe extern "C" fn(
         backend: Handle,
         ws: Handle,
@@ -394,6 +482,8 @@ pub struct Table {
         kv: Handle,
         f: *mut Failure,
     ) -> u32,
+    /// rope: -1 = none.
+    pub rope_query: unsafe extern "C" fn(backend: Handle, ws: Handle, norm: *const NormRef, rope: i64, f: *mut Failure) -> u32,
     pub attend: unsafe extern "C" fn(
         backend: Handle,
         ws: Handle,
@@ -408,7 +498,7 @@ pub struct Table {
     pub glu: unsafe extern "C" fn(
         backend: Handle,
         ws: Handle,
-        function: FeedForwardNumber,
+        function: FeedForwardRef,
         down: *const LinearRef,
         join: *const JoinRef,
         f: *mut Failure,
@@ -417,11 +507,12 @@ pub struct Table {
     pub moe_down: unsafe extern "C" fn(
         backend: Handle,
         ws: Handle,
-        function: FeedForwardNumber,
+        function: FeedForwardRef,
         experts: *const ExpertsRef,
         scale: f32,
         f: *mut Failure,
     ) -> u32,
+    pub streams: unsafe extern "C" fn(backend: Handle, ws: Handle, stage: *const StreamStageRef, f: *mut Failure) -> u32,
     pub head: unsafe extern "C" fn(
         backend: Handle,
         ws: Handle,

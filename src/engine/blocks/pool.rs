@@ -3,17 +3,22 @@
 use super::claims::{Claim, Claims};
 use super::index::{BlockTokens, Index, Prefix};
 use super::memory::BlockMemory;
+use super::starts::Starts;
 use crate::backend::BlockId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::model::Forward;
 use crate::sys::budget::Budget;
+use crate::text::Token;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Blocks made at once when the pool is empty: fewer, larger steps keep a growing context from asking for memory every 32 tokens.
 const GROW_BLOCKS: usize = 4;
+
+/// Tokens that two sequences must have in common for one to copy a part of the other's block: most texts begin with the same few.
+pub(in crate::engine) const LEAST_START: usize = 8;
 
 /// What the KV memory of a model is used for, in blocks of 32 tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +56,7 @@ struct State {
     left_at: Vec<u64>,
     clock: u64,
     index: Index,
+    starts: Starts,
     memory: BlockMemory,
 }
 
@@ -74,6 +80,7 @@ impl BlockPool {
             left_at: Vec::new(),
             clock: 0,
             index: Index::default(),
+            starts: Starts::default(),
             memory: BlockMemory::new(accounts, model.kv_block_bytes(), kv_bytes)?,
         };
         Ok(Arc::new(Self {
@@ -165,8 +172,38 @@ impl BlockPool {
                 state.release(id);
                 (prefix, known)
             }
-            None => (state.index.insert(before, tokens, id), id),
+            None => {
+                state.starts.note(before, tokens, id);
+                (state.index.insert(before, tokens, id), id)
+            }
         }
+    }
+
+    /// Others may copy the beginning of block `id`, which holds `tokens` behind `before`. Who writes over them says so before: [`Self::shorten_start`].
+    pub(super) fn publish_start(&self, before: Prefix, tokens: &[Token], id: BlockId) {
+        self.state.lock().starts.note(before, tokens, id);
+    }
+
+    /// Only the first `n` tokens of block `id` stay as they are, unless it has a name: then it is never written.
+    pub(super) fn shorten_start(&self, id: BlockId, n: usize) {
+        let state = &mut *self.state.lock();
+        if !state.index.is_named(id) {
+            state.starts.shorten(id, n);
+        }
+    }
+
+    /// A copy of a block that begins with the same tokens as `tokens`, behind `before`, and how many these are; `None` if they are few, or there is no memory.
+    pub(super) fn copy_start(&self, before: Prefix, tokens: &[Token]) -> Option<(BlockId, usize)> {
+        let (id, n) = {
+            let state = &mut *self.state.lock();
+            let (id, n) = state.starts.longest(before, tokens).filter(|(_, n)| *n >= LEAST_START)?;
+            // Who wants to change its rows meanwhile takes a copy, as there is another user.
+            state.hold(id);
+            (id, n)
+        };
+        let copy = self.copy(id);
+        self.release([id].into_iter());
+        Some((copy.ok()?, n))
     }
 
     /// True if a block may be written: it has one user and no name.
@@ -246,6 +283,7 @@ impl State {
             self.left_at[id as usize] = self.clock;
             self.cached.insert(self.clock, id);
         } else {
+            self.starts.remove(id);
             self.free.push(id);
         }
     }
@@ -253,6 +291,7 @@ impl State {
     fn evict_oldest(&mut self) {
         if let Some((_, id)) = self.cached.pop_first() {
             self.index.remove(id);
+            self.starts.remove(id);
             self.free.push(id);
         }
     }

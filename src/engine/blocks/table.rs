@@ -2,7 +2,7 @@
 
 use super::claims::Claim;
 use super::index::{BlockTokens, Prefix};
-use super::pool::BlockPool;
+use super::pool::{BlockPool, LEAST_START};
 use crate::backend::{BLOCK_TOKENS, BlockId};
 use crate::error::Result;
 use crate::fail;
@@ -69,6 +69,26 @@ impl BlockTable {
         n_computed
     }
 
+    /// Copies what other sequences have computed of the first part of the next block, and returns how many tokens are computed then. To be called where no whole
+    /// block is to be had, nor will be soon.
+    pub(in crate::engine) fn adopt_start(&mut self, tokens: &[Token], n_computed: usize) -> usize {
+        let wanted = tokens.get(n_computed..tokens.len().saturating_sub(1)).unwrap_or_default();
+        let wanted = &wanted[..wanted.len().min(BLOCK_TOKENS)];
+        let border = n_computed.is_multiple_of(BLOCK_TOKENS) && wanted.len() >= LEAST_START;
+        let Some(before) = self.prefix_before(n_computed).filter(|_| border) else { return n_computed };
+        let Some((id, n)) = self.pool.copy_start(before, wanted) else { return n_computed };
+        self.truncate(n_computed);
+        self.ids.push(id);
+        n_computed + n
+    }
+
+    /// What the named blocks make of the prefix, if the block around `n_computed` is the next to get a name.
+    pub(in crate::engine) fn prefix_before(&self, n_computed: usize) -> Option<Prefix> {
+        let block = n_computed / BLOCK_TOKENS;
+        let next = self.shares && block == self.named.len() && block < self.nameable;
+        next.then(|| self.named.last().copied().unwrap_or(Prefix::EMPTY))
+    }
+
     /// The name that the block at `n_computed` will have, if that is a border of blocks and its tokens are all there.
     fn next_name<'t>(&self, tokens: &'t [Token], n_computed: usize) -> Option<(Prefix, &'t BlockTokens)> {
         if n_computed.is_multiple_of(BLOCK_TOKENS) { self.current_name(tokens, n_computed) } else { None }
@@ -76,12 +96,8 @@ impl BlockTable {
 
     /// The name that the block around `n_computed` will have once it is computed.
     pub(in crate::engine) fn current_name<'t>(&self, tokens: &'t [Token], n_computed: usize) -> Option<(Prefix, &'t BlockTokens)> {
-        let block = n_computed / BLOCK_TOKENS;
-        if !self.shares || block != self.named.len() || block >= self.nameable {
-            return None;
-        }
-        let before = self.named.last().copied().unwrap_or(Prefix::EMPTY);
-        Some((before, tokens.get(block * BLOCK_TOKENS..)?.first_chunk()?))
+        let before = self.prefix_before(n_computed)?;
+        Some((before, tokens.get(n_computed / BLOCK_TOKENS * BLOCK_TOKENS..)?.first_chunk()?))
     }
 
     /// Makes room for positions `rows`, to be written: blocks that others see are replaced by copies. First pays what a shift left to do.
@@ -108,6 +124,13 @@ impl BlockTable {
             self.ids[block] = id;
             self.named.push(prefix);
         }
+        let block = n_computed / BLOCK_TOKENS;
+        let start = tokens.get(block * BLOCK_TOKENS..n_computed).unwrap_or_default();
+        if start.len() >= LEAST_START
+            && let (Some(before), Some(&id)) = (self.prefix_before(n_computed), self.ids.get(block))
+        {
+            self.pool.publish_start(before, start, id);
+        }
     }
 
     /// Drops blocks `gone` from the middle; what is behind them moves to their positions, and gets no names any more: its keys and values know of
@@ -118,6 +141,7 @@ impl BlockTable {
     pub(in crate::engine) fn shift(&mut self, gone: Range<usize>) -> Result<()> {
         self.settle()?;
         self.pool.turn_back(&[], gone.len() * BLOCK_TOKENS)?;
+        self.ids[gone.end..].iter().for_each(|&id| self.pool.shorten_start(id, 0));
         self.pool.release(self.ids.drain(gone.clone()).rev());
         self.named.truncate(gone.start);
         self.nameable = self.nameable.min(gone.start);
@@ -206,6 +230,9 @@ impl BlockTable {
         let keep = n_tokens.div_ceil(BLOCK_TOKENS).min(self.ids.len());
         self.pool.release(self.ids.drain(keep..).rev());
         self.named.truncate(n_tokens / BLOCK_TOKENS);
+        if let Some(&last) = self.ids.get(n_tokens / BLOCK_TOKENS) {
+            self.pool.shorten_start(last, n_tokens % BLOCK_TOKENS);
+        }
         if keep <= self.nameable {
             self.nameable = usize::MAX;
         }

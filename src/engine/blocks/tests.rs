@@ -186,3 +186,50 @@ fn a_table_that_does_not_share_finds_nothing_and_is_not_found() {
     assert_eq!(private.adopt(&long, 0), 0);
     assert!(shared.ids().iter().all(|id| !private.ids().contains(id)));
 }
+
+#[test]
+fn the_first_part_of_a_block_is_copied() {
+    let (pool, fake) = pool(0, 100);
+    let long = tokens(BLOCK_TOKENS + 20, 0);
+    let mut owner = computed(&pool, &long);
+    let begun = |n: usize| [&long[..n], &tokens(30, 9)].concat();
+    let start = |text: &[u32]| {
+        let mut table = BlockTable::new(pool.clone(), true);
+        let n = table.adopt(text, 0);
+        table.adopt_start(text, n)
+    };
+    assert_eq!(start(&begun(BLOCK_TOKENS + 10)), BLOCK_TOKENS + 10);
+    assert_eq!(fake.copies.lock().pop().unwrap().0, owner.ids()[1]);
+    assert_eq!(
+        (start(&begun(BLOCK_TOKENS + 3)), start(&begun(10))),
+        (BLOCK_TOKENS, 10),
+        "few are computed; a whole block has a first part, too"
+    );
+    assert_eq!(start(&long[..BLOCK_TOKENS + 15]), BLOCK_TOKENS + 14, "one token is left to be computed");
+    owner.truncate(BLOCK_TOKENS + 8);
+    assert_eq!(start(&long), BLOCK_TOKENS + 8, "what its owner may write is not copied");
+    owner.publish(&long, BLOCK_TOKENS + 12);
+    assert_eq!(start(&long), BLOCK_TOKENS + 12);
+    owner.shift(0..1).unwrap();
+    assert_eq!(start(&long), BLOCK_TOKENS, "what is turned is not copied");
+    drop(owner);
+    assert_eq!((start(&long), pool.usage().n_used), (BLOCK_TOKENS, 0));
+}
+
+#[test]
+fn who_writes_a_block_that_is_copied_meanwhile_takes_a_copy_and_the_owner_of_a_fork_does_not_mix_them() {
+    let (pool, _) = pool(0, 100);
+    let long = tokens(20, 0);
+    let mut parent = computed(&pool, &long);
+    let mut child = parent.fork();
+    // Both hold the block: the child changes its end, in a copy.
+    child.truncate(10);
+    let changed = [&long[..10], &tokens(10, 50)].concat();
+    child.reserve(&(10..20)).unwrap();
+    child.publish(&changed, 20);
+    let mut table = BlockTable::new(pool.clone(), true);
+    assert_eq!((table.adopt_start(&[&changed[..], &[1, 2]].concat(), 0), table.ids().len()), (20, 1));
+    parent.publish(&long, 20);
+    let mut table = BlockTable::new(pool.clone(), true);
+    assert_eq!(table.adopt_start(&[&long[..], &[1, 2]].concat(), 0), 20);
+}

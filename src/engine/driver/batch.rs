@@ -16,14 +16,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How much longer a pass may take for the prompts beside it than the streams alone would need.
-const MOST_DELAY: u32 = 2;
+/// How much longer the layers of a pass may take for the prompts beside it than the streams alone would need. The whole pass, with its head, is delayed less, and
+/// what is measured is not what comes: it stays below three times.
+const MOST_DELAY: f64 = 2.0;
 
 /// New tasks that get their prompt tokenised before a pass: the streams that run must not wait for all of a crowd.
 const PREPARED_PER_PASS: usize = 16;
 
 /// Blocks of shifted contexts that are turned before a pass, for the same reason; a millisecond or two.
 const TURNED_PER_PASS: usize = 8;
+
+/// Parts of blocks that are copied before a pass, for the same reason; where the host drives, fewer: a tenth of a millisecond each.
+const COPIED_PER_PASS: usize = 16;
+const COPIED_PER_SLICE: usize = 2;
 
 /// Rows of one task in a pass.
 struct Scheduled {
@@ -59,12 +64,24 @@ pub(super) struct ModelBatch {
     gave_up: bool,
     /// The last pass was one of a draft model: the others are next.
     drafted: bool,
+    /// The last slice compiled a constraint: the others are next.
+    compiled: bool,
 }
 
 impl ModelBatch {
     pub(super) fn new(task: Task) -> Self {
         let model = task.session().model().clone();
-        Self { model, tasks: vec![task], scheduled: Vec::new(), flight: None, next: 0, n_passes: 0, gave_up: false, drafted: false }
+        Self {
+            model,
+            tasks: vec![task],
+            scheduled: Vec::new(),
+            flight: None,
+            next: 0,
+            n_passes: 0,
+            gave_up: false,
+            drafted: false,
+            compiled: false,
+        }
     }
 
     pub(super) fn serves(&self, task: &Task) -> bool {
@@ -101,7 +118,8 @@ impl ModelBatch {
     /// Runs one slice: a stage of the pass, or what one task does with its results, or the beginning of a pass whose stages take at most `most`; false if no
     /// task can go on now. A failure or a panic ends the tasks it concerns, nothing else.
     pub(super) fn advance(&mut self, most: Option<Duration>) -> bool {
-        if self.prepare_choice() {
+        self.compiled = !self.compiled && self.tasks.iter_mut().any(Task::advance_compiling);
+        if self.compiled || self.prepare_choice() {
             return true;
         }
         let drafts = self.flight.as_ref().is_some_and(|flight| flight.drafts);
@@ -118,7 +136,8 @@ impl ModelBatch {
             }
         }
         self.clean_up();
-        result.unwrap_or(true)
+        // Where nothing else can go on, it need not wait for its turn.
+        result.unwrap_or(true) || self.tasks.iter_mut().any(Task::advance_compiling)
     }
 
     /// Beside a pass: computes what the constraint of one of its tasks allows next. True if there was one to compute.
@@ -156,7 +175,7 @@ impl ModelBatch {
 
     fn begin_pass(&mut self, most: Option<Duration>, short: &mut Shortage) -> Result<bool> {
         let room = self.room(most)?;
-        self.schedule(room, short);
+        self.schedule(room, if most.is_some() { COPIED_PER_SLICE } else { COPIED_PER_PASS }, short);
         self.take_off(self.model.clone(), false, |task, batch, rows| task.fill(batch, rows))
     }
 
@@ -271,12 +290,14 @@ impl ModelBatch {
     fn prepare(&mut self, most: usize) -> bool {
         let (mut chose, mut n_new) = (false, 0);
         for task in &mut self.tasks {
+            task.collect_state();
             n_new += usize::from(task.is_new());
             if task.is_new() && n_new > most {
                 continue;
             }
             let result = guarded(|| {
                 task.prepare()?;
+                task.adopt_constraint()?;
                 let ready = task.has_logits() && task.is_ready();
                 chose |= ready;
                 if ready { task.choose() } else { Ok(()) }

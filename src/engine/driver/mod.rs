@@ -74,16 +74,16 @@ impl Driver {
         Self { shared: Arc::default(), mode, log, config }
     }
 
-    /// Hands in a task with the state it borrowed. On failure the state goes back.
-    pub(super) fn submit(&self, mut task: Task, state: Box<State>) -> Result<()> {
+    /// Hands in a task with the state it borrowed, `None` if it has to wait for that. On failure the state goes back.
+    pub(super) fn submit(&self, mut task: Task, state: Option<Box<State>>) -> Result<()> {
         if let Err(e) = self.ensure_thread() {
-            task.session().take_back(state);
+            task.give_back(state);
             return Err(e);
         }
         let mut inbox = self.shared.inbox.lock();
         if inbox.stop {
             drop(inbox);
-            task.session().take_back(state);
+            task.give_back(state);
             return Err(Error::new(ErrorKind::Shutdown, "the runtime was shut down"));
         }
         task.adopt(state);

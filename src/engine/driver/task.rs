@@ -3,6 +3,7 @@
 use super::answer::{Answer, Told};
 use super::logprobs::Logprobs;
 use crate::backend::Batch;
+use crate::engine::compiling::Compiling;
 use crate::engine::draft::{DraftModel, Drafter};
 use crate::engine::events::{Event, EventKind, Finish, Usage};
 use crate::engine::generation::{GenerateParams, Prompt};
@@ -26,15 +27,19 @@ const DEFAULT_DRAFT: usize = 8;
 pub(in crate::engine) struct Task {
     session: Arc<Session>,
     borrower: Arc<Borrower>,
-    /// Present until the end.
+    /// Present until the end, but for one that waits.
     state: Option<Box<State>>,
+    /// It was promised the state, which a cancelled generation still has.
+    waits: bool,
     /// Taken when the prompt was appended.
     prompt: Option<Prompt>,
     max_tokens: u32,
     n_draft: usize,
     sampler: Sampler,
-    /// Taken when it is compiled.
+    /// Taken when the prompt was appended.
     constraint: Option<ConstraintSource>,
+    /// Until the sampler has it.
+    compiling: Option<Compiling>,
     answer: Answer,
     logprobs: Option<Logprobs>,
     /// Chosen tokens whose text was not told yet.
@@ -59,11 +64,13 @@ impl Task {
             session,
             borrower,
             state: None,
+            waits: false,
             prompt: Some(params.prompt),
             max_tokens: params.max_tokens,
             n_draft: params.n_draft as usize,
             sampler,
             constraint: params.constraint,
+            compiling: None,
             answer,
             logprobs: params.logprobs.map(Logprobs::new),
             untold: Vec::new(),
@@ -82,9 +89,26 @@ impl Task {
         &self.session
     }
 
-    /// Takes the state that the session lent.
-    pub(in crate::engine) fn adopt(&mut self, state: Box<State>) {
-        self.state = Some(state);
+    /// Takes the state that the session lent; `None` = a cancelled generation still has it.
+    pub(in crate::engine) fn adopt(&mut self, state: Option<Box<State>>) {
+        self.waits = state.is_none();
+        self.state = state;
+    }
+
+    /// Gives the state back, or the promise of it.
+    pub(super) fn give_back(&self, state: Option<Box<State>>) {
+        match state {
+            Some(state) => self.session.take_back_from(&self.borrower, state),
+            None => self.session.renounce(&self.borrower),
+        }
+    }
+
+    /// Takes the state, if it waits for it and the generation before it has ended.
+    pub(super) fn collect_state(&mut self) {
+        if self.waits && !self.is_cancelled() {
+            self.state = self.session.collect(&self.borrower);
+            self.waits = self.state.is_none();
+        }
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -92,12 +116,15 @@ impl Task {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.state.is_none()
+        self.state.is_none() && !self.waits
     }
 
-    /// True if it can be given rows now: a reader that is behind pauses it, and so do keys that a shift has moved and not turned.
+    /// True if it can be given rows now: a reader that is behind pauses it, and so do keys that a shift has moved and not turned, and a constraint that is still
+    /// compiled when the logits are there.
     pub(super) fn is_ready(&self) -> bool {
-        self.prompt.is_none() && self.borrower.events.has_room() && self.state.as_ref().is_some_and(|state| !state.sequence.owes_turns())
+        let has_room = self.prompt.is_none() && self.borrower.events.has_room();
+        let may_choose = self.compiling.is_none() || !self.has_logits();
+        has_room && may_choose && self.state.as_ref().is_some_and(|state| !state.sequence.owes_turns())
     }
 
     /// Turns the keys of a block that a shift has moved; false if there is none.
@@ -140,9 +167,7 @@ impl Task {
         if state.sequence.len() == 0 {
             fail!(InvalidArgument, "nothing to continue: the prompt is empty and so is the session");
         }
-        if let Some(source) = self.constraint.take() {
-            self.sampler.set_constraint(Some(model.compile(&source)?));
-        }
+        self.compiling = self.constraint.take().map(|source| Compiling::start(model, source));
         self.session.publish(state);
         self.usage.cached_tokens = (state.sequence.len() - state.sequence.n_queued()) as u32;
         self.n_prompt = state.sequence.n_queued() as u32;
@@ -150,18 +175,42 @@ impl Task {
         Ok(())
     }
 
+    /// Goes on compiling its constraint for a slice, if that is to be done here; false if there is nothing to do.
+    pub(super) fn advance_compiling(&mut self) -> bool {
+        !self.is_finished() && self.compiling.as_mut().is_some_and(Compiling::advance)
+    }
+
+    /// Gives the sampler its constraint, once that is compiled.
+    pub(super) fn adopt_constraint(&mut self) -> Result<()> {
+        if let Some(result) = self.compiling.as_mut().and_then(Compiling::finished) {
+            self.compiling = None;
+            self.sampler.set_constraint(Some(result?));
+        }
+        Ok(())
+    }
+
     /// Takes over what other sessions have computed of the prompt.
     pub(super) fn adopt_blocks(&mut self) {
-        let Some(state) = &mut self.state else { return };
-        let adopted = state.sequence.adopt() as u32;
-        if adopted > 0 && self.first_token.is_none() {
-            self.usage.cached_tokens += adopted;
-            self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_sub(adopted);
+        let adopted = self.state.as_mut().map_or(0, |state| state.sequence.adopt());
+        self.adopted(adopted);
+    }
+
+    /// As [`Self::adopt_blocks`], of a part of a block; true if there was one.
+    pub(super) fn adopt_start(&mut self) -> bool {
+        let adopted = self.state.as_mut().map_or(0, |state| state.sequence.adopt_start());
+        self.adopted(adopted);
+        adopted > 0
+    }
+
+    fn adopted(&mut self, n: usize) {
+        if n > 0 && self.first_token.is_none() {
+            self.usage.cached_tokens += n as u32;
+            self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_sub(n as u32);
             self.tell_progress();
         }
     }
 
-    /// True if it waits for a block that `ahead` is computing: both begin with the same tokens.
+    /// True if it waits for what `ahead` is computing: both begin with the same tokens.
     pub(super) fn follows(&self, ahead: &Self) -> bool {
         match (&self.state, &ahead.state) {
             (Some(own), Some(other)) => own.sequence.follows(&other.sequence),
@@ -267,6 +316,10 @@ impl Task {
         state.sequence.computed_with_logits(&first, |out| pass.logits(output, out))?;
         if self.first_token.is_none() {
             self.tell_progress();
+        }
+        self.adopt_constraint()?;
+        if self.compiling.is_some() {
+            return Ok(()); // the logits wait for it
         }
         self.choose()?;
         let n_right = self.verify(&guess, first.end, pass, output)?;
@@ -406,12 +459,16 @@ impl Task {
 
     /// Brings the state back, then tells the end. Does nothing the second time.
     pub(super) fn finish(&mut self, finish: Finish, error: Option<Error>) {
-        let Some(state) = self.state.take() else { return };
+        if self.is_finished() {
+            return;
+        }
         let now = Instant::now();
         let first = self.first_token.unwrap_or(now);
         self.usage.prefill_ms = (first - self.started).as_secs_f32() * 1e3;
         self.usage.decode_ms = (now - first).as_secs_f32() * 1e3;
-        self.session.take_back(state);
+        let state = self.state.take();
+        self.give_back(state);
+        self.waits = false;
         let tokens = std::mem::take(&mut self.untold);
         let logprobs = self.take_logprobs();
         let event = Event { kind: EventKind::Done, finish: Some(finish), tokens, logprobs, error, usage: self.usage, ..Event::default() };

@@ -4,10 +4,11 @@ use crate::text::Token;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+/// Numbers that are handled side by side, so that a compiler makes vectors of them: a vocabulary is read once per token and sequence.
+const LANES: usize = 16;
+
 /// The largest finite logit; the lowest id among equals.
 pub(super) fn argmax(logits: &[f32]) -> Option<Token> {
-    /// Maxima side by side, so that a compiler makes vectors of them: a vocabulary is read once per token and sequence.
-    const LANES: usize = 16;
     let finite = |logit: f32| if logit.is_finite() { logit } else { f32::NEG_INFINITY };
     let (rows, rest) = logits.as_chunks::<LANES>();
     let mut maxima = [f32::NEG_INFINITY; LANES];
@@ -19,19 +20,32 @@ pub(super) fn argmax(logits: &[f32]) -> Option<Token> {
     max.is_finite().then_some(id as Token)
 }
 
-/// The largest of numbers that are all finite or `-inf`. Without `f32::max`, whose care for NaN costs a second instruction.
-fn largest(logits: &[f32]) -> f32 {
-    let larger = |a: f32, b: f32| if a > b { a } else { b };
-    let (rows, rest) = logits.as_chunks::<8>();
-    let maxima = rows.iter().fold([f32::NEG_INFINITY; 8], |maxima, row| std::array::from_fn(|lane| larger(maxima[lane], row[lane])));
-    maxima.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &logit| larger(max, logit))
+/// The larger of two numbers that are both finite or `-inf`. Not `f32::max`, whose care for NaN costs a second instruction.
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
-/// Copies `from` to `to`, with `-inf` for what is not finite, and returns the largest.
-fn copy_finite(to: &mut [f32], from: &[f32]) -> f32 {
-    let finite = |logit: f32| if logit.abs() < f32::INFINITY { logit } else { f32::NEG_INFINITY };
-    to.iter_mut().zip(from).for_each(|(to, &from)| *to = finite(from));
-    largest(to)
+/// The largest of numbers that are all finite or `-inf`.
+fn largest(logits: &[f32]) -> f32 {
+    let (chunks, rest) = logits.as_chunks();
+    chunks.iter().map(largest_of_chunk).chain(rest.iter().copied()).fold(f32::NEG_INFINITY, larger)
+}
+
+/// As [`largest`], by halves: compilers make vectors of that, and of a running maximum not always.
+fn largest_of_chunk(chunk: &[f32; CHUNK]) -> f32 {
+    let (mut left, mut n) = (*chunk, CHUNK / 2);
+    while n > 0 {
+        for i in 0..n {
+            left[i] = larger(left[i], left[i + n]);
+        }
+        n /= 2;
+    }
+    left[0]
+}
+
+/// The number, or `-inf` if it is not finite.
+fn finite_or_out(logit: f32) -> f32 {
+    if logit.abs() < f32::INFINITY { logit } else { f32::NEG_INFINITY }
 }
 
 /// Takes out of `chunk` what has no bit in `word`, and returns the largest that is left.
@@ -113,11 +127,20 @@ impl Candidates {
     fn fill_dense(&mut self, logits: &[f32], mask: Option<&[u32]>) {
         self.dense.resize(logits.len(), 0.0);
         self.maxima.clear();
-        let mut words = mask.into_iter().flatten();
-        for (to, from) in self.dense.chunks_mut(CHUNK).zip(logits.chunks(CHUNK)) {
-            let max = copy_finite(to, from);
-            let word = words.next().copied().unwrap_or(if mask.is_some() { 0 } else { u32::MAX });
-            self.maxima.push(if word == u32::MAX { max } else { clear_unset(to, word) });
+        self.maxima.reserve(logits.len().div_ceil(CHUNK));
+        let ((to, to_rest), (from, from_rest)) = (self.dense.as_chunks_mut(), logits.as_chunks::<CHUNK>());
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from.map(finite_or_out);
+            self.maxima.push(largest_of_chunk(to));
+        }
+        if !from_rest.is_empty() {
+            to_rest.iter_mut().zip(from_rest).for_each(|(to, &from)| *to = finite_or_out(from));
+            self.maxima.push(largest(to_rest));
+        }
+        let Some(mask) = mask else { return };
+        let words = mask.iter().copied().chain(std::iter::repeat(0));
+        for ((chunk, max), word) in self.dense.chunks_mut(CHUNK).zip(&mut self.maxima).zip(words).filter(|(_, word)| *word != u32::MAX) {
+            *max = clear_unset(chunk, word);
         }
     }
 

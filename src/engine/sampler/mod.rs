@@ -141,12 +141,14 @@ impl Sampler {
             fail!(InvalidArgument, "bias of token {token}: expected 0..{}", self.n_vocab);
         }
         self.stages.push(stage);
+        self.heed_biases();
         Ok(())
     }
 
     /// Lets it choose only what `constraint` allows, from its beginning; `None` = everything. Wherever it stands in the chain, it comes first.
     pub fn set_constraint(&mut self, constraint: Option<Constraint>) {
         self.constraint = constraint.map(Box::new);
+        self.heed_biases();
     }
 
     /// True if it has a constraint.
@@ -190,6 +192,17 @@ impl Sampler {
         if let Some(constraint) = &mut self.constraint {
             constraint.reset();
         }
+        self.heed_biases();
+    }
+
+    /// A bias may forbid the token that the constraint forces next: then another one is looked for that says the same.
+    fn heed_biases(&mut self) {
+        if let Some(constraint) = &mut self.constraint
+            && let Some(token) = constraint.next_forced()
+            && self.stages.iter().any(|stage| stage.forbids(token))
+        {
+            constraint.allow_any_tokens();
+        }
     }
 
     /// Chooses a token and accepts it. `logits` is `(n_vocab,)`; a NaN counts as `-inf`.
@@ -202,6 +215,12 @@ impl Sampler {
             fail!(InvalidArgument, "logits: {} values expected (the model's vocabulary), got {}", self.n_vocab, logits.len());
         }
         let mut constraint = self.constraint.take();
+        if let Some(constraint) = &mut constraint
+            && let Some(token) = constraint.next_forced()
+            && !logits.get(token as usize).is_some_and(|logit| logit.is_finite())
+        {
+            constraint.allow_any_tokens(); // the host took that one out
+        }
         let token = match constraint.as_mut().map(|constraint| constraint.allowed()).transpose() {
             Ok(None) if self.is_plain_greedy() => Ok(candidates::argmax(logits)),
             Ok(None) => Ok(self.draw(logits, None)),
@@ -235,6 +254,7 @@ impl Sampler {
         while self.recent.len() > window {
             self.recent.pop_front();
         }
+        self.heed_biases();
         Ok(())
     }
 

@@ -63,6 +63,11 @@ impl Stage {
         }
     }
 
+    /// True if no logit, however large, lets it choose `token`.
+    pub(super) fn forbids(&self, token: Token) -> bool {
+        matches!(self, Self::LogitBias(bias) if bias.get(&token) == Some(&f32::NEG_INFINITY))
+    }
+
     /// How many accepted tokens it needs to remember.
     pub(super) fn window(&self) -> usize {
         match self {

@@ -1,5 +1,7 @@
 //! Each stage against its formula, and the draw against its distribution.
 
+mod golden;
+
 use super::*;
 use crate::error::ErrorKind;
 
@@ -274,4 +276,91 @@ fn mirostat_learns_from_what_it_draws() {
         mu -= f64::from(eta as f32) * (-(p[token] / total).log2() - tau);
         assert!((s.mu.unwrap() - mu).abs() < 1e-6);
     }
+}
+
+/// How often each token is drawn in `n` draws after `history`, which stays as it is.
+fn histogram_after(stage: &Stage, history: &[Token], n: u64) -> [u64; 5] {
+    let mut s = sampler(&[stage.clone(), Stage::Temperature(1.0)], 11);
+    history.iter().for_each(|token| s.accept(*token).unwrap());
+    let mut counts = [0; 5];
+    (0..n).for_each(|_| counts[s.draw(&LOGITS, None).unwrap() as usize] += 1);
+    counts
+}
+
+#[test]
+fn what_is_left_is_drawn_by_its_probability() {
+    let out = f64::NEG_INFINITY;
+    let [a, b, c, d, e] = LOGITS.map(f64::from);
+    let dry = Stage::Dry { multiplier: 1.5, base: 2.0, allowed_len: 1, last_n: 100, breakers: Arc::default() };
+    // softmax = .086 .636 .234 .012 .032, entropy 1.0, standard deviation of the logits 1.41
+    for (stage, history, logits) in [
+        (Stage::TopP(0.9), &[][..], [a, b, c, out, out]),
+        (Stage::MinP(0.04), &[], [a, b, c, out, e]),
+        (Stage::TypicalP(0.9), &[], [a, b, c, out, out]),
+        (Stage::TopNSigma(1.5), &[], [a, b, c, out, out]),
+        (Stage::TopK(4), &[], [a, b, c, out, e]),
+        // Learning nothing, it allows twice 2 bits.
+        (Stage::Mirostat { tau: 2.0, eta: 0.0 }, &[], [a, b, c, out, out]),
+        (
+            Stage::Penalties { last_n: 3, repeat: 2.0, frequency: 0.5, presence: 0.25 },
+            &[1, 1, 3],
+            [a, b / 2.0 - 1.25, c, d * 2.0 - 0.75, e],
+        ),
+        (dry, &[1, 2, 3, 1, 2], [a, b, c, d - 1.5 * 2.0, e]),
+    ] {
+        let counts = histogram_after(&stage, history, 100_000);
+        let expected_none = (0..5).filter(|&i| logits[i] == out).all(|i| counts[i] == 0);
+        assert!(expected_none && chi_square(&counts, logits) < 18.5, "{stage:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn a_forced_token_that_is_forbidden_is_said_otherwise_or_not_at_all() {
+    use crate::text::constraint::{Allowed, ConstraintKind, ConstraintSource, Grammars};
+    use crate::text::{Alphabet, Model, TokenType, Tokenizer, VocabularyData};
+    // Bytes, which are what this tokenizer makes of any text, an end, and a word that says two of them.
+    let mut data = VocabularyData::empty(Alphabet::Characters);
+    data.tokens = (0..256).map(|byte| format!("<0x{byte:02X}>").into_bytes().into()).collect();
+    data.types = vec![TokenType::Byte; 256];
+    for (text, kind) in [("</s>", TokenType::Control), ("ab", TokenType::Normal)] {
+        data.tokens.push(text.as_bytes().into());
+        data.types.push(kind);
+    }
+    (data.model, data.eos) = (Model::Scores(vec![0.0; 258]), Some(256));
+    let grammars = Grammars::new(&Arc::new(Tokenizer::new(&data).unwrap())).unwrap();
+    let compile = |text: &str| grammars.compile(&ConstraintSource { kind: ConstraintKind::Regex, text: text.into() }).unwrap();
+    let never = |token| Stage::LogitBias(Arc::new(HashMap::from([(token, f32::NEG_INFINITY)])));
+    let say = |s: &mut Sampler, logits: &[f32]| -> Result<Vec<Token>> {
+        let mut said = Vec::new();
+        while said.last() != Some(&256) {
+            said.push(s.pick(logits)?);
+        }
+        Ok(said)
+    };
+    let flat = vec![0.0; 258];
+    let (a, b, ab) = (u32::from(b'a'), u32::from(b'b'), 257);
+    let mut free = Sampler::new(258);
+    free.set_constraint(Some(compile("abab")));
+    assert!(matches!(free.constraint.as_mut().unwrap().allowed(), Ok(Allowed::One(token)) if token == a), "nothing is tested otherwise");
+    assert_eq!(say(&mut free, &flat).unwrap(), [a, b, a, b, 256]);
+    // Whichever comes first: the bias or the constraint, or a logit that the host took out.
+    let mut biased = Sampler::new(258);
+    biased.add(never(a)).unwrap();
+    biased.set_constraint(Some(compile("abab")));
+    assert_eq!(say(&mut biased, &flat).unwrap(), [ab, ab, 256]);
+    biased.reset();
+    assert_eq!(biased.next_forced(), None);
+    assert_eq!(say(&mut biased.clone(), &flat).unwrap(), [ab, ab, 256]);
+    let mut late = Sampler::new(258);
+    late.set_constraint(Some(compile("abab")));
+    late.add(never(a)).unwrap();
+    assert_eq!(say(&mut late, &flat).unwrap(), [ab, ab, 256]);
+    let mut edited = flat.clone();
+    edited[a as usize] = f32::NEG_INFINITY;
+    free.reset();
+    assert_eq!(say(&mut free, &edited).unwrap(), [ab, ab, 256]);
+    // There is no other way to say it.
+    late.add(never(ab)).unwrap();
+    late.reset();
+    assert_eq!(say(&mut late, &flat).unwrap_err().kind(), ErrorKind::DeadEnd);
 }

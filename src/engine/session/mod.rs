@@ -1,25 +1,26 @@
 //! A session: one sequence that a host appends to and steps, or lends to a generation.
 
+mod lending;
 mod snapshot;
 mod step;
 
 use crate::backend::BLOCK_TOKENS;
-use crate::engine::Wait;
 use crate::engine::blocks::Ahead;
-use crate::engine::events::EventQueue;
-use crate::engine::hooks::in_hook;
 use crate::engine::model::Model;
 use crate::engine::sampler::Sampler;
 use crate::engine::sequence::{Overflow, Sequence};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fail;
 use crate::model::Pass;
 use crate::text::Token;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use lending::Slot;
+use parking_lot::{Condvar, Mutex};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+pub(in crate::engine) use lending::Borrower;
 
 /// Rows of one prefill pass when the host does not say: large enough that weights are reused, small enough to yield often.
 pub(in crate::engine) const DEFAULT_CHUNK: usize = 128;
@@ -88,20 +89,6 @@ struct Running {
     pass: Box<dyn Pass>,
     rows: Range<usize>,
     wants_logits: bool,
-}
-
-/// A generation, as the session that it borrows sees it.
-pub(in crate::engine) struct Borrower {
-    pub(in crate::engine) cancelled: AtomicBool,
-    pub(in crate::engine) events: EventQueue,
-}
-
-enum Slot {
-    Here(Box<State>),
-    /// A call of the host works with it.
-    InUse,
-    /// A generation holds it, and brings it back before it tells the end.
-    Lent(Arc<Borrower>),
 }
 
 /// One sequence of a model.
@@ -237,39 +224,11 @@ impl Session {
         self.with_state(|state| Ok(state.sequence.tokens().to_vec()))
     }
 
-    /// The host let go of it: cancels the generation that holds it, if any, and lets no other begin.
-    pub fn release(&self) {
-        self.released.store(true, Ordering::Release);
-        let borrower = match &*self.slot.lock() {
-            Slot::Lent(borrower) => borrower.clone(),
-            Slot::Here(_) | Slot::InUse => return,
-        };
-        // Not under the lock: where the host drives, the generation ends here and brings the state back.
-        borrower.cancelled.store(true, Ordering::Release);
-        self.model.runtime().wake_driver();
-    }
-
-    /// Moves the state into a generation.
-    pub(in crate::engine) fn lend(&self, borrower: Arc<Borrower>) -> Result<Box<State>> {
-        self.model.runtime().check_alive()?;
-        let mut state = self.take(Slot::Lent(borrower))?;
-        self.give_up_pass(&mut state);
-        Ok(state)
-    }
-
     fn give_up_pass(&self, state: &mut State) {
         if let Some(running) = state.running.take() {
             self.model.keep_pass(running.pass);
         }
         state.sequence.give_up_work();
-    }
-
-    /// Takes the state back from a generation, or from a call, in which way ever that ended.
-    pub(in crate::engine) fn take_back(&self, mut state: Box<State>) {
-        state.sequence.set_at_work(false);
-        self.publish(&state);
-        *self.slot.lock() = Slot::Here(state);
-        self.returned.notify_all();
     }
 
     /// Makes `n_tokens` current.
@@ -279,46 +238,10 @@ impl Session {
 
     fn with_state<R>(&self, f: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
         self.model.runtime().check_alive()?;
-        let mut taken = Taken { session: self, state: Some(self.take(Slot::InUse)?) };
+        let mut taken = Taken { session: self, state: Some(self.take()?) };
         match &mut taken.state {
             Some(state) => f(state),
             None => fail!(Internal, "the session's state is missing"),
-        }
-    }
-
-    /// The state, and `instead` in its place. Waits only for a cancelled generation, which brings it back within a pass.
-    fn take(&self, instead: Slot) -> Result<Box<State>> {
-        let busy = |why| Err(Error::new(ErrorKind::Busy, why));
-        let mut slot = self.slot.lock();
-        loop {
-            match &*slot {
-                _ if self.released.load(Ordering::Acquire) => fail!(InvalidHandle, "the session was freed meanwhile"),
-                Slot::Here(_) => break,
-                Slot::InUse => return busy("the session is in use by another thread"),
-                Slot::Lent(borrower) if !borrower.cancelled.load(Ordering::Acquire) => {
-                    return busy("the session belongs to a running generation");
-                }
-                Slot::Lent(_) if in_hook() => {
-                    return busy("a cancelled generation still holds the session, and a hook must not wait for it");
-                }
-                Slot::Lent(_) => self.wait_for_return(&mut slot),
-            }
-        }
-        match std::mem::replace(&mut *slot, instead) {
-            Slot::Here(state) => Ok(state),
-            _ => fail!(Internal, "the session's state is missing"),
-        }
-    }
-}
-
-impl Session {
-    /// Waits until a cancelled generation may have brought the state back; where the host drives, by ending it here.
-    fn wait_for_return(&self, slot: &mut MutexGuard<'_, Slot>) {
-        let runtime = self.model.runtime();
-        if runtime.is_host_driven() {
-            MutexGuard::unlocked(slot, || runtime.drive(Wait::Forever));
-        } else {
-            self.returned.wait(slot);
         }
     }
 }

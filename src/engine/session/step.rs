@@ -4,7 +4,7 @@ use super::{Running, State, Step, StepState};
 use crate::engine::model::Model;
 use crate::engine::probability::log_probability;
 use crate::engine::sampler::Sampler;
-use crate::engine::sequence::Overflow;
+use crate::engine::sequence::{Overflow, Sequence};
 use crate::error::Result;
 use crate::fail;
 use crate::model::Progress;
@@ -61,8 +61,11 @@ impl State {
     /// An owner that nobody works for is waited for as long as it comes on between the steps of this session: where one thread steps many sessions in turn.
     fn waits(&mut self, model: &Model, limit: Limit) -> Result<bool> {
         loop {
-            self.prefill.0 = (self.prefill.0 + self.sequence.adopt() as u32).min(self.prefill.1);
-            let Some(ahead) = self.sequence.ahead() else { return Ok(false) };
+            self.adopted(Sequence::adopt);
+            let Some(ahead) = self.sequence.ahead() else {
+                self.adopted(Sequence::adopt_start);
+                return Ok(false);
+            };
             if !ahead.at_work {
                 let comes_on = limit.is_some() && self.seen_ahead != Some(ahead);
                 self.seen_ahead = Some(ahead);
@@ -77,6 +80,11 @@ impl State {
                 return Ok(true);
             }
         }
+    }
+
+    fn adopted(&mut self, adopt: impl FnOnce(&mut Sequence) -> usize) {
+        let n = adopt(&mut self.sequence) as u32;
+        self.prefill.0 = (self.prefill.0 + n).min(self.prefill.1);
     }
 
     /// Runs the current pass, or the next one, to its end or to the deadline; false if the deadline came first.

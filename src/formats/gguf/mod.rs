@@ -30,6 +30,7 @@ use crate::formats::names::{NameTable, Quoted};
 use crate::formats::size::ByteSize;
 use crate::sys::file::{FileSource, ReadAt};
 use crate::sys::job;
+use crate::sys::mapping::MappedBytes;
 use crate::sys::memory::{AlignedBytes, try_with_capacity};
 use header::Header;
 use split::Split;
@@ -169,6 +170,19 @@ impl Gguf {
         let offset = tensor.offset.plus(start.into())?;
         let place = |e: Error| e.at(format_args!("tensor {}", Quoted(tensor.name())));
         source.read_exact_at(offset.get(), dst).map_err(place)
+    }
+
+    /// The same bytes where the system has the file mapped; `None` if it has not, or if that is not wanted.
+    ///
+    /// # Errors
+    /// As [`Self::read_range`].
+    pub fn mapped_range(&self, tensor: &TensorInfo, start: usize, len: usize) -> Result<Option<MappedBytes>> {
+        let inside = start.checked_add(len).is_some_and(|end| tensor.n_bytes().is_ok_and(|n_bytes| end <= n_bytes));
+        let Some(source) = self.sources.get(tensor.part).filter(|_| inside) else {
+            fail!(InvalidArgument, "tensor {} has no bytes {start}..+{len}", Quoted(tensor.name()));
+        };
+        let offset = tensor.offset.plus(start.into())?;
+        source.mapped_at(offset.get(), len).map_err(|e| e.at(format_args!("tensor {}", Quoted(tensor.name()))))
     }
 
     /// The bytes of `tensor`, as they are stored.

@@ -13,6 +13,7 @@ use crate::formats::limits::{MAX_SPLITS, MAX_TENSORS};
 use crate::formats::names::{NameTable, Named, Quoted};
 use crate::formats::size::ByteSize;
 use crate::sys::file::ReadAt;
+use crate::sys::mapping::MappedBytes;
 use json::Index;
 use std::sync::Arc;
 
@@ -116,6 +117,19 @@ impl Safetensors {
         };
         let offset = tensor.offset.plus(start.into())?;
         source.read_exact_at(offset.get(), dst).map_err(|e| e.at(format_args!("tensor {}", Quoted(&tensor.name))))
+    }
+
+    /// The same bytes where the system has the file mapped; `None` if it has not, or if that is not wanted.
+    ///
+    /// # Errors
+    /// As [`Self::read_range`].
+    pub fn mapped_range(&self, tensor: &TensorInfo, start: usize, len: usize) -> Result<Option<MappedBytes>> {
+        let inside = start.checked_add(len).is_some_and(|end| end <= tensor.n_bytes);
+        let Some(source) = self.sources.get(tensor.part).filter(|_| inside) else {
+            fail!(InvalidArgument, "tensor {} has no bytes {start}..+{len}", Quoted(&tensor.name));
+        };
+        let offset = tensor.offset.plus(start.into())?;
+        source.mapped_at(offset.get(), len).map_err(|e| e.at(format_args!("tensor {}", Quoted(&tensor.name))))
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod neon;
 
-pub use neon::Neon;
+pub use neon::{NeonDotprod, NeonI8mm};
 
 use super::contract::Kernels;
 
 /// The sets of this architecture that this CPU can run, best first.
 pub(super) fn sets() -> impl Iterator<Item = &'static dyn Kernels> {
-    Neon::get().map(|set| set as &dyn Kernels).into_iter()
+    let i8mm = NeonI8mm::get().map(|set| set as &dyn Kernels);
+    let dotprod = NeonDotprod::get().map(|set| set as &dyn Kernels);
+    i8mm.into_iter().chain(dotprod)
 }

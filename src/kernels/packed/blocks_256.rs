@@ -5,6 +5,8 @@
 use super::formats::{Format, signed_bytes};
 use super::lanes::{AHEAD, AHEAD_ROWS, LINE, Lanes, Portable, for_quads};
 use super::matmul::{Dot, Operands};
+use super::paired::{self, is_paired};
+use super::panel::{Panel, Shape, Unfold};
 use super::quants::Quants;
 use super::scales::Scales;
 use super::source::Source256;
@@ -12,6 +14,7 @@ use crate::kernels::activation::Q8Row256;
 use crate::kernels::block::{Block, F16Bytes, blocks, blocks_mut};
 use crate::kernels::reference::Plain256;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// 256 columns of a tile; `N` is 2 if there are minima, else 1.
 #[derive(Clone, Copy)]
@@ -66,6 +69,46 @@ impl<B: Source256, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize> F
             plain.expand(out);
         }
     }
+
+    const PANEL: Option<Shape> = Some(Shape::Blocks256 { is_split: !S::IS_SMALL, n_mins: if N == 2 { 128 / S::GROUP } else { 0 } });
+
+    #[inline(always)]
+    fn unfold<V: Unfold<R>>(v: V, tile: &[u8], columns: Range<usize>, panel: &mut Panel<R>) {
+        let tiles = &blocks::<Tile256<Q, S, R, N>>(tile)[columns.start / 256..columns.end / 256];
+        for (b, tile) in tiles.iter().enumerate() {
+            for (factors, factor) in panel.factors.iter_mut().zip(&tile.factors) {
+                v.store(v.f16(factor), &mut factors[b]);
+            }
+            unfold_integers::<V, Q, S, R, N>(v, tile, b, panel);
+            for i in 0..if N == 2 { 64 / S::GROUP } else { 0 } {
+                let mins = tile.scales.mins(v, i);
+                v.put(v.pair(mins, 0), &mut panel.mins[b][2 * i]);
+                v.put(v.pair(mins, 2), &mut panel.mins[b][2 * i + 1]);
+            }
+        }
+    }
+}
+
+/// The products of integers and scales of block `b`.
+#[inline(always)]
+fn unfold_integers<V: Unfold<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize>(
+    v: V,
+    tile: &Tile256<Q, S, R, N>,
+    b: usize,
+    panel: &mut Panel<R>,
+) {
+    let [low, high] = &mut panel.quants;
+    for (s, quants) in tile.quants.iter().enumerate() {
+        for_quads!(J, {
+            let group = (8 * s + J) / (S::GROUP / 4);
+            let scale = v.scale(tile.scales.scales(v, group / 4), group % 4);
+            let parts = v.scaled(v.sub_bytes(quants.quad(v, J), bias::<Q, R, N>()), scale);
+            v.put(parts[0], &mut low[64 * b + 8 * s + J]);
+            if !S::IS_SMALL {
+                v.put(parts[1], &mut high[64 * b + 8 * s + J]);
+            }
+        });
+    }
 }
 
 impl<B, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize> Dot<R> for Blocks256<B, Q, S, N> {
@@ -73,13 +116,13 @@ impl<B, Q: Quants<R>, S: Scales<R>, const R: usize, const N: usize> Dot<R> for B
     fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]) {
         for (weights, sums) in operands.weights.into_iter().zip(sums) {
             let tiles = blocks::<Tile256<Q, S, R, N>>(weights);
-            let x = operands.x.map(|x| Q8Row256::new(x, tiles.len()));
+            let x = operands.x.map(|x| Q8Row256::new(x, operands.n_cols / 256));
             let mut acc = [v.splat([0; 4]); M];
             for m in 0..M {
                 acc[m] = v.load(&sums[m]);
             }
-            let b = operands.columns.start / 256..operands.columns.end / 256;
-            for (tile, b) in tiles[b.clone()].iter().zip(b) {
+            let (b, own) = (operands.columns.start / 256, operands.own_columns());
+            for (tile, b) in tiles[own.start / 256..own.end / 256].iter().zip(b..) {
                 add_block(v, tile, &x, b, &mut acc);
             }
             for m in 0..M {
@@ -112,6 +155,9 @@ fn add_block<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const N: u
             let sum = if bias == 0 { sums[m] } else { v.sub(sums[m], v.times_power(below[m], bias.trailing_zeros())) };
             acc[m] = v.mul_add(v.mul(d, scale), v.to_float(sum), acc[m]);
         }
+        if M >= AHEAD_ROWS {
+            v.in_order();
+        }
     }
 }
 
@@ -127,6 +173,9 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
     x: &[Q8Row256<'_>; M],
     b: usize,
 ) -> [V::I; M] {
+    if const { is_paired::<V, R, M>() } {
+        return paired::sums_256(v, quants, scales, x, b);
+    }
     let group_len = S::GROUP / 4;
     let run_len = if V::WIDE || Q::NARROW_RUN > group_len { group_len } else { Q::NARROW_RUN };
     let mut words = [v.splat_int(0); 4];
@@ -151,6 +200,9 @@ fn integer_sums<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, const M
                     sums[m] = v.add_scaled(sums[m], runs[m], scale);
                     runs[m] = v.splat_int(0);
                 }
+            }
+            if M >= AHEAD_ROWS {
+                v.in_order();
             }
         });
     }

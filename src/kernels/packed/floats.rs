@@ -32,7 +32,7 @@ impl<E: Element, const R: usize> Dot<R> for Floats<E> {
     fn dot<V: Lanes<R>, const T: usize, const M: usize>(v: V, operands: Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]) {
         let tiles = operands.weights.map(|w| blocks::<E::Bytes>(w).as_chunks::<R>().0);
         let n_cols = operands.columns.len();
-        let tiles = tiles.map(|tile| &tile[operands.columns.clone()][..n_cols]);
+        let tiles = tiles.map(|tile| &tile[operands.own_columns()][..n_cols]);
         let x = operands.x.map(|x| &blocks::<[u8; 4]>(x)[operands.columns.clone()][..n_cols]);
         let mut acc = [[v.splat([0; 4]); M]; T];
         // Loops, not closures: those that return vectors are not inlined.

@@ -5,6 +5,7 @@ use super::blocks_256::Blocks256;
 use super::element::{BF16, F16, F32};
 use super::floats::Floats;
 use super::matmul::Dot;
+use super::panel::{Panel, Shape, Unfold};
 use super::quants::{Eight, Five, Four, Six, Three, Two};
 use super::scales::{Halves, Signed6, Signed6Of32, Signed8, Six32};
 use super::tables::{Coded, Fp4, Iq4};
@@ -13,24 +14,32 @@ use crate::kernels::block::{
     BlockIQ4NL, BlockIQ4XS, BlockMXFP4, BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K,
     BlockQ8_0,
 };
+use std::ops::Range;
 
 /// A tile format of `R` rows.
-pub(super) trait Format<const R: usize>: Dot<R> {
+pub(in crate::kernels) trait Format<const R: usize>: Dot<R> {
     /// Writes `R` rows, as they lie in a file, into a `tile` of as many bytes.
     fn pack(rows: &[u8], tile: &mut [u8]);
 
     /// Expands row `r` of `tile`.
     fn dequantize(tile: &[u8], r: usize, out: &mut [f32]);
+
+    /// What its panels hold; `None` for floats, which have none.
+    const PANEL: Option<Shape> = None;
+
+    /// Writes `columns` of `tile`, whole blocks and at most [`PANEL_COLUMNS`](super::PANEL_COLUMNS), as [`Self::PANEL`] says.
+    #[inline(always)]
+    fn unfold<V: Unfold<R>>(_v: V, _tile: &[u8], _columns: Range<usize>, _panel: &mut Panel<R>) {}
 }
 
 /// Something to do with the format of a type.
-pub(super) trait Visitor<const R: usize> {
+pub(in crate::kernels) trait Visitor<const R: usize> {
     /// Does it.
     fn visit<F: Format<R>>(self);
 }
 
 /// Calls `visitor` with the format of `dtype`.
-pub(super) fn with_format<const R: usize>(dtype: DType, visitor: impl Visitor<R>) {
+pub(in crate::kernels) fn with_format<const R: usize>(dtype: DType, visitor: impl Visitor<R>) {
     match dtype {
         DType::F32 => visitor.visit::<Floats<F32>>(),
         DType::F16 => visitor.visit::<Floats<F16>>(),

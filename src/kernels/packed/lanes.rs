@@ -52,6 +52,9 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
     /// What [`Self::dot_signed`] adds to each weight: 0, or a power of two.
     const SIGNED_BIAS: u8;
 
+    /// Whether products of bytes with two activation rows or more are those of matrices: see [`paired`](super::paired).
+    const MATRICES: bool = false;
+
     /// Activation rows that share one pass over a tile of integers: their sums fit the registers.
     const ROWS: usize;
 
@@ -123,6 +126,46 @@ pub(in crate::kernels) trait Lanes<const R: usize>: Words<R> {
 
     /// Asks for the cache line that lies `bytes` behind `from`, even past the end of what `from` is part of: a hint without effect.
     fn prefetch<T>(self, _from: &T, _bytes: usize) {}
+
+    /// Nothing is read earlier than it is written, as the compiler may see to. Left alone it reads the operands of many rows in advance, has
+    /// no registers for them, and stores and loads them instead of multiplying.
+    #[inline(always)]
+    fn in_order(self) {}
+
+    /// Two quads of all rows, as [`Self::matrix_dot`] wants them.
+    fn matrix_pairs(self, w: [Self::I; 2]) -> [Self::I; 2] {
+        w
+    }
+
+    /// The factors of runs, in the order of [`Self::matrix_dot`]'s sums.
+    fn matrix_scales(self, scale: Self::I) -> [Self::I; 2] {
+        [scale; 2]
+    }
+
+    /// `sums + w . x`, eight signed bytes of each row by eight of each of two activation rows. The sums lie in the set's own order.
+    fn matrix_dot(self, sums: [Self::I; 2], _w: [Self::I; 2], _x: [[[u8; 4]; 2]; 2]) -> [Self::I; 2] {
+        sums
+    }
+
+    /// Such sums in the order of lanes, of one activation row and of the other.
+    fn matrix_rows(self, sums: [Self::I; 2]) -> [Self::I; 2] {
+        sums
+    }
+
+    /// Eight words of each row, the rows `stride` bytes apart, word by word: `[i]` of the result is word `i` of each.
+    ///
+    /// # Panics
+    /// If `bytes` is too short.
+    fn transpose(self, bytes: &[u8], stride: usize) -> [Self::I; 8];
+
+    /// The first half of each word, then the second half of each.
+    fn halves(self, x: Self::I) -> Self::I;
+
+    /// Stores the words.
+    fn store_words(self, x: Self::I, out: &mut [[u8; 4]; R]);
+
+    /// [`Gather::gather`](super::Gather::gather) with all that this set's instructions allow.
+    fn gather<G: super::Gather<R>>(self, rows: super::Rows<'_>, tile: &mut [u8]);
 
     /// [`Dot::dot`](super::Dot::dot) with all that this set's instructions allow.
     fn run<D: super::Dot<R>, const T: usize, const M: usize>(self, operands: super::Operands<'_, T, M>, sums: &mut [[[f32; R]; M]; T]);

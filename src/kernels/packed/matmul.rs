@@ -7,25 +7,37 @@ use crate::kernels::shape::MatmulShape;
 use crate::sys::columns::ColumnsMut;
 use std::ops::Range;
 
-/// Bytes of tiles that are kept hot while all activation rows pass by: half of the smallest L2 cache of a machine with AVX2 (256 KiB).
-const HOT_BYTES: usize = 128 << 10;
+/// Bytes of tiles that are kept hot while all activation rows pass by, or of activations while all rows of a file do: half of the smallest L2 cache of a machine with AVX2 (256 KiB).
+pub(super) const HOT_BYTES: usize = 128 << 10;
 
 /// Columns of floats that meet a batch at a time: those of two tiles and of the activation rows that share a pass fit the L1 cache.
 const FLOAT_COLUMNS: usize = 512;
 
 /// Tiles of floats that are read side by side for a small batch, of fewer rows than that: with one chain of additions per output, a
 /// single tile would wait for each addition.
-const FLOAT_TILES: usize = 4;
+pub(super) const FLOAT_TILES: usize = 4;
 
 /// `T` tiles and the `M` activation rows that they meet.
 #[derive(Clone)]
 pub(in crate::kernels) struct Operands<'a, const T: usize, const M: usize> {
-    /// Whole rows of tiles.
+    /// Tiles, from column `first` on.
     pub(super) weights: [&'a [u8]; T],
-    /// Quantised as the weights want it.
+    /// `n_cols` each, quantised as the weights want it.
     pub(super) x: [&'a [u8]; M],
+    /// Columns of an activation row.
+    pub(super) n_cols: usize,
     /// The columns to multiply: whole blocks.
     pub(super) columns: Range<usize>,
+    /// A multiple of a block; 0 for whole tiles.
+    pub(super) first: usize,
+}
+
+impl<const T: usize, const M: usize> Operands<'_, T, M> {
+    /// The columns to multiply as the tiles count them.
+    #[inline(always)]
+    pub(super) fn own_columns(&self) -> Range<usize> {
+        self.columns.start - self.first..self.columns.end - self.first
+    }
 }
 
 /// The inner product of one format.
@@ -55,16 +67,22 @@ pub(in crate::kernels) fn matmul<V: Lanes<R>, const R: usize>(
     out: &mut ColumnsMut<'_, f32>,
 ) {
     let shape = MatmulShape::check(&weights, &x, out);
-    with_format::<R>(weights.dtype, Product { v, shape, weights, x, out });
+    with_format::<R>(weights.dtype, Product { v, shape, weights, x, rows: 0..x.n_rows, out, first: (0, 0), n_cols: weights.n_cols });
 }
 
 /// A checked product.
-struct Product<'a, 'o, V> {
-    v: V,
-    shape: MatmulShape,
-    weights: WeightRows<'a>,
-    x: ActivationRows<'a>,
-    out: &'a mut ColumnsMut<'o, f32>,
+pub(super) struct Product<'a, 'o, V> {
+    pub(super) v: V,
+    pub(super) shape: MatmulShape,
+    pub(super) weights: WeightRows<'a>,
+    pub(super) x: ActivationRows<'a>,
+    /// Those of `x` that are multiplied.
+    pub(super) rows: Range<usize>,
+    pub(super) out: &'a mut ColumnsMut<'o, f32>,
+    /// The row and the column that `weights` begin with: those of a part of a larger matrix.
+    pub(super) first: (usize, usize),
+    /// Columns of an activation row.
+    pub(super) n_cols: usize,
 }
 
 impl<V: Lanes<R>, const R: usize> Visitor<R> for Product<'_, '_, V> {
@@ -95,15 +113,15 @@ impl<V: Lanes<R>, const R: usize> Visitor<R> for Product<'_, '_, V> {
 
 impl<V> Product<'_, '_, V> {
     /// All outputs of `tiles`, `T` at a time, by groups of activation rows whose sums fit the registers.
-    fn groups<F: Dot<R>, const R: usize, const T: usize>(&mut self, columns: Range<usize>, tiles: Range<usize>)
+    pub(super) fn groups<F: Dot<R>, const R: usize, const T: usize>(&mut self, columns: Range<usize>, tiles: Range<usize>)
     where
         V: Lanes<R>,
     {
-        let mut m = 0;
-        while m < self.x.n_rows {
+        let mut m = self.rows.start;
+        while m < self.rows.end {
             let (columns, tiles) = (columns.clone(), tiles.clone());
             // Constants, so that what no set needs is not compiled.
-            m += match self.x.n_rows - m {
+            m += match self.rows.end - m {
                 12.. if const { most_rows::<V, F, R, T>() >= 12 } => self.group::<F, R, T, 12>(columns, tiles, m),
                 8.. if const { most_rows::<V, F, R, T>() >= 8 } => self.group::<F, R, T, 8>(columns, tiles, m),
                 6.. if const { most_rows::<V, F, R, T>() >= 6 } => self.group::<F, R, T, 6>(columns, tiles, m),
@@ -146,7 +164,8 @@ impl<V> Product<'_, '_, V> {
         for (t, sums) in sums.iter_mut().enumerate().filter(|_| !is_first) {
             self.outputs(tile + t, m, sums, |sums, out| sums.copy_from_slice(out));
         }
-        self.v.run::<F, T, M>(Operands { weights, x, columns }, &mut sums);
+        let operands = Operands { weights, x, n_cols: self.n_cols, columns, first: self.first.1 };
+        self.v.run::<F, T, M>(operands, &mut sums);
         for (t, sums) in sums.iter_mut().enumerate() {
             self.outputs(tile + t, m, sums, |sums, out| out.copy_from_slice(sums));
         }
@@ -161,9 +180,9 @@ impl<V> Product<'_, '_, V> {
         sums: &mut [[f32; R]; M],
         each: impl Fn(&mut [f32], &mut [f32]),
     ) {
-        let (skip, n_out) = (self.weights.skip, self.shape.n_out);
-        let rows = (tile * R).max(skip)..((tile + 1) * R).min(skip + n_out);
-        let (inside, outside) = (rows.start - tile * R..rows.end - tile * R, rows.start - skip..rows.end - skip);
+        let (skip, n_out, start) = (self.weights.skip, self.shape.n_out, self.first.0 + tile * R);
+        let rows = start.max(skip)..(start + R).min(skip + n_out);
+        let (inside, outside) = (rows.start - start..rows.end - start, rows.start - skip..rows.end - skip);
         for (j, sums) in sums.iter_mut().enumerate() {
             let out = &mut self.out.row(m + j)[outside.clone()];
             match <&mut [f32; R]>::try_from(&mut *out) {

@@ -208,6 +208,14 @@ pub(super) struct Eight<const R: usize>([Plane<R>; 8]);
 // SAFETY: bytes.
 unsafe impl<const R: usize> Block for Eight<R> {}
 
+impl<const R: usize> Eight<R> {
+    /// The quads of all rows.
+    #[inline(always)]
+    pub(super) fn planes_mut(&mut self) -> &mut [Plane<R>; 8] {
+        &mut self.0
+    }
+}
+
 impl<const R: usize> Quants<R> for Eight<R> {
     const BIAS: u8 = 0;
     const SIGNED: bool = true;

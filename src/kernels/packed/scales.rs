@@ -17,6 +17,9 @@ pub(super) trait Scales<const R: usize>: Block {
     /// Columns that share a scale: 16 or 32.
     const GROUP: usize;
 
+    /// Whether a product of a scale and an integer is below 128.
+    const IS_SMALL: bool = false;
+
     /// Signed scales of the groups `4 i .. 4 i + 4`.
     fn scales<W: Words<R>>(&self, w: W, i: usize) -> W::I;
 
@@ -63,6 +66,7 @@ unsafe impl<const R: usize> Block for Halves<R> {}
 
 impl<const R: usize> Scales<R> for Halves<R> {
     const GROUP: usize = 16;
+    const IS_SMALL: bool = true; // 3 * 15
 
     #[inline(always)]
     fn scales<W: Words<R>>(&self, w: W, i: usize) -> W::I {

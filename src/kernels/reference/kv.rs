@@ -24,6 +24,38 @@ pub fn turn_keys(kind: KvType, style: RopeStyle, keys: &mut [u8], (cos, sin): (&
     }
 }
 
+/// Writes a tile's `keys` as values, for caches whose keys are values, too: the same elements, token by token.
+///
+/// # Panics
+/// If the two are not halves of a tile of heads of `head_dim`.
+pub fn keys_as_values(kind: KvType, head_dim: usize, keys: &[u8], values: &mut [u8]) {
+    assert!(keys.len() == tile_bytes(kind, head_dim) && values.len() == keys.len(), "{} and {} bytes", keys.len(), values.len());
+    match kind {
+        KvType::F32 => transpose::<4>(keys, values),
+        KvType::F16 => transpose::<2>(keys, values),
+        KvType::Q8_0 => {
+            let n_quants = TILE_TOKENS * head_dim;
+            transpose::<1>(&keys[..n_quants], &mut values[..n_quants]);
+            values[n_quants..].copy_from_slice(&keys[n_quants..]); // scales lie alike
+        }
+    }
+}
+
+/// `(n, TILE_TOKENS)` elements of `N` bytes to `(TILE_TOKENS, n)`.
+fn transpose<const N: usize>(from: &[u8], to: &mut [u8]) {
+    let (from, to) = (from.as_chunks::<N>().0.as_chunks::<TILE_TOKENS>().0, to.as_chunks_mut::<N>().0);
+    let n = from.len();
+    for (i, rows) in from.chunks(TRANSPOSED_ROWS).enumerate() {
+        for (token, to) in to.chunks_exact_mut(n).enumerate() {
+            let out = &mut to[i * TRANSPOSED_ROWS..][..rows.len()];
+            out.iter_mut().zip(rows).for_each(|(out, row)| *out = row[token]);
+        }
+    }
+}
+
+/// Rows of keys that are transposed together: a few cache lines of them and of each value.
+const TRANSPOSED_ROWS: usize = 16;
+
 /// The reverse of [`store_key`].
 fn load_key(kind: KvType, keys: &[u8], token: usize, key: &mut [f32]) {
     assert!(keys.len() == tile_bytes(kind, key.len()) && token < TILE_TOKENS, "token {token} of a tile of {} bytes", keys.len());

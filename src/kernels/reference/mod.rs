@@ -9,7 +9,7 @@ mod quantize;
 pub(crate) mod unpack;
 
 pub(in crate::kernels) use dequantize::bf16_to_f32;
-pub use kv::turn_keys;
+pub use kv::{keys_as_values, turn_keys};
 pub(in crate::kernels) use pointwise::layer_norm;
 pub(in crate::kernels) use unpack::{Plain32, Plain256};
 

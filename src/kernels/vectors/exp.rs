@@ -115,7 +115,7 @@ mod tests {
             trial.run(v);
         }
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-        if let Some(v) = crate::kernels::Neon::new() {
+        if let Some(v) = crate::kernels::NeonDotprod::new() {
             trial.run(v);
         }
     }

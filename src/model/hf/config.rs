@@ -1,15 +1,16 @@
 //! The numbers of a config.json, under the names that its architecture has for them. Used by `spec`.
 
-use super::families::{HfFamily, Window};
+use super::families::{Fixed, HfFamily, Window};
 use crate::backend::FeedForwardFn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fail;
 use crate::formats::config_json::Object;
 use crate::formats::names::Quoted;
 use crate::kernels::GateFn;
-use crate::model::config::{Config, Key};
+use crate::model::config::{Config, Key, bounds};
 use crate::model::family::{Family, Windows};
 use crate::model::rope::RopeScaling;
+use serde_json::Value;
 
 /// One config.json.
 pub(super) struct HfConfig<'a> {
@@ -60,15 +61,69 @@ impl<'a> HfConfig<'a> {
     fn refuse_unsupported(&self) -> Result<()> {
         if let Some(quantization) = self.outer.object("quantization_config", "quantization_config.")? {
             let method = quantization.text("quant_method")?.unwrap_or("unknown");
-            return Err(quantization.unsupported("quant_method", method, "weights in F32, F16 or BF16"));
+            // The one whose blocks GGUF has, too.
+            if method != "mxfp4" || self.kind.model_type != "gpt_oss" {
+                return Err(quantization.unsupported("quant_method", method, "weights in F32, F16 or BF16"));
+            }
         }
-        let is_set = |key: &&&str| self.text.get(key).is_some_and(|value| value != false);
+        let is_set = |key: &&&str| self.text.get(key).is_some_and(|value| value != false && value != &Value::Array(Vec::new()));
         if let Some(key) = self.kind.refused.iter().find(is_set) {
-            return Err(self.text.unsupported(key, "true", "false"));
+            let found = self.text.get(key).unwrap_or(&Value::Null).to_string();
+            return Err(self.text.unsupported(key, &found, "false, or none"));
         }
+        self.kind.fixed.iter().try_for_each(|(key, value)| self.check_fixed(key, *value))?;
+        self.check_moe_layers()?;
+        self.check_routing()?;
         self.check_activation()?;
         self.window()?;
         self.check_unrotated()
+    }
+
+    /// That `key` has the only value that this build computes, if it has one.
+    fn check_fixed(&self, key: &str, value: Fixed) -> Result<()> {
+        let (same, expected) = match value {
+            Fixed::Text(text) => (self.text.text(key)?.is_none_or(|found| found == text), format!("{text:?}")),
+            Fixed::Number(x) => (self.text.number(key)?.is_none_or(|found| found == x), x.to_string()),
+            Fixed::True => (self.text.flag(key)?.unwrap_or(true), "true".to_owned()),
+        };
+        if same {
+            return Ok(());
+        }
+        let found = self.text.get(key).unwrap_or(&Value::Null).to_string();
+        Err(self.text.unsupported(key, &found, &expected))
+    }
+
+    /// Which layers have experts follows from a step; a file may list them, too.
+    fn check_moe_layers(&self) -> Result<()> {
+        let config: &dyn Config = self;
+        let Some(listed) = self.text.numbers("moe_layers")?.filter(|_| self.family.experts.is_some()) else { return Ok(()) };
+        let every = config.size_or(Key::ExpertsEvery, 1, bounds::LAYERS)?;
+        let n_layers = config.size(Key::Layers, bounds::LAYERS)?;
+        let expected = (every - 1..n_layers).step_by(every).map(|i| i as f64);
+        if !listed.iter().copied().eq(expected) {
+            return Err(self.text.unsupported("moe_layers", "another pattern", &format!("the last of each {every}")));
+        }
+        Ok(())
+    }
+
+    /// What depends on more than one key.
+    fn check_routing(&self) -> Result<()> {
+        if self.kind.model_type == "deepseek_v2" {
+            let key = "topk_method";
+            match self.text.text(key)? {
+                None | Some("greedy" | "group_limited_greedy") => {}
+                Some(other) => return Err(self.text.unsupported(key, other, "\"greedy\" or \"group_limited_greedy\"")),
+            }
+        }
+        // The published model of 128 experts is the one without norms of its heads: see the loader.
+        let (key, config): (_, &dyn Config) = ("use_qk_norm", self);
+        if self.kind.model_type == "llama4_text" {
+            let expected = config.integer(Key::Experts)? != Some(128);
+            if self.text.flag(key)?.unwrap_or(true) != expected {
+                return Err(self.text.unsupported(key, &(!expected).to_string(), &expected.to_string()));
+            }
+        }
+        Ok(())
     }
 
     fn check_activation(&self) -> Result<()> {
@@ -104,8 +159,9 @@ impl<'a> HfConfig<'a> {
 
     /// What the file calls `key`, if its architecture has it.
     fn key(&self, key: Key) -> Option<&'static str> {
-        if let Some((_, own)) = self.kind.keys.iter().find(|(other, _)| *other == key) {
-            return Some(own);
+        let mut own = self.kind.keys.iter().filter(|(other, _)| *other == key).map(|(_, name)| *name);
+        if let Some(first) = own.clone().next() {
+            return own.find(|name| self.text.has(name)).or(Some(first));
         }
         Some(match key {
             Key::Layers => "num_hidden_layers",
@@ -127,10 +183,11 @@ impl<'a> HfConfig<'a> {
         })
     }
 
-    /// The window of `sliding_window`; 0 = none.
+    /// The window of `sliding_window`, or the chunks; 0 = none.
     fn window(&self) -> Result<u64> {
-        let key = "sliding_window";
+        let key = if self.kind.window == Window::Chunks { "attention_chunk_size" } else { "sliding_window" };
         let asked = match self.kind.window {
+            Window::Chunks => true,
             Window::Ignored => false,
             Window::Used => true,
             Window::IfAsked => self.text.flag("use_sliding_window")?.unwrap_or(false),
@@ -142,6 +199,44 @@ impl<'a> HfConfig<'a> {
             None if self.text.has(key) => Ok(0),
             None => Ok(self.kind.default(Key::Window).unwrap_or(0.0) as u64),
         }
+    }
+
+    /// Of each layer, below how many standard deviations so large a part of its gates lies.
+    fn sparsity(&self, name: &str) -> Result<Option<Vec<f64>>> {
+        let Some(parts) = self.text.numbers(name)? else { return Ok(None) };
+        match parts.iter().all(|part| (0.0..1.0).contains(part)) {
+            true => Ok(Some(parts.into_iter().map(quantile).collect())),
+            false => Err(self.text.wrong(name, "numbers from 0 to below 1")),
+        }
+    }
+
+    /// That the embeddings of layers have as many rows as the file says.
+    pub(super) fn check_per_layer_vocabulary(&self, n_rows: usize) -> Result<()> {
+        let key = "vocab_size_per_layer_input";
+        match self.text.integer(key)? {
+            Some(n) if n != n_rows as u64 => fail!(Format, "{}: {n}, but the layers' embedding has {n_rows} rows", self.text.path(key)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Elements of a query head.
+    fn latent_key_dim(&self) -> Result<Option<u64>> {
+        let size = |key: Key| -> Result<u64> {
+            let name = self.key(key).unwrap_or_default();
+            match self.text.integer(name)?.or(self.kind.default(key).map(|n| n as u64)) {
+                Some(n) if (1..=*bounds::HEAD_DIM.end() as u64).contains(&n) => Ok(n),
+                _ => Err(self.text.wrong(name, &format!("1 to {}", bounds::HEAD_DIM.end()))),
+            }
+        };
+        if !self.family.has_latents {
+            return Ok(None);
+        }
+        Ok(Some(size(Key::LatentKeyDim)? + size(Key::RopeDims)?))
+    }
+
+    /// True if a file may name groups of experts that its routing does not look at.
+    fn ignores_groups(&self) -> Result<bool> {
+        Ok(self.kind.model_type == "deepseek_v2" && self.text.text("topk_method")? != Some("group_limited_greedy"))
     }
 
     /// `1 / sqrt` of the width that queries are scaled for; Granite has the scale itself.
@@ -164,7 +259,11 @@ impl Config for HfConfig<'_> {
     fn integer(&self, key: Key) -> Result<Option<u64>> {
         match key {
             Key::Window => self.window().map(Some),
-            Key::RopeDims => self.rotated_dims(),
+            Key::LatentKeyDim => self.latent_key_dim(),
+            Key::HeadDim | Key::KvHeads if self.family.has_latents => Ok(None),
+            Key::ExpertScores => Ok(self.kind.default(key).map(|n| n as u64)),
+            Key::ExpertGroups | Key::ExpertGroupsUsed if self.ignores_groups()? => Ok(None),
+            Key::RopeDims if !self.family.has_latents => self.rotated_dims(),
             Key::OriginalContext => self.original_context(),
             _ => {
                 let Some(name) = self.key(key) else { return Ok(None) };
@@ -180,6 +279,8 @@ impl Config for HfConfig<'_> {
             Key::RopeTheta => self.theta()?,
             Key::LocalTheta => self.local_theta()?,
             Key::RopeMagnitude => self.magnitude()?,
+            Key::YarnLogMultiplier => self.stretched_heads()?,
+            Key::TemperatureScale if self.text.flag("attn_temperature_tuning")? == Some(false) => Some(0.0),
             _ => match (key, self.key(key)) {
                 (_, None) => None,
                 (Key::AttentionScale, Some(name)) => self.attention_scale(name)?,
@@ -193,8 +294,17 @@ impl Config for HfConfig<'_> {
         Ok(value.map(|value| value as f32))
     }
 
-    fn flag(&self, _key: Key) -> Result<Option<bool>> {
-        Ok(None)
+    fn flag(&self, key: Key) -> Result<Option<bool>> {
+        let Some(name) = self.key(key) else { return Ok(None) };
+        Ok(self.text.flag(name)?.or(self.kind.default(key).map(|flag| flag != 0.0)))
+    }
+
+    fn numbers(&self, key: Key) -> Result<Option<Vec<f64>>> {
+        let Some(name) = self.key(key) else { return Ok(None) };
+        if key == Key::Sparsity {
+            return self.sparsity(name);
+        }
+        if self.text.get(name).is_some_and(|value| value.is_array()) { self.text.numbers(name) } else { Ok(None) }
     }
 
     fn rope_scaling(&self) -> Result<RopeScaling> {
@@ -204,17 +314,19 @@ impl Config for HfConfig<'_> {
     fn windows(&self, n_layers: usize) -> Result<Option<Vec<bool>>> {
         let key = "layer_types";
         // Only families whose layers take turns have them; others have windows everywhere, whatever the file lists.
-        if !matches!(self.family.windows, Windows::AllButEvery(_)) {
-            return Ok(None);
-        }
+        let limited = match self.family.windows {
+            Windows::AllButEvery(_) => "sliding_attention",
+            Windows::ChunksButEvery(..) => "chunked_attention",
+            _ => return Ok(None),
+        };
         if let Some(kinds) = self.text.texts(key)? {
             if kinds.len() < n_layers {
                 return Err(self.text.wrong(key, &format!("one for each of {n_layers} layers")));
             }
             let slides = |kind: &&str| match *kind {
-                "sliding_attention" => Ok(true),
                 "full_attention" => Ok(false),
-                other => Err(self.text.unsupported(key, other, "\"sliding_attention\" or \"full_attention\"")),
+                other if other == limited => Ok(true),
+                other => Err(self.text.unsupported(key, other, &format!("{limited:?} or \"full_attention\""))),
             };
             return kinds.iter().take(n_layers).map(slides).collect::<Result<_>>().map(Some);
         }
@@ -226,6 +338,29 @@ impl Config for HfConfig<'_> {
     }
 }
 
+/// The quantile of the normal distribution at `part`, which is below 1. Rounded where torch rounds. By bisection of the
+/// distribution function: its series (Abramowitz and Stegun 7.1.5) converges for every quantile that a number below 1 in `f32` can have.
+fn quantile(part: f64) -> f64 {
+    if part == 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    let wanted = f64::from(2.0 * part as f32 - 1.0); // erf(x / sqrt(2))
+    let erf = |x: f64| {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    };
+    let (mut low, mut high) = (-4.0, 4.0);
+    for _ in 0..64 {
+        let middle = (low + high) / 2.0;
+        if erf(middle) < wanted { low = middle } else { high = middle }
+    }
+    f64::from(high as f32 * std::f32::consts::SQRT_2)
+}
+
 /// The class that the file names, if it names any.
 fn architecture(object: Object<'_>) -> Result<Option<&str>> {
     Ok(object.texts("architectures")?.and_then(|classes| classes.first().copied()))
@@ -234,7 +369,7 @@ fn architecture(object: Object<'_>) -> Result<Option<&str>> {
 /// The row of the architecture: by its class, else by its `model_type`.
 fn kind(outer: Object<'_>, text: Object<'_>) -> Result<HfFamily> {
     let (key, name, found) = match architecture(outer)?.or(architecture(text)?) {
-        Some(class) => ("architectures", class, HfFamily::ALL.into_iter().find(|kind| kind.class == class)),
+        Some(class) => ("architectures", class, HfFamily::ALL.into_iter().find(|kind| kind.class.eq_ignore_ascii_case(class))),
         None => match text.text("model_type")?.or(outer.text("model_type")?) {
             Some(name) => ("model_type", name, HfFamily::ALL.into_iter().find(|kind| kind.model_type == name)),
             None => fail!(Format, "architectures and model_type are missing"),

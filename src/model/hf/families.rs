@@ -2,7 +2,7 @@
 //!
 //! Defaults are those of the configuration classes of `transformers`, for keys that a file leaves out.
 
-use super::names::{Names, PHI, SANDWICHED, STARCODER, USUAL, WITH_TWO_MORE};
+use super::names::{GEMMA3N as STREAMED, LATENTS, LLAMA_4, Names, PHI, ROUTED, SANDWICHED, SPARSE, STARCODER, USUAL, WITH_TWO_MORE};
 use crate::model::config::Key;
 use crate::model::family::Family;
 
@@ -17,7 +17,7 @@ pub(super) struct HfFamily {
     pub(super) family: &'static str,
     /// What its tensors are called.
     pub(super) names: Names,
-    /// Keys that this architecture has beside, or instead of, the usual ones.
+    /// Keys that this architecture has beside, or instead of, the usual ones. Of several for one number the first that a file has counts.
     pub(super) keys: &'static [(Key, &'static str)],
     /// What a missing key means; a key that is neither here nor in the file is an error, or has a default of its own.
     pub(super) defaults: &'static [(Key, f64)],
@@ -33,8 +33,20 @@ pub(super) struct HfFamily {
     pub(super) norms_add_one: bool,
     /// What `tie_word_embeddings` is if it is missing.
     pub(super) tied: bool,
-    /// Flags that must not be set: they change the arithmetic.
+    /// Keys that must be absent, null, false or empty: they change the arithmetic.
     pub(super) refused: &'static [&'static str],
+    /// Keys that, where they are, must have this value.
+    pub(super) fixed: &'static [(&'static str, Fixed)],
+    /// True if files may hold layers behind the last one, which guess further tokens.
+    pub(super) has_later_layers: bool,
+}
+
+/// A value that a key must have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fixed {
+    Text(&'static str),
+    Number(f64),
+    True,
 }
 
 /// What the key `sliding_window` means.
@@ -46,6 +58,8 @@ pub(super) enum Window {
     Used,
     /// A window if `use_sliding_window` is set.
     IfAsked,
+    /// Nothing; `attention_chunk_size` is the size of chunks.
+    Chunks,
 }
 
 const LLAMA: HfFamily = HfFamily {
@@ -62,6 +76,8 @@ const LLAMA: HfFamily = HfFamily {
     norms_add_one: false,
     tied: false,
     refused: &[],
+    fixed: &[],
+    has_later_layers: false,
 };
 
 const MISTRAL: HfFamily = HfFamily {
@@ -144,6 +160,36 @@ const GEMMA3: HfFamily = HfFamily {
         (Key::AttentionScale, 256.0),
     ],
     ..GEMMA2
+};
+
+const GEMMA3N: HfFamily = HfFamily {
+    class: "Gemma3nForCausalLM",
+    model_type: "gemma3n_text",
+    family: "gemma3n",
+    names: STREAMED,
+    keys: &[
+        (Key::LogitSoftcap, "final_logit_softcapping"),
+        (Key::SharedKvLayers, "num_kv_shared_layers"),
+        (Key::Streams, "altup_num_inputs"),
+        (Key::ActiveStream, "altup_active_idx"),
+        (Key::ScalesOutput, "altup_correct_scale"),
+        (Key::PerLayerWidth, "hidden_size_per_layer_input"),
+        (Key::LaurelRank, "laurel_rank"),
+        (Key::Sparsity, "activation_sparsity_pattern"),
+    ],
+    norms_add_one: false,
+    defaults: &[
+        (Key::RmsEps, 1e-6),
+        (Key::RopeTheta, 1e6),
+        (Key::LocalTheta, 1e4),
+        (Key::KvHeads, 2.0),
+        (Key::HeadDim, 256.0),
+        (Key::Window, 512.0),
+        (Key::LogitSoftcap, 30.0),
+        (Key::SharedKvLayers, 15.0),
+    ],
+    refused: &["use_bidirectional_attention", "attention_bias"],
+    ..GEMMA3
 };
 
 const PHI3: HfFamily = HfFamily {
@@ -235,10 +281,272 @@ const GLM4: HfFamily = HfFamily {
     ..LLAMA
 };
 
+const MIXTRAL: HfFamily = HfFamily {
+    class: "MixtralForCausalLM",
+    model_type: "mixtral",
+    names: SPARSE,
+    keys: &[(Key::Experts, "num_local_experts"), (Key::ExpertsUsed, "num_experts_per_tok")],
+    defaults: &[(Key::RmsEps, 1e-5), (Key::RopeTheta, 1e4), (Key::KvHeads, 8.0), (Key::Experts, 8.0), (Key::ExpertsUsed, 2.0)],
+    ..MISTRAL
+};
+
+const QWEN2MOE: HfFamily = HfFamily {
+    class: "Qwen2MoeForCausalLM",
+    model_type: "qwen2_moe",
+    family: "qwen2moe",
+    keys: &[
+        (Key::Experts, "num_experts"),
+        (Key::ExpertsUsed, "num_experts_per_tok"),
+        (Key::ExpertsEvery, "decoder_sparse_step"),
+        (Key::ExpertFeedForward, "moe_intermediate_size"),
+        (Key::ExpertsNormalised, "norm_topk_prob"),
+        (Key::SharedFeedForward, "shared_expert_intermediate_size"),
+    ],
+    defaults: &[
+        (Key::RmsEps, 1e-6),
+        (Key::RopeTheta, 1e4),
+        (Key::KvHeads, 16.0),
+        (Key::Experts, 60.0),
+        (Key::ExpertsUsed, 4.0),
+        (Key::ExpertFeedForward, 1408.0),
+        (Key::ExpertsNormalised, 0.0),
+        (Key::SharedFeedForward, 5632.0),
+    ],
+    refused: &["mlp_only_layers"],
+    ..QWEN2
+};
+
+const QWEN3MOE: HfFamily = HfFamily {
+    class: "Qwen3MoeForCausalLM",
+    model_type: "qwen3_moe",
+    family: "qwen3moe",
+    keys: &[
+        (Key::Experts, "num_experts"),
+        (Key::Experts, "num_local_experts"),
+        (Key::ExpertsUsed, "num_experts_per_tok"),
+        (Key::ExpertsEvery, "decoder_sparse_step"),
+        (Key::ExpertFeedForward, "moe_intermediate_size"),
+        (Key::ExpertsNormalised, "norm_topk_prob"),
+    ],
+    defaults: &[
+        (Key::RmsEps, 1e-6),
+        (Key::RopeTheta, 1e4),
+        (Key::KvHeads, 4.0),
+        (Key::Experts, 128.0),
+        (Key::ExpertsUsed, 8.0),
+        (Key::ExpertFeedForward, 768.0),
+        (Key::ExpertsNormalised, 0.0),
+    ],
+    ..QWEN2MOE
+};
+
+const OLMOE: HfFamily = HfFamily {
+    class: "OlmoeForCausalLM",
+    model_type: "olmoe",
+    family: "olmoe",
+    window: Window::Ignored,
+    keys: &[(Key::Experts, "num_experts"), (Key::ExpertsUsed, "num_experts_per_tok"), (Key::ExpertsNormalised, "norm_topk_prob")],
+    defaults: &[(Key::RmsEps, 1e-5), (Key::RopeTheta, 1e4), (Key::Experts, 64.0), (Key::ExpertsUsed, 8.0), (Key::ExpertsNormalised, 0.0)],
+    refused: &["clip_qkv"],
+    ..QWEN2
+};
+
+const GRANITEMOE: HfFamily = HfFamily {
+    class: "GraniteMoeForCausalLM",
+    model_type: "granitemoe",
+    family: "granitemoe",
+    names: SPARSE,
+    keys: &[
+        (Key::AttentionScale, "attention_multiplier"),
+        (Key::EmbeddingScale, "embedding_multiplier"),
+        (Key::ResidualScale, "residual_multiplier"),
+        (Key::LogitDivisor, "logits_scaling"),
+        (Key::Experts, "num_local_experts"),
+        (Key::ExpertsUsed, "num_experts_per_tok"),
+        (Key::SharedFeedForward, "shared_intermediate_size"),
+    ],
+    defaults: &[(Key::RmsEps, 1e-6), (Key::RopeTheta, 1e4), (Key::AttentionScale, 1.0), (Key::Experts, 8.0), (Key::ExpertsUsed, 2.0)],
+    ..LLAMA
+};
+
+const GRANITEMOESHARED: HfFamily = HfFamily { class: "GraniteMoeSharedForCausalLM", model_type: "granitemoeshared", ..GRANITEMOE };
+
+const PHIMOE: HfFamily = HfFamily {
+    class: "PhimoeForCausalLM",
+    model_type: "phimoe",
+    family: "phimoe",
+    names: SPARSE,
+    keys: &[(Key::LayerEps, "rms_norm_eps"), (Key::Experts, "num_local_experts"), (Key::ExpertsUsed, "num_experts_per_tok")],
+    partial_rotation: None,
+    defaults: &[(Key::LayerEps, 1e-5), (Key::RopeTheta, 1e4), (Key::KvHeads, 8.0), (Key::Experts, 16.0), (Key::ExpertsUsed, 2.0)],
+    fixed: &[("router_jitter_noise", Fixed::Number(0.01))],
+    ..PHI3
+};
+
+const GPT_OSS: HfFamily = HfFamily {
+    class: "GptOssForCausalLM",
+    model_type: "gpt_oss",
+    family: "gpt-oss",
+    names: ROUTED,
+    window: Window::Used,
+    keys: &[(Key::Experts, "num_local_experts"), (Key::ExpertsUsed, "num_experts_per_tok"), (Key::ExpertsUsed, "experts_per_token")],
+    defaults: &[
+        (Key::RmsEps, 1e-5),
+        (Key::RopeTheta, 1.5e5),
+        (Key::KvHeads, 8.0),
+        (Key::HeadDim, 64.0),
+        (Key::Window, 128.0),
+        (Key::Experts, 128.0),
+        (Key::ExpertsUsed, 4.0),
+    ],
+    neighbours: false,
+    fixed: &[("swiglu_alpha", Fixed::Number(1.702)), ("swiglu_limit", Fixed::Number(7.0))],
+    ..LLAMA
+};
+
+const LLAMA4: HfFamily = HfFamily {
+    class: "Llama4ForCausalLM",
+    model_type: "llama4_text",
+    family: "llama4",
+    names: LLAMA_4,
+    window: Window::Chunks,
+    keys: &[
+        (Key::FeedForward, "intermediate_size_mlp"),
+        (Key::ExpertFeedForward, "intermediate_size"),
+        (Key::Experts, "num_local_experts"),
+        (Key::ExpertsUsed, "num_experts_per_tok"),
+        (Key::ExpertsEvery, "interleave_moe_layer_step"),
+        (Key::TemperatureLength, "floor_scale"),
+        (Key::TemperatureScale, "attn_scale"),
+    ],
+    defaults: &[
+        (Key::RmsEps, 1e-5),
+        (Key::RopeTheta, 5e5),
+        (Key::KvHeads, 8.0),
+        (Key::HeadDim, 128.0),
+        (Key::Window, 8192.0),
+        (Key::Experts, 16.0),
+        (Key::ExpertsUsed, 1.0),
+    ],
+    neighbours: false,
+    ..LLAMA
+};
+
+const DEEPSEEK2: HfFamily = HfFamily {
+    class: "DeepseekV2ForCausalLM",
+    model_type: "deepseek_v2",
+    family: "deepseek2",
+    names: LATENTS,
+    keys: &LATENT_KEYS,
+    defaults: &[
+        (Key::RmsEps, 1e-6),
+        (Key::RopeTheta, 1e4),
+        (Key::LatentRank, 512.0),
+        (Key::QueryRank, 1536.0),
+        (Key::RopeDims, 64.0),
+        (Key::LatentKeyDim, 128.0),
+        (Key::LatentValueDim, 128.0),
+        (Key::Experts, 64.0),
+        (Key::ExpertFeedForward, 1407.0),
+        (Key::ExpertScores, 1.0),
+        (Key::SharedExperts, 2.0),
+    ],
+    neighbours: false,
+    // `transformers` does not read the first, and the authors' code then multiplies by no factor.
+    refused: &["norm_topk_prob", "mlp_bias"],
+    fixed: &[("scoring_func", Fixed::Text("softmax")), ("moe_layer_freq", Fixed::Number(1.0))],
+    ..LLAMA
+};
+
+const LATENT_KEYS: [(Key, &str); 13] = [
+    (Key::LatentRank, "kv_lora_rank"),
+    (Key::QueryRank, "q_lora_rank"),
+    (Key::RopeDims, "qk_rope_head_dim"),
+    (Key::LatentKeyDim, "qk_nope_head_dim"),
+    (Key::LatentValueDim, "v_head_dim"),
+    (Key::Experts, "n_routed_experts"),
+    (Key::ExpertsUsed, "num_experts_per_tok"),
+    (Key::ExpertFeedForward, "moe_intermediate_size"),
+    (Key::ExpertScale, "routed_scaling_factor"),
+    (Key::ExpertGroups, "n_group"),
+    (Key::ExpertGroupsUsed, "topk_group"),
+    (Key::SharedExperts, "n_shared_experts"),
+    (Key::LeadingDense, "first_k_dense_replace"),
+];
+
+const DEEPSEEK3: HfFamily = HfFamily {
+    class: "DeepseekV3ForCausalLM",
+    model_type: "deepseek_v3",
+    keys: &{
+        let mut keys = [(Key::ExpertsNormalised, "norm_topk_prob"); 14];
+        let mut i = 0;
+        while i < LATENT_KEYS.len() {
+            keys[i] = LATENT_KEYS[i];
+            i += 1;
+        }
+        keys
+    },
+    defaults: &[
+        (Key::RmsEps, 1e-6),
+        (Key::RopeTheta, 1e4),
+        (Key::LatentRank, 512.0),
+        (Key::QueryRank, 1536.0),
+        (Key::RopeDims, 64.0),
+        (Key::LatentKeyDim, 128.0),
+        (Key::LatentValueDim, 128.0),
+        (Key::Experts, 256.0),
+        (Key::ExpertsUsed, 8.0),
+        (Key::ExpertFeedForward, 2048.0),
+        (Key::ExpertScores, 2.0),
+        (Key::ExpertScale, 2.5),
+        (Key::ExpertGroups, 8.0),
+        (Key::ExpertGroupsUsed, 4.0),
+        (Key::ExpertsNormalised, 1.0),
+        (Key::SharedExperts, 1.0),
+        (Key::LeadingDense, 3.0),
+    ],
+    refused: &[],
+    fixed: &[
+        ("scoring_func", Fixed::Text("sigmoid")),
+        ("topk_method", Fixed::Text("noaux_tc")),
+        ("moe_layer_freq", Fixed::Number(1.0)),
+        ("rope_interleave", Fixed::True),
+    ],
+    has_later_layers: true,
+    ..DEEPSEEK2
+};
+
 impl HfFamily {
     /// Every architecture that this build runs.
-    pub(super) const ALL: [Self; 15] =
-        [LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GEMMA2, GEMMA3, PHI3, SMOLLM3, OLMO2, OLMO3, GRANITE, STARCODER2, PHI2, GLM4];
+    pub(super) const ALL: [Self; 27] = [
+        LLAMA,
+        MISTRAL,
+        QWEN2,
+        QWEN3,
+        GEMMA,
+        GEMMA2,
+        GEMMA3,
+        GEMMA3N,
+        PHI3,
+        SMOLLM3,
+        OLMO2,
+        OLMO3,
+        GRANITE,
+        STARCODER2,
+        PHI2,
+        GLM4,
+        MIXTRAL,
+        QWEN2MOE,
+        QWEN3MOE,
+        OLMOE,
+        GRANITEMOE,
+        GRANITEMOESHARED,
+        PHIMOE,
+        GPT_OSS,
+        LLAMA4,
+        DEEPSEEK2,
+        DEEPSEEK3,
+    ];
 
     /// Its traits.
     pub(super) fn traits(&self) -> Option<Family> {

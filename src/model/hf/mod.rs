@@ -4,10 +4,12 @@
 //! weights (neighbours that rotate, norms with their 1 added, factors of frequencies), reading does the same: a directory and its GGUF file compute alike.
 
 mod config;
+mod experts;
 mod families;
 mod metadata;
 mod names;
 mod rope;
+mod source;
 mod tensors;
 
 use super::checkpoint::Checkpoint;
@@ -16,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::formats::config_json::ConfigJson;
 use crate::formats::gguf::{Metadata, TensorInfo, Value};
 use crate::formats::safetensors::Safetensors;
+use crate::sys::mapping::MappedBytes;
 use config::HfConfig;
 use tensors::Tensors;
 
@@ -40,6 +43,7 @@ impl HfModel {
         config.check_vocabulary(n_vocab).map_err(in_config)?;
         let spec = ModelSpec::from_config(&config, config.family, n_vocab, tied, config.has_long_factors().map_err(in_config)?);
         let spec = spec.map_err(in_config)?;
+        tensors::n_per_layer(&weights).map_or(Ok(()), |n| config.check_per_layer_vocabulary(n)).map_err(in_config)?;
         let factors = config.rope_factors(&spec).map_err(in_config)?;
         let metadata = Metadata::from_entries(config.metadata(&spec).map_err(in_config)?)?;
         let tensors = Tensors::new(weights, config.kind, &spec, factors)?;
@@ -83,6 +87,10 @@ impl Checkpoint for HfModel {
 
     fn read_range(&self, tensor: &TensorInfo, start: usize, dst: &mut [u8]) -> Result<()> {
         self.tensors.read_range(tensor, start, dst)
+    }
+
+    fn mapped_range(&self, tensor: &TensorInfo, start: usize, len: usize) -> Result<Option<MappedBytes>> {
+        self.tensors.mapped_range(tensor, start, len)
     }
 
     fn label(&self, name: &str) -> String {

@@ -89,6 +89,11 @@ impl<'a> HfConfig<'a> {
         within(self.rope()?, key, bounds)
     }
 
+    /// A number of the rope that 0 switches off.
+    fn scale_number(&self, key: &str) -> Result<Option<f64>> {
+        Ok(within(self.rope()?, key, &(0.0..=*FACTOR.end()))?.filter(|&scale| scale > 0.0))
+    }
+
     fn required(&self, key: &str) -> Result<f64> {
         match (self.rope_number(key, &FACTOR)?, self.rope()?) {
             (Some(value), _) => Ok(value),
@@ -151,7 +156,10 @@ impl<'a> HfConfig<'a> {
 
     /// What multiplies cosine and sine, beside what YaRN says itself.
     pub(super) fn magnitude(&self) -> Result<Option<f64>> {
-        let own = |config: &Self| config.rope_number("attention_factor", &FACTOR);
+        let own = |config: &Self| match config.both_magnitudes()? {
+            None => config.rope_number("attention_factor", &FACTOR),
+            both => Ok(both),
+        };
         match self.rope_kind()? {
             Kind::Plain | Kind::Linear | Kind::Llama3 => Ok(None),
             Kind::Long => {
@@ -162,11 +170,35 @@ impl<'a> HfConfig<'a> {
             Kind::Yarn => {
                 let stretch = self.stretch()?;
                 let magnitude = |m: f64| if stretch <= 1.0 { 1.0 } else { 0.1 * m * stretch.ln() + 1.0 };
-                let both = self.rope_number("mscale", &FACTOR)?.zip(self.rope_number("mscale_all_dim", &FACTOR)?);
+                // What a model of latents has without a key: in llama.cpp, the key would change its scores, too.
+                let both = self.scale_number("mscale")?.zip(self.scale_number("mscale_all_dim")?);
+                if self.family.has_latents && both.is_some_and(|(some, all)| some == all) {
+                    return Ok(None);
+                }
                 let own = own(self)?.or(both.map(|(some, all)| magnitude(some) / magnitude(all)));
                 Ok(own.map(|own| own / magnitude(1.0)))
             }
         }
+    }
+
+    /// What Phi-3.5-MoE has for its two lists of factors.
+    fn both_magnitudes(&self) -> Result<Option<f64>> {
+        let (short, long) = (self.rope_number("short_mscale", &FACTOR)?, self.rope_number("long_mscale", &FACTOR)?);
+        match (self.rope()?, short.zip(long)) {
+            (Some(rope), Some((short, long))) if short != long => {
+                Err(rope.unsupported("short_mscale", &short.to_string(), &format!("long_mscale, {long}")))
+            }
+            (_, both) => Ok(both.map(|(_, long)| long)),
+        }
+    }
+
+    /// What DeepSeek's models multiply the logarithm of the stretching by for all of a head, as GGUF has it.
+    pub(super) fn stretched_heads(&self) -> Result<Option<f64>> {
+        if !self.family.has_latents || self.rope_kind()? != Kind::Yarn {
+            return Ok(None);
+        }
+        let all = within(self.rope()?, "mscale_all_dim", &(0.0..=1e6))?;
+        Ok(all.filter(|&all| all > 0.0).map(|all| 0.1 * all))
     }
 
     /// As [`Config::rope_scaling`].

@@ -1,10 +1,12 @@
 //! The text of a constraint becomes a parser, or an error that says where and why. To be called on a stack of our own.
 
+use super::mask::Masks;
 use super::{Constraint, ConstraintKind, ConstraintSource, gbnf, place, schema};
 use crate::error::{Error, ErrorKind, Result};
 use llguidance::ParserFactory;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Bytes of a grammar or a schema. The largest that are used as tool schemas have some tens of KiB.
 const MAX_SOURCE_BYTES: usize = 1 << 17;
@@ -29,7 +31,7 @@ pub(super) fn limits() -> ParserLimits {
 }
 
 /// Compiles `source` for the vocabulary of `factory`.
-pub(super) fn compile(factory: &ParserFactory, source: &ConstraintSource) -> Result<Constraint> {
+pub(super) fn compile(factory: &ParserFactory, masks: &Arc<Masks>, source: &ConstraintSource) -> Result<Constraint> {
     let text = source.text.as_str();
     let most = if source.kind == ConstraintKind::Regex { MAX_REGEX_BYTES } else { MAX_SOURCE_BYTES };
     if text.len() > most {
@@ -42,10 +44,11 @@ pub(super) fn compile(factory: &ParserFactory, source: &ConstraintSource) -> Res
         ConstraintKind::Lark => lark(text.into())?,
         ConstraintKind::Gbnf => lark(gbnf::to_lark(text)?.into())?,
     };
-    let parser = factory.create_parser(grammar).map_err(|e| {
+    let mut parser = factory.create_parser(grammar).map_err(|e| {
         let (offset, message) = place::of(source, &e.to_string());
         refused(offset, message)
     })?;
+    parser.bias_computer = masks.clone();
     Ok(Constraint::new(parser))
 }
 

@@ -4,10 +4,12 @@
 
 mod compile;
 mod gbnf;
+mod mask;
 mod place;
 mod request;
 mod schema;
 mod state;
+mod trie;
 mod vocabulary;
 
 pub(super) use gbnf::quoted;

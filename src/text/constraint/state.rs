@@ -27,6 +27,8 @@ pub struct Constraint {
     parser: TokenParser,
     /// Tokens that must come next, one after the other.
     forced: VecDeque<Token>,
+    /// Any tokens will do that say what must come next.
+    any_tokens: bool,
     /// What may come next, once it was computed.
     mask: Option<Result<SimpleVob>>,
     /// Nothing may follow but the end.
@@ -48,7 +50,8 @@ impl Constraint {
     }
 
     fn at(start: Arc<Start>) -> Self {
-        Self { parser: start.parser.deep_clone(), forced: start.forced.clone().into(), start, mask: None, complete: false }
+        let (parser, forced) = (start.parser.deep_clone(), start.forced.clone().into());
+        Self { start, parser, forced, any_tokens: false, mask: None, complete: false }
     }
 
     /// Back to the beginning.
@@ -88,12 +91,23 @@ impl Constraint {
             let trie = parser.token_env.tok_trie();
             return if trie.eos_token() == INVALID_TOKEN { Err(dead_end(StopReason::NoExtension)) } else { Ok(trie.eos_token_set()) };
         }
+        if self.any_tokens {
+            return on_stack_of(STACK_BYTES, || any_tokens(parser));
+        }
         on_stack_of(STACK_BYTES, || parser.compute_mask().map_err(|_| dead_end(parser.stop_reason())))
     }
 
     /// The token that must come next, if there is only one way to go on. To be accepted like any other.
     pub fn next_forced(&self) -> Option<Token> {
         self.forced.front().copied()
+    }
+
+    /// Text that must come next may be said with other tokens than [`Self::next_forced`]: for a host that forbids that one.
+    pub fn allow_any_tokens(&mut self) {
+        if !self.forced.is_empty() {
+            self.forced.clear();
+            (self.any_tokens, self.mask) = (true, None);
+        }
     }
 
     /// Takes the token that came.
@@ -119,6 +133,7 @@ impl Constraint {
         (self.mask, self.complete) = match advanced {
             Ok((complete, forced)) => {
                 self.forced = if keeps { std::mem::take(&mut self.forced) } else { forced.into() };
+                self.any_tokens = false;
                 (None, complete)
             }
             Err(e) => (Some(Err(e)), false),
@@ -151,8 +166,20 @@ impl Clone for Constraint {
             parser: self.parser.deep_clone(),
             mask: self.mask.clone(),
             forced: self.forced.clone(),
+            any_tokens: self.any_tokens,
             complete: self.complete,
         }
+    }
+}
+
+/// The tokens that begin what must come next, or go on behind it.
+fn any_tokens(parser: &mut TokenParser) -> Result<SimpleVob> {
+    let (text, masks) = (parser.force_bytes(), parser.bias_computer.clone());
+    let mask = parser.parser.compute_bias(&*masks, &text);
+    match parser.parser.get_error() {
+        Some(error) => Err(dead_end(error.stop_reason())),
+        None if mask.is_zero() => Err(dead_end(StopReason::NoExtensionBias)),
+        None => Ok(mask),
     }
 }
 
@@ -163,5 +190,107 @@ fn dead_end(reason: StopReason) -> Error {
             Error::new(ErrorKind::Constraint, "the constraint takes more work per token than is allowed: it is too ambiguous or too large")
         }
         _ => Error::new(ErrorKind::DeadEnd, "the constraint admits no token here: the vocabulary cannot say what must follow"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::constraint::{ConstraintKind, ConstraintSource, Grammars};
+    use crate::text::{Alphabet, Model, TokenType, Tokenizer, VocabularyData};
+
+    /// Bytes, an end, and words of every kind and length that masks tell apart.
+    fn grammars() -> Grammars {
+        let mut data = VocabularyData::empty(Alphabet::Characters);
+        data.tokens = (0..256).map(|byte| format!("<0x{byte:02X}>").into_bytes().into()).collect();
+        data.types = vec![TokenType::Byte; 256];
+        data.tokens.push(b"</s>".into());
+        data.types.push(TokenType::Control);
+        let words = [
+            "a",
+            "ab",
+            "abc",
+            "abcdefghij",
+            "abcdefghijk",
+            "12",
+            "1.5",
+            "-0",
+            "true",
+            "{\"",
+            "\":",
+            "\", \"",
+            "é",
+            "éa",
+            "日本",
+            "\\n",
+            "\\\"",
+            " ",
+            "  ",
+            "\n",
+            "\"name\"",
+            "}]",
+            "]}",
+            "x,y",
+        ];
+        let long = [
+            "z".repeat(10),
+            "z".repeat(11),
+            "z".repeat(30),
+            "z".repeat(31),
+            "é".repeat(10),
+            "é".repeat(11),
+            format!("{}\"", "z".repeat(12)),
+        ];
+        for word in words.iter().map(|word| (*word).to_owned()).chain(long) {
+            data.tokens.push(word.into_bytes().into());
+            data.types.push(TokenType::Normal);
+        }
+        (data.model, data.eos) = (Model::Scores(vec![0.0; data.tokens.len()]), Some(256));
+        Grammars::new(&Arc::new(Tokenizer::new(&data).unwrap())).unwrap()
+    }
+
+    fn is_set(bits: &[u32], token: Token) -> bool {
+        bits[token as usize / 32] >> (token % 32) & 1 == 1
+    }
+
+    #[test]
+    fn masks_allow_what_the_parser_takes_token_by_token() {
+        let (grammars, mut random) = (grammars(), 5u64);
+        let mut next = |n: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % n
+        };
+        let mut n_any = 0;
+        for (kind, text) in [
+            (ConstraintKind::AnyJson, ""),
+            (
+                ConstraintKind::JsonSchema,
+                r#"{"type":"object","properties":{"name":{"type":"string","maxLength":12},"n":{"type":"number"}},"required":["name"]}"#,
+            ),
+            (ConstraintKind::Regex, "(ab|é){2,9}z{3,40}[^x]*"),
+            (ConstraintKind::Regex, "(?s:.*)"),
+            (ConstraintKind::Gbnf, "root ::= \"ab\" root \"ab\" | [a-z0-9]{1,20} | \"{\" root \"}\""),
+        ] {
+            let mut constraint = grammars.compile(&ConstraintSource { kind, text: text.into() }).unwrap();
+            for _ in 0..40 {
+                n_any += usize::from(constraint.next_forced().is_some());
+                constraint.allow_any_tokens();
+                let Ok(Allowed::Bits(bits)) = constraint.allowed() else { panic!("{text}: a mask") };
+                let bits = bits.to_vec();
+                let mask = constraint.mask.take();
+                for token in (0..bits.len() as u32 * 32).filter(|token| *token != 256) {
+                    let taken = (token as usize) < constraint.parser.token_env.tok_trie().vocab_size() && constraint.allows(token).unwrap();
+                    assert_eq!(is_set(&bits, token), taken, "{text}: token {token}");
+                }
+                constraint.mask = mask;
+                let allowed: Vec<Token> = (0..bits.len() as u32 * 32).filter(|&token| is_set(&bits, token)).collect();
+                let token = allowed[next(allowed.len())];
+                constraint.accept(token).unwrap();
+                if token == 256 {
+                    break;
+                }
+            }
+        }
+        assert!(n_any > 0, "nothing was ever forced");
     }
 }

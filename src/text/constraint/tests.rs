@@ -159,3 +159,21 @@ fn errors_tell_where() {
         assert!(error.message().contains(says), "{text}: {error}");
     }
 }
+
+#[test]
+fn a_large_vocabulary_is_made_ready_in_many_slices() {
+    let mut data = VocabularyData::empty(Alphabet::Characters);
+    data.tokens = (0..100_000).map(|i| Cow::Owned(format!("{:x}{i}", i % 977).into_bytes())).collect();
+    data.types = vec![TokenType::Normal; 100_000];
+    data.model = Model::Scores(vec![0.0; 100_000]);
+    let mut job: crate::sys::job::Job<_> = Box::pin(Grammars::build(Arc::new(Tokenizer::new(&data).unwrap())));
+    let mut n_slices = 1;
+    let grammars = loop {
+        match crate::sys::job::advance(&mut job) {
+            Some(made) => break made.unwrap(),
+            None => n_slices += 1,
+        }
+    };
+    assert!(n_slices > 30, "{n_slices}");
+    assert!(grammars.compile(&ConstraintSource { kind: ConstraintKind::Regex, text: "[0-9a-f]+".into() }).is_ok());
+}

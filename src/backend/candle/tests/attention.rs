@@ -60,7 +60,7 @@ impl AttentionCase {
             ws.put(slot, rows(&both.concat(), width));
         }
         let norms = Self::head_scales().map(|scale| norm(&scale, 1e-3));
-        let norms = self.head_norms.then_some((&norms[0], &norms[1]));
+        let norms = self.head_norms.then_some(HeadNorms { query: &norms[0], key: &norms[1], value: None });
         backend().rope_append(&mut ws, &batch, 1, norms, Some(0), kv).unwrap();
         backend().attend(&mut ws, &batch, 1, &self.attention, None, kv).unwrap();
         let out = values(&ws.take(Slot::Query, "test").unwrap()); // (2 * n, Q_WIDTH)

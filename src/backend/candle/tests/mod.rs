@@ -1,5 +1,6 @@
 //! Each stage against the same arithmetic in `f64`, on sizes that no vector width divides.
 
+mod altup;
 mod attention;
 mod moe;
 mod refusals;
@@ -13,7 +14,18 @@ use crate::kernels::RopeStyle;
 use crate::sys::memory::AlignedBytes;
 use candle_core::quantized::QTensor;
 
-const SHAPE: Shape = Shape { n_layers: 2, n_embd: 40, n_heads: 6, n_kv_heads: 2, head_dim: 24, n_ff: 100, moe: None, n_vocab: 50 };
+const SHAPE: Shape = Shape {
+    n_layers: 2,
+    n_embd: 40,
+    n_heads: 6,
+    n_kv_heads: 2,
+    head_dim: 24,
+    n_ff: 100,
+    moe: None,
+    altup: None,
+    latent: None,
+    n_vocab: 50,
+};
 const Q_WIDTH: usize = SHAPE.n_heads * SHAPE.head_dim;
 const KV_WIDTH: usize = SHAPE.n_kv_heads * SHAPE.head_dim;
 
@@ -28,7 +40,7 @@ fn backend() -> Candle {
 fn host(data: &[f32], n_cols: usize) -> HostTensor {
     let mut bytes = AlignedBytes::zeroed(4 * data.len()).unwrap();
     bytes.as_mut_slice().chunks_mut(4).zip(data).for_each(|(to, x)| to.copy_from_slice(&x.to_le_bytes()));
-    HostTensor { name: "test".into(), dtype: DType::F32, n_rows: data.len() / n_cols, n_cols, data: bytes }
+    HostTensor { name: "test".into(), dtype: DType::F32, n_rows: data.len() / n_cols, n_cols, data: bytes.into() }
 }
 
 /// `data` (`(data.len() / n_cols, n_cols)`) stored as `dtype`, and its elements as they are then.
@@ -38,7 +50,7 @@ pub(super) fn stored(data: &[f32], n_cols: usize, dtype: DType) -> (HostTensor, 
     let expanded = values(&stored.dequantize(&Device::Cpu).unwrap());
     let mut bytes = AlignedBytes::zeroed(n_rows * dtype.row_bytes(n_cols).unwrap()).unwrap();
     bytes.as_mut_slice().copy_from_slice(&stored.data().unwrap());
-    (HostTensor { name: dtype.name().into(), dtype, n_rows, n_cols, data: bytes }, expanded)
+    (HostTensor { name: dtype.name().into(), dtype, n_rows, n_cols, data: bytes.into() }, expanded)
 }
 
 fn linear(weight: &[f32], n_in: usize, bias: Option<&[f32]>) -> Linear<Candle> {

@@ -82,7 +82,7 @@ impl Case {
             }
         }
         let norms = Self::head_scales().map(|scale| norm(cpu, &scale, 1e-3));
-        let norms = self.head_norms.then_some((&norms[0], &norms[1]));
+        let norms = self.head_norms.then_some(HeadNorms { query: &norms[0], key: &norms[1], value: None });
         cpu.rope_append(ws, &batch, 1, norms, Some(0), kv).unwrap();
         cpu.attend(ws, &batch, 1, &self.attention, None, kv).unwrap();
         let query = ws.slots[0].chunks(tokens.len() * Q_WIDTH);

@@ -4,8 +4,18 @@ use super::*;
 use crate::backend::{Experts, MoeShape, Routing, Scores};
 
 /// Sizes that every weight type can store, and that no tile divides.
-const SHAPE: Shape =
-    Shape { n_layers: 1, n_embd: 256, n_heads: 4, n_kv_heads: 2, head_dim: 64, n_ff: 256, moe: Some(EXPERTS), n_vocab: 100 };
+const SHAPE: Shape = Shape {
+    n_layers: 1,
+    n_embd: 256,
+    n_heads: 4,
+    n_kv_heads: 2,
+    head_dim: 64,
+    n_ff: 256,
+    moe: Some(EXPERTS),
+    altup: None,
+    latent: None,
+    n_vocab: 100,
+};
 const EXPERTS: MoeShape = MoeShape { n_experts: 5, n_used: 2, n_ff: 256 };
 const N_TOKENS: usize = 40;
 

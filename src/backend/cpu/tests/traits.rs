@@ -87,7 +87,7 @@ fn heads_may_be_normalised_together_and_rotate_by_one_of_several_ropes_or_not() 
         let mut kv = cpu.kv(&SHAPE, KvType::F32).unwrap();
         cpu.grow_kv(&mut kv, 1).unwrap();
         let norms = (norm(&cpu, &q_weight, 0.01), norm(&cpu, &k_weight, 0.01));
-        cpu.rope_append(&mut ws, &batch, 0, Some((&norms.0, &norms.1)), which, &mut kv).unwrap();
+        cpu.rope_append(&mut ws, &batch, 0, Some(HeadNorms { query: &norms.0, key: &norms.1, value: None }), which, &mut kv).unwrap();
         let mut want = naive::rms_norm(&widen(&query), &q_weight, 0.01);
         if let Some(which) = which {
             let heads = want.chunks_mut(SHAPE.head_dim).enumerate();

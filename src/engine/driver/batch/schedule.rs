@@ -50,21 +50,22 @@ impl ModelBatch {
     }
 
     /// Gives each ready task its rows: one to each that decodes, then an equal share of the rest to each prompt, so that none waits for another's of the same
-    /// priority. A prompt that begins as one ahead of it waits for the blocks of that one instead.
-    pub(super) fn schedule(&mut self, mut room: usize, short: &mut Shortage) {
+    /// priority. A prompt that begins as one ahead of it waits for the blocks of that one instead. At most `most_copied` prompts get a copy of a part of a block.
+    pub(super) fn schedule(&mut self, mut room: usize, mut most_copied: usize, short: &mut Shortage) {
         if !self.n_passes.is_multiple_of(PROMPT_PASS) {
             self.next = self.next.wrapping_add(1);
         }
         let n_streams = self.tasks.iter().filter(|task| task.is_ready() && task.is_decoding()).count();
         let streams_first = room > n_streams || !self.n_passes.is_multiple_of(PROMPT_PASS);
         for decoding in [streams_first, !streams_first] {
-            let turn = self.turn(decoding);
+            let turn = if decoding { self.turn(true) } else { self.leaders() };
             for (place, &(priority, i)) in turn.iter().enumerate() {
                 let equals = turn[place..].iter().take_while(|(other, _)| *other == priority).count();
                 let share = room.div_ceil(equals);
-                if room == 0 || (!decoding && self.is_behind(i)) {
+                if room == 0 || (!decoding && most_copied == 0) {
                     continue;
                 }
+                most_copied -= usize::from(!decoding && self.tasks[i].adopt_start());
                 match self.tasks[i].schedule(share, n_streams) {
                     Ok(rows) => {
                         room -= rows.len();
@@ -75,6 +76,17 @@ impl ModelBatch {
                 }
             }
         }
+    }
+
+    /// The tasks that may run for their prompts and wait for no other's, with their priorities: in this order.
+    fn leaders(&mut self) -> Vec<(i32, usize)> {
+        let mut leaders: Vec<(i32, usize)> = Vec::new();
+        for (priority, i) in self.turn(false) {
+            if !self.is_behind(i, &leaders) {
+                leaders.push((priority, i));
+            }
+        }
+        leaders
     }
 
     /// The tasks that may run, to decode or for their prompts, with their priorities: in this order.
@@ -113,11 +125,11 @@ impl ModelBatch {
         self.tasks.iter().enumerate().any(|(j, other)| other.lacks_memory() && (other.priority(), Reverse(j)) > own)
     }
 
-    /// True if another task computes the block that task `i` needs next, further on than it or in this pass.
-    fn is_behind(&self, i: usize) -> bool {
+    /// True if another task computes the block that task `i` needs next, further on than it or as one of the `leaders`.
+    fn is_behind(&self, i: usize, leaders: &[(i32, usize)]) -> bool {
         let own = &self.tasks[i];
         self.tasks.iter().enumerate().any(|(j, ahead)| {
-            let first = ahead.n_computed() > own.n_computed() || self.scheduled.iter().any(|s| s.task == j);
+            let first = ahead.n_computed() > own.n_computed() || leaders.iter().any(|(_, leader)| *leader == j);
             j != i && ahead.is_ready() && first && own.follows(ahead)
         })
     }

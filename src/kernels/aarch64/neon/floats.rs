@@ -5,7 +5,7 @@ use super::vector::{Floats8, load_bytes, narrow_f16};
 use crate::kernels::vectors::Floats;
 use std::arch::aarch64::*;
 
-impl Floats for Neon {
+impl<const I8MM: bool> Floats for Neon<I8MM> {
     #[inline(always)]
     fn add(self, a: Floats8, b: Floats8) -> Floats8 {
         // SAFETY: NEON is part of the architecture.

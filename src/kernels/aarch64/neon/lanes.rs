@@ -1,8 +1,12 @@
 //! Two vectors of 128 bits for tiles of eight rows. One instruction multiplies bytes and adds four products to an `i32`.
 
 use super::Neon;
-use super::vector::{Floats8, Words8, dot, load_bytes, load_floats, load_u16, load_words, prefetch, splat, store_floats, widen_f16};
-use crate::kernels::packed::{Dot, Lanes, Operands, Words};
+use super::matrix;
+use super::vector::{
+    Floats8, Words8, dot, load_bytes, load_floats, load_u16, load_words, prefetch, splat, store_floats, transposed, widen_f16, zero,
+};
+use crate::kernels::block::strided;
+use crate::kernels::packed::{Dot, Gather, Lanes, Operands, Rows, Words};
 use std::arch::aarch64::*;
 
 /// Byte positions: bytes `t` and `t + 1` of each word in the high bytes of its halves, nothing in the low ones. (There is no pair of the
@@ -59,7 +63,7 @@ fn permuted(x: Words8, pattern: &[u8; 16]) -> Words8 {
     }
 }
 
-impl Words<8> for Neon {
+impl<const I8MM: bool> Words<8> for Neon<I8MM> {
     type I = Words8;
 
     #[inline(always)]
@@ -111,11 +115,12 @@ impl Words<8> for Neon {
     }
 }
 
-impl Lanes<8> for Neon {
+impl<const I8MM: bool> Lanes<8> for Neon<I8MM> {
     type F = Floats8;
 
     const WIDE: bool = true;
     const SIGNED_BIAS: u8 = 0;
+    const MATRICES: bool = I8MM;
     const ROWS: usize = 4;
     const FLOAT_ROWS: usize = 6;
 
@@ -287,6 +292,68 @@ impl Lanes<8> for Neon {
     #[inline(always)]
     fn prefetch<T>(self, from: &T, bytes: usize) {
         prefetch(std::ptr::from_ref(from).cast::<u8>().wrapping_add(bytes));
+    }
+
+    #[inline(always)]
+    fn transpose(self, bytes: &[u8], stride: usize) -> [Words8; 8] {
+        let rows: [[[u8; 16]; 2]; 8] = strided(bytes, stride);
+        let mut columns = [[zero(), zero()]; 8];
+        for h in 0..2 {
+            for group in 0..2 {
+                let four = transposed([0, 1, 2, 3].map(|r| rows[4 * group + r][h]));
+                for (c, word) in four.into_iter().enumerate() {
+                    columns[4 * h + c][group] = word;
+                }
+            }
+        }
+        columns
+    }
+
+    #[inline(always)]
+    fn halves(self, x: Words8) -> Words8 {
+        // SAFETY: NEON is part of the architecture.
+        unsafe {
+            let [low, high] = x.map(|x| vreinterpretq_u16_u8(x));
+            [vreinterpretq_u8_u16(vuzp1q_u16(low, high)), vreinterpretq_u8_u16(vuzp2q_u16(low, high))]
+        }
+    }
+
+    #[inline(always)]
+    fn store_words(self, x: Words8, out: &mut [[u8; 4]; 8]) {
+        // SAFETY: `out` is 32 writable bytes, and the instruction needs no alignment; NEON is part of the architecture.
+        unsafe {
+            let out = out.as_mut_ptr().cast::<u8>();
+            vst1q_u8(out, x[0]);
+            vst1q_u8(out.add(16), x[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn matrix_pairs(self, w: [Words8; 2]) -> [Words8; 2] {
+        matrix::pairs(w)
+    }
+
+    #[inline(always)]
+    fn matrix_scales(self, scale: Words8) -> [Words8; 2] {
+        matrix::pairs([scale, scale])
+    }
+
+    #[inline(always)]
+    fn matrix_dot(self, sums: [Words8; 2], w: [Words8; 2], x: [[[u8; 4]; 2]; 2]) -> [Words8; 2] {
+        match self.i8mm() {
+            Some(v) => matrix::dot(v, sums, w, x),
+            None => sums, // never asked for
+        }
+    }
+
+    #[inline(always)]
+    fn matrix_rows(self, sums: [Words8; 2]) -> [Words8; 2] {
+        matrix::rows(sums)
+    }
+
+    #[inline(always)]
+    fn gather<G: Gather<8>>(self, rows: Rows<'_>, tile: &mut [u8]) {
+        G::gather(self, rows, tile);
     }
 
     #[inline(always)]

@@ -1,8 +1,10 @@
-//! The set for NEON with the products of bytes that came with Armv8.2: Apple since 2018 (A12, M1), Graviton 2, every phone of some years.
+//! The sets for NEON with the products of bytes that came with Armv8.2: Apple since 2018 (A12, M1), Graviton 2, every phone of some years; one of
+//! them with the products of matrices of Armv8.6: Apple since 2021 (A15, M2), Graviton 3, phones since 2022.
 //! Weights are packed in the same tiles as for AVX2, whose vectors are two of these.
 
 mod floats;
 mod lanes;
+mod matrix;
 mod quantize;
 mod rope;
 mod vector;
@@ -20,14 +22,20 @@ use crate::sys::cpu::CpuFeatures;
 /// Rows of a tile: the 32-bit lanes of two vectors.
 const TILE_ROWS: usize = 8;
 
-/// The set named `"neon-dotprod"`. A value exists only where the CPU has the dot products; NEON itself is part of the architecture.
+/// The sets on NEON, which is part of the architecture. A value exists only where the CPU has the dot products, and those of matrices if `I8MM`.
 #[derive(Clone, Copy, Debug)]
-pub struct Neon {
-    /// Only made where the feature has been looked for.
+pub struct Neon<const I8MM: bool> {
+    /// Only made where the features have been looked for.
     _proof: (),
 }
 
-impl Neon {
+/// The set named `"neon-dotprod"`.
+pub type NeonDotprod = Neon<false>;
+
+/// The set named `"neon-i8mm"`: products of quantised weights with two activation rows or more are its own.
+pub type NeonI8mm = Neon<true>;
+
+impl<const I8MM: bool> Neon<I8MM> {
     /// The proof, if this CPU has the instructions.
     pub fn new() -> Option<Self> {
         Self::get().copied()
@@ -35,13 +43,20 @@ impl Neon {
 
     /// As [`Self::new`], for ever.
     pub(in crate::kernels) fn get() -> Option<&'static Self> {
-        CpuFeatures::detect().dotprod.then_some(&Self { _proof: () })
+        let cpu = CpuFeatures::detect();
+        (cpu.dotprod && (cpu.i8mm || !I8MM)).then_some(&Self { _proof: () })
+    }
+
+    /// This set, if it is the one with products of matrices.
+    #[inline(always)]
+    fn i8mm(self) -> Option<NeonI8mm> {
+        I8MM.then_some(NeonI8mm { _proof: () })
     }
 }
 
-impl Kernels for Neon {
+impl<const I8MM: bool> Kernels for Neon<I8MM> {
     fn name(&self) -> &'static str {
-        "neon-dotprod"
+        if I8MM { "neon-i8mm" } else { "neon-dotprod" }
     }
 
     fn activation_bytes(&self, layout: Activation, n_cols: usize) -> usize {
@@ -63,7 +78,7 @@ impl Kernels for Neon {
     fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
         match weights.tile_rows {
             TILE_ROWS => packed::matmul::<_, TILE_ROWS>(*self, weights, x, out),
-            _ => Reference.matmul(weights, x, out), // weights are always packed
+            _ => packed::matmul_stored::<_, TILE_ROWS>(*self, weights, x, out),
         }
     }
 

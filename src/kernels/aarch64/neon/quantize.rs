@@ -5,7 +5,7 @@ use super::vector::load_floats;
 use crate::kernels::vectors::Rounding;
 use std::arch::aarch64::*;
 
-impl Rounding for Neon {
+impl<const I8MM: bool> Rounding for Neon<I8MM> {
     #[inline(always)]
     fn largest_magnitude(self, x: &[[f32; 32]]) -> u32 {
         // SAFETY: NEON is part of the architecture.

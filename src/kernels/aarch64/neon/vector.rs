@@ -21,6 +21,26 @@ pub(super) fn load_words(x: &[[u8; 4]; 8]) -> Words8 {
     }
 }
 
+/// Nothing but zeros.
+#[inline(always)]
+pub(super) fn zero() -> uint8x16_t {
+    // SAFETY: NEON is part of the architecture.
+    unsafe { vdupq_n_u8(0) }
+}
+
+/// Four words of four rows: `[i]` of the result is word `i` of each.
+#[inline(always)]
+pub(super) fn transposed(rows: [[u8; 16]; 4]) -> [uint8x16_t; 4] {
+    // SAFETY: each row is 16 readable bytes, and the instruction needs no alignment; NEON is part of the architecture.
+    unsafe {
+        let x = rows.map(|row| vreinterpretq_u32_u8(vld1q_u8(row.as_ptr())));
+        let even = [vtrn1q_u32(x[0], x[1]), vtrn1q_u32(x[2], x[3])].map(|x| vreinterpretq_u64_u32(x));
+        let odd = [vtrn2q_u32(x[0], x[1]), vtrn2q_u32(x[2], x[3])].map(|x| vreinterpretq_u64_u32(x));
+        let columns = [vtrn1q_u64(even[0], even[1]), vtrn1q_u64(odd[0], odd[1]), vtrn2q_u64(even[0], even[1]), vtrn2q_u64(odd[0], odd[1])];
+        columns.map(|x| vreinterpretq_u8_u64(x))
+    }
+}
+
 /// Eight floats at any address.
 #[inline(always)]
 pub(super) fn load_floats(x: &[f32; 8]) -> Floats8 {
@@ -64,7 +84,7 @@ pub(super) fn splat(x: [u8; 4]) -> int32x4_t {
 
 /// `sum + w . x`, four signed bytes of each row by four signed ones.
 #[inline(always)]
-pub(super) fn dot(_proof: Neon, sum: Words8, w: Words8, x: [u8; 4]) -> Words8 {
+pub(super) fn dot<const I8MM: bool>(_proof: Neon<I8MM>, sum: Words8, w: Words8, x: [u8; 4]) -> Words8 {
     let (x, [mut low, mut high]) = (splat(x), sum);
     // SAFETY: the instructions work on registers alone, and `_proof` proves that they exist. (The intrinsic is not stable yet.)
     unsafe {

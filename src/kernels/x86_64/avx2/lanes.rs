@@ -2,7 +2,8 @@
 //! one instruction multiplies bytes and adds four products to an `i32`.
 
 use super::{Avx2, Ymm, vnni};
-use crate::kernels::packed::{Dot, Lanes, Operands, Words};
+use crate::kernels::block::check_stride;
+use crate::kernels::packed::{Dot, Gather, Lanes, Operands, Rows, Words};
 use std::arch::x86_64::*;
 
 /// Shuffle patterns: byte `t` of each word in the high byte of both halves of the word.
@@ -243,6 +244,53 @@ impl<const VNNI: bool> Lanes<8> for Ymm<VNNI> {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(from).cast::<i8>().wrapping_add(bytes)) }
     }
 
+    /// In each half of a vector lie four columns of four rows.
+    #[inline(always)]
+    fn transpose(self, bytes: &[u8], stride: usize) -> [__m256i; 8] {
+        check_stride::<8>(bytes, stride, 32);
+        // SAFETY: each row has 32 readable bytes, as was checked, and the loads need no alignment; `self` proves the features.
+        unsafe {
+            let mut columns = [_mm256_setzero_si256(); 8];
+            for h in 0..2 {
+                let mut x = [_mm256_setzero_si256(); 4];
+                for (r, x) in x.iter_mut().enumerate() {
+                    let four = bytes.as_ptr().add(16 * h + r * stride);
+                    let low = _mm256_castsi128_si256(_mm_loadu_si128(four.cast()));
+                    *x = _mm256_inserti128_si256::<1>(low, _mm_loadu_si128(four.add(4 * stride).cast()));
+                }
+                let [a, b] = [_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[0], x[1])];
+                let [c, d] = [_mm256_unpacklo_epi32(x[2], x[3]), _mm256_unpackhi_epi32(x[2], x[3])];
+                columns[4 * h] = _mm256_unpacklo_epi64(a, c);
+                columns[4 * h + 1] = _mm256_unpackhi_epi64(a, c);
+                columns[4 * h + 2] = _mm256_unpacklo_epi64(b, d);
+                columns[4 * h + 3] = _mm256_unpackhi_epi64(b, d);
+            }
+            columns
+        }
+    }
+
+    #[inline(always)]
+    fn halves(self, x: __m256i) -> __m256i {
+        const PATTERN: [u8; 16] = [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15];
+        // SAFETY: `PATTERN` is 16 readable bytes; `self` proves the features.
+        unsafe {
+            let pattern = _mm256_broadcastsi128_si256(_mm_loadu_si128(PATTERN.as_ptr().cast()));
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(x, pattern))
+        }
+    }
+
+    #[inline(always)]
+    fn store_words(self, x: __m256i, out: &mut [[u8; 4]; 8]) {
+        // SAFETY: `out` is 32 writable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), x) }
+    }
+
+    #[inline(always)]
+    fn gather<G: Gather<8>>(self, rows: Rows<'_>, tile: &mut [u8]) {
+        // SAFETY: `self` proves the features.
+        unsafe { gather::<G>(self.plain(), rows, tile) }
+    }
+
     #[inline(always)]
     fn run<D: Dot<8>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, sums: &mut [[[f32; 8]; M]; T]) {
         // SAFETY: `self` proves the features.
@@ -259,4 +307,10 @@ impl<const VNNI: bool> Lanes<8> for Ymm<VNNI> {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn run<D: Dot<8>, const T: usize, const M: usize>(v: Avx2, operands: Operands<'_, T, M>, sums: &mut [[[f32; 8]; M]; T]) {
     D::dot(v, operands, sums);
+}
+
+/// As [`run`].
+#[target_feature(enable = "avx2,fma,f16c")]
+fn gather<G: Gather<8>>(v: Avx2, rows: Rows<'_>, tile: &mut [u8]) {
+    G::gather(v, rows, tile);
 }

@@ -3,12 +3,8 @@
 //! Every function below the entry points is marked with the three features, which makes intrinsics safe in it; only the entry points
 //! and trait methods need an `unsafe` call, and an [`Avx2`] is the proof they rest on.
 
-mod dot_bytes;
-mod dot_float;
-mod element;
 mod floats;
 mod lanes;
-mod matmul;
 mod pointwise;
 mod quantize;
 mod vector;
@@ -90,8 +86,7 @@ impl<const VNNI: bool> Kernels for Ymm<VNNI> {
     fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
         match weights.tile_rows {
             TILE_ROWS => packed::matmul::<_, TILE_ROWS>(*self, weights, x, out),
-            // SAFETY: `self` proves the features.
-            _ => unsafe { matmul::matmul(weights, x, out) },
+            _ => packed::matmul_stored::<_, TILE_ROWS>(*self, weights, x, out),
         }
     }
 

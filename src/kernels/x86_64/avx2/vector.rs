@@ -1,23 +1,6 @@
 //! Loads, stores and reductions of 256-bit vectors. They take arrays, so a wrong length does not compile.
 
-use crate::kernels::block::F16Bytes;
 use std::arch::x86_64::*;
-
-/// 32 bytes at any address.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub(super) fn load_bytes(x: &[u8; 32]) -> __m256i {
-    // SAFETY: `x` is 32 readable bytes, and the instruction needs no alignment.
-    unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
-}
-
-/// 16 bytes at any address.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub(super) fn load_half(x: &[u8; 16]) -> __m128i {
-    // SAFETY: `x` is 16 readable bytes, and the instruction needs no alignment.
-    unsafe { _mm_loadu_si128(x.as_ptr().cast()) }
-}
 
 /// 32 bytes to any address.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -59,20 +42,6 @@ pub(super) fn store_part(out: &mut [f32], x: __m256) {
     let mut eight = [0.0; 8];
     store(&mut eight, x);
     out.copy_from_slice(&eight[..out.len()]);
-}
-
-/// The float with these bytes, in all lanes.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub(super) fn broadcast(x: &[u8; 4]) -> __m256 {
-    _mm256_set1_ps(f32::from_ne_bytes(*x))
-}
-
-/// The value of an `f16`, in all lanes.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub(super) fn broadcast_f16(x: F16Bytes) -> __m256 {
-    _mm256_cvtph_ps(_mm_set1_epi16(i16::from_le_bytes(x.0)))
 }
 
 /// The sum of the lanes: halves, then quarters, then the last two. Part of the order that bit-stability fixes.

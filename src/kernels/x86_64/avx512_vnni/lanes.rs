@@ -1,14 +1,29 @@
 //! Vectors of 512 bits for tiles of sixteen rows. One instruction multiplies bytes and adds four products to an `i32`.
 
 use super::Avx512Vnni;
-use crate::kernels::packed::{Dot, Lanes, Operands, Words};
+use crate::kernels::block::check_stride;
+use crate::kernels::packed::{Dot, Format, Gather, Lanes, Operands, PART_BITS, Panel, Rows, Unfold, Words};
+use std::arch::asm;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Shuffle patterns: byte `t` of each word in its highest byte.
 const LAST: [[u8; 64]; 4] = patterns(4);
 
 /// Shuffle patterns: bytes `t` and `t + 1` of each word in the high bytes of its halves. (There is no pair of the last byte.)
 const PAIR: [[u8; 64]; 4] = patterns(2);
+
+/// The even halves of words, then the odd ones.
+const HALVES: [u16; 32] = {
+    let mut halves = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        halves[i] = 2 * i as u16;
+        halves[16 + i] = 2 * i as u16 + 1;
+        i += 1;
+    }
+    halves
+};
 
 /// For each `t`: consecutive bytes of each word from `t` on in the last one of every `step` bytes, zeros elsewhere.
 const fn patterns(step: usize) -> [[u8; 64]; 4] {
@@ -228,6 +243,57 @@ impl Lanes<16> for Avx512Vnni {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(from).cast::<i8>().wrapping_add(bytes)) }
     }
 
+    /// In each quarter of a vector lie four columns of four rows.
+    #[inline(always)]
+    fn transpose(self, bytes: &[u8], stride: usize) -> [__m512i; 8] {
+        check_stride::<16>(bytes, stride, 32);
+        // SAFETY: each row has 32 readable bytes, as was checked, and the loads need no alignment; `self` proves the features.
+        unsafe {
+            let mut columns = [_mm512_setzero_si512(); 8];
+            for h in 0..2 {
+                let mut x = [_mm512_setzero_si512(); 4];
+                for (r, x) in x.iter_mut().enumerate() {
+                    let four = bytes.as_ptr().add(16 * h + r * stride);
+                    let one = _mm512_castsi128_si512(_mm_loadu_si128(four.cast()));
+                    let two = _mm512_inserti32x4::<1>(one, _mm_loadu_si128(four.add(4 * stride).cast()));
+                    let three = _mm512_inserti32x4::<2>(two, _mm_loadu_si128(four.add(8 * stride).cast()));
+                    *x = _mm512_inserti32x4::<3>(three, _mm_loadu_si128(four.add(12 * stride).cast()));
+                }
+                let [a, b] = [_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1])];
+                let [c, d] = [_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3])];
+                columns[4 * h] = _mm512_unpacklo_epi64(a, c);
+                columns[4 * h + 1] = _mm512_unpackhi_epi64(a, c);
+                columns[4 * h + 2] = _mm512_unpacklo_epi64(b, d);
+                columns[4 * h + 3] = _mm512_unpackhi_epi64(b, d);
+            }
+            columns
+        }
+    }
+
+    #[inline(always)]
+    fn halves(self, x: __m512i) -> __m512i {
+        // SAFETY: `HALVES` is 64 readable bytes; `self` proves the features.
+        unsafe { _mm512_permutexvar_epi16(_mm512_loadu_si512(HALVES.as_ptr().cast()), x) }
+    }
+
+    #[inline(always)]
+    fn store_words(self, x: __m512i, out: &mut [[u8; 4]; 16]) {
+        // SAFETY: `out` is 64 writable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), x) }
+    }
+
+    #[inline(always)]
+    fn gather<G: Gather<16>>(self, rows: Rows<'_>, tile: &mut [u8]) {
+        // SAFETY: `self` proves the features.
+        unsafe { gather::<G>(self, rows, tile) }
+    }
+
+    #[inline(always)]
+    fn in_order(self) {
+        // SAFETY: no instruction. That it might touch memory is what keeps reads in their places.
+        unsafe { asm!("", options(nostack, preserves_flags)) }
+    }
+
     #[inline(always)]
     fn run<D: Dot<16>, const T: usize, const M: usize>(self, operands: Operands<'_, T, M>, sums: &mut [[[f32; 16]; M]; T]) {
         // SAFETY: `self` proves the features.
@@ -239,4 +305,56 @@ impl Lanes<16> for Avx512Vnni {
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vnni")]
 fn run<D: Dot<16>, const T: usize, const M: usize>(v: Avx512Vnni, operands: Operands<'_, T, M>, sums: &mut [[[f32; 16]; M]; T]) {
     D::dot(v, operands, sums);
+}
+
+/// As [`run`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vnni")]
+fn gather<G: Gather<16>>(v: Avx512Vnni, rows: Rows<'_>, tile: &mut [u8]) {
+    G::gather(v, rows, tile);
+}
+
+/// Every other byte, from the second on.
+const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+
+impl Unfold<16> for Avx512Vnni {
+    #[inline(always)]
+    fn put(self, x: __m512i, to: &mut [[u8; 4]; 16]) {
+        // SAFETY: `to` is 64 writable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), x) }
+    }
+
+    /// Even and odd bytes are multiplied in halves of words of their own.
+    #[inline(always)]
+    fn scaled(self, x: __m512i, scale: __m512i) -> [__m512i; 2] {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let scale = _mm512_mask_blend_epi16(ODD as u32, scale, _mm512_slli_epi32::<16>(scale));
+            let even = _mm512_mullo_epi16(_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(x)), scale);
+            let odd = _mm512_mullo_epi16(_mm512_srai_epi16::<8>(x), scale);
+            let low = _mm512_mask_blend_epi8(ODD, even, _mm512_slli_epi16::<8>(odd));
+            let high = _mm512_mask_blend_epi8(ODD, _mm512_srli_epi16::<PART_BITS>(even), _mm512_slli_epi16::<{ 8 - PART_BITS }>(odd));
+            [_mm512_and_si512(low, _mm512_set1_epi8(0x7f)), high]
+        }
+    }
+}
+
+impl Avx512Vnni {
+    /// [`Format::unfold`] with the features of the set.
+    pub(in crate::kernels::x86_64) fn unfold<F: Format<16>>(self, tile: &[u8], columns: Range<usize>, panel: &mut Panel<16>) {
+        // SAFETY: `self` proves the features.
+        unsafe { unfold::<F>(self, tile, columns, panel) }
+    }
+
+    /// The `i32` lanes of `x`.
+    #[inline(always)]
+    pub(in crate::kernels::x86_64) fn ints(self, x: &[i32; 16]) -> __m512i {
+        // SAFETY: `x` is 64 readable bytes, and the instruction needs no alignment; `self` proves the features.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+}
+
+/// As [`run`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vnni")]
+fn unfold<F: Format<16>>(v: Avx512Vnni, tile: &[u8], columns: Range<usize>, panel: &mut Panel<16>) {
+    F::unfold(v, tile, columns, panel);
 }

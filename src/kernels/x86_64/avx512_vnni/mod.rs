@@ -1,10 +1,10 @@
-//! The set for AVX-512 with VNNI: Intel servers since 2019 (Cascade Lake), AMD since 2022 (Zen 4). Products and attention are its own,
-//! the rest is AVX2's.
+//! The sets for AVX-512 with VNNI: Intel servers since 2019 (Cascade Lake), AMD since 2022 (Zen 4); one of them with AMX. Products and
+//! attention are their own, the rest is AVX2's.
 
 mod attention;
 mod lanes;
 
-use super::Avx2;
+use super::{Avx2, amx};
 use crate::dtype::DType;
 use crate::kernels::contract::{
     Activation, ActivationRows, AttendParams, GateFn, Kernels, KvTile, KvType, RopeStyle, SoftmaxState, WeightRows,
@@ -12,33 +12,57 @@ use crate::kernels::contract::{
 use crate::kernels::packed;
 use crate::sys::columns::ColumnsMut;
 use crate::sys::cpu::CpuFeatures;
+use crate::sys::tiles;
 
 /// Rows of a tile: the 32-bit lanes of a vector.
 const TILE_ROWS: usize = 16;
 
-/// The set named `"avx512-vnni"`. A value exists only where the CPU has AVX-512 F, BW and VNNI, and all that [`Avx2`] proves.
+/// The sets on vectors of 512 bits. A value exists only where the CPU has AVX-512 F, BW and VNNI and all that [`Avx2`] proves; if `AMX`,
+/// where it also has AMX-INT8 and the system lets this process use it.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512Vnni {
+pub struct Zmm<const AMX: bool> {
     avx2: Avx2,
 }
 
-impl Avx512Vnni {
-    /// The proof, if this CPU has the instructions.
+/// The set named `"avx512-vnni"`.
+pub type Avx512Vnni = Zmm<false>;
+
+/// The set named `"amx"`: Intel servers since 2023 (Sapphire Rapids). Products of quantised weights with many rows are its own.
+pub type Amx = Zmm<true>;
+
+impl<const AMX: bool> Zmm<AMX> {
+    /// The proof, if this CPU has the instructions. For AMX this asks the system for the permission.
     pub fn new() -> Option<Self> {
         Self::get().copied()
     }
 
     /// As [`Self::new`], for ever.
     pub(in crate::kernels) fn get() -> Option<&'static Self> {
+        (Self::is_known() && (!AMX || tiles::ask())).then_some(&Self { avx2: Avx2 { _proof: () } })
+    }
+
+    /// True if the CPU has the instructions and the system knows them: asks for nothing.
+    pub(in crate::kernels) fn is_known() -> bool {
         let cpu = CpuFeatures::detect();
-        let proven = Avx2::get().is_some() && cpu.avx512f && cpu.avx512bw && cpu.avx512vnni;
-        proven.then_some(&Self { avx2: Avx2 { _proof: () } })
+        Avx2::get().is_some() && cpu.avx512f && cpu.avx512bw && cpu.avx512vnni && (!AMX || tiles::are_supported())
+    }
+
+    /// The set without AMX.
+    #[inline(always)]
+    pub(super) fn plain(self) -> Avx512Vnni {
+        Avx512Vnni { avx2: self.avx2 }
+    }
+
+    /// This set, if it is the one with AMX.
+    #[inline(always)]
+    fn amx(self) -> Option<Amx> {
+        AMX.then_some(Amx { avx2: self.avx2 })
     }
 }
 
-impl Kernels for Avx512Vnni {
+impl<const AMX: bool> Kernels for Zmm<AMX> {
     fn name(&self) -> &'static str {
-        "avx512-vnni"
+        if AMX { "amx" } else { "avx512-vnni" }
     }
 
     fn activation_bytes(&self, layout: Activation, n_cols: usize) -> usize {
@@ -59,8 +83,11 @@ impl Kernels for Avx512Vnni {
 
     fn matmul(&self, weights: WeightRows<'_>, x: ActivationRows<'_>, out: &mut ColumnsMut<'_, f32>) {
         match weights.tile_rows {
-            TILE_ROWS => packed::matmul::<_, TILE_ROWS>(*self, weights, x, out),
-            _ => self.avx2.matmul(weights, x, out),
+            TILE_ROWS => match self.amx() {
+                Some(amx) if amx::takes(weights.dtype, x.n_rows) => amx::matmul(amx, weights, x, out),
+                _ => packed::matmul::<_, TILE_ROWS>(self.plain(), weights, x, out),
+            },
+            _ => packed::matmul_stored::<_, TILE_ROWS>(self.plain(), weights, x, out),
         }
     }
 

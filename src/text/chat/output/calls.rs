@@ -91,11 +91,21 @@ fn value(text: &str, tool: &str, key: &str, tools: &[Json]) -> Json {
     let schema = function
         .filter(|function| function.get("name").and_then(Json::as_str) == Some(tool))
         .find_map(|function| function.get("parameters")?.get("properties")?.get(key)?.get("type")?.as_str());
+    let as_text = || Json::String(text.to_owned());
     match (schema, Json::parse("value", text)) {
-        (Some("string"), _) | (_, Err(_)) => Json::String(text.to_owned()),
-        (None, Ok(Json::String(_))) => Json::String(text.to_owned()),
+        (Some("string"), _) | (None, Ok(Json::String(_))) => as_text(),
         (_, Ok(json)) => json,
+        // Some templates write lists and maps as Python does, and so do their models.
+        (None, Err(_)) if !text.starts_with(['[', '{']) => as_text(),
+        (_, Err(_)) => python_value(text).unwrap_or_else(as_text),
     }
+}
+
+/// `{'a': [1, True, None]}`
+fn python_value(text: &str) -> Option<Json> {
+    let mut reader = Reader { rest: text, quotes: PYTHON_QUOTES, depth: 0 };
+    let value = reader.value(':')?;
+    reader.rest.trim().is_empty().then_some(value)
 }
 
 /// `<function=name><parameter=key>value</parameter></function>`, or JSON inside. The opening mark may be gone.
@@ -169,7 +179,7 @@ fn gemma(body: &str) -> Option<ToolCall> {
 
 /// `[f(a=1, b='x'), g()]`: calls as Python writes them.
 fn python_calls(body: &str) -> Option<Vec<ToolCall>> {
-    let mut reader = Reader { rest: body.strip_prefix('[')?, quotes: &["'", "\""], depth: 0 };
+    let mut reader = Reader { rest: body.strip_prefix('[')?, quotes: PYTHON_QUOTES, depth: 0 };
     let mut calls = Vec::new();
     loop {
         let (name, rest) = reader.rest.split_once('(')?;
@@ -183,6 +193,12 @@ fn python_calls(body: &str) -> Option<Vec<ToolCall>> {
     }
 }
 
+/// True if `rest` may follow a text in quotes.
+fn ends_a_text(rest: &str) -> bool {
+    let rest = rest.trim_start();
+    rest.is_empty() || rest.starts_with([',', ':', '=', ')', ']', '}'])
+}
+
 /// Reads values that are almost JSON.
 struct Reader<'a> {
     rest: &'a str,
@@ -190,6 +206,9 @@ struct Reader<'a> {
     quotes: &'a [&'static str],
     depth: usize,
 }
+
+/// What texts stand between in Python.
+const PYTHON_QUOTES: &[&str] = &["'", "\""];
 
 /// Values inside each other: as deep as JSON that we take.
 const MAX_DEPTH: usize = crate::text::limits::MAX_CHAT_DEPTH;
@@ -267,13 +286,16 @@ impl Reader<'_> {
         loop {
             let (at, c) = chars.next()?;
             match c {
-                '\\' => text.push(match chars.next()?.1 {
-                    'n' => '\n',
-                    't' => '\t',
-                    'r' => '\r',
-                    other => other,
-                }),
-                c if quote.starts_with(c) => {
+                '\\' => match chars.next()?.1 {
+                    'n' => text.push('\n'),
+                    't' => text.push('\t'),
+                    'r' => text.push('\r'),
+                    c @ ('\\' | '\'' | '"') => text.push(c),
+                    // No escape: Python leaves the backslash where it is.
+                    other => text.extend(['\\', other]),
+                },
+                // Some templates write texts between quotes as they are, apostrophes and all.
+                c if quote.starts_with(c) && ends_a_text(&inside[at + 1..]) => {
                     self.rest = &inside[at + 1..];
                     return Some(text);
                 }

@@ -21,7 +21,7 @@ const NONE: Format = Format { name: "none", signature: &[], calls: &[], noise: &
 
 /// The more special ones first: the first whose signature is in the template is taken.
 pub(super) const FORMATS: [Format; 24] = [
-    Format { name: "gpt-oss", signature: &["<|channel|>", "to=functions."], channels: true, ..NONE },
+    Format { name: "gpt-oss", signature: &["<|channel|>", "functions."], channels: true, ..NONE },
     Format {
         name: "solar",
         signature: &["<|tool_call:begin|>"],
@@ -63,7 +63,7 @@ pub(super) const FORMATS: [Format; 24] = [
     },
     Format { name: "command-r", signature: &["Action:", "```json", "tool_name"], calls: &[("Action:\n```json", "```")], ..NONE },
     Format { name: "gigachat", signature: &["<|function_call|>"], calls: &[("<|function_call|>", "")], ..NONE },
-    Format { name: "gigachat-text", signature: &["function call<|role_sep|>"], calls: &[("function call<|role_sep|>", "")], ..NONE },
+    Format { name: "gigachat-text", signature: &["function call", "<|role_sep|>"], calls: &[("function call<|role_sep|>", "")], ..NONE },
     Format {
         name: "minimax",
         signature: &["<minimax:tool_call>"],
@@ -72,14 +72,14 @@ pub(super) const FORMATS: [Format; 24] = [
         ..NONE
     },
     Format { name: "seed", signature: &["<seed:tool_call>"], calls: &[("<seed:tool_call>", "</seed:tool_call>")], ..NONE },
-    Format { name: "hermes", signature: &["<tool_call>"], calls: &[("<tool_call>", "</tool_call>")], ..NONE },
     Format {
         name: "apriel",
-        signature: &["<tool_calls>"],
+        signature: &["<tool_calls>["],
         calls: &[("<tool_calls>", "</tool_calls>")],
         noise: &["[END FINAL RESPONSE]"],
         ..NONE
     },
+    Format { name: "hermes", signature: &["<tool_call>"], calls: &[("<tool_call>", "</tool_call>")], ..NONE },
     Format { name: "nemotron", signature: &["<TOOLCALL>"], calls: &[("<TOOLCALL>", "</TOOLCALL>")], ..NONE },
     Format { name: "functionary-v3.2", signature: &[">>>all"], calls: &[(">>>", "")], noise: &[">>>all\n"], ..NONE },
     Format {

@@ -59,6 +59,8 @@ pub struct OutputParser {
     after_mark: bool,
     /// Nothing came yet.
     at_start: bool,
+    /// The prompt has begun the header of a message with a channel.
+    in_header: bool,
 }
 
 impl OutputParser {
@@ -80,6 +82,7 @@ impl OutputParser {
             space: String::new(),
             after_mark: thinks,
             at_start: true,
+            in_header: format.channels && prompt.ends_with("<|start|>assistant"),
         };
         // Some templates end with the mark that begins the answer.
         if let Some((open, _)) = parser.format.calls.iter().find(|(open, close)| close.is_empty() && prompt.ends_with(open)) {
@@ -112,6 +115,7 @@ impl OutputParser {
                     self.give(space, out);
                 }
             }
+            Mode::Header if rest.contains("to=") => out.push(Piece::Broken(rest)),
             Mode::Header => {}
             Mode::Call(_) | Mode::ChannelCall => {
                 self.body.push_str(&rest);
@@ -134,6 +138,7 @@ impl OutputParser {
     fn advance(&mut self, out: &mut Vec<Piece>) -> bool {
         match self.mode {
             Mode::Text if self.at_start && self.format.bare_json => self.look_for_bare_json(),
+            Mode::Text if self.at_start && self.in_header => self.look_for_recipient(),
             Mode::Text => self.advance_text(out),
             Mode::Thinking => self.advance_thinking(out),
             Mode::Header => self.advance_header(),
@@ -152,6 +157,19 @@ impl OutputParser {
         self.at_start = false;
         if first == '{' {
             self.mode = Mode::Call("");
+        }
+        true
+    }
+
+    /// A message may say whom it is for before its channel: ` to=functions.f<|channel|>commentary`.
+    fn look_for_recipient(&mut self) -> bool {
+        let text = self.buffer.trim_start();
+        if text.len() < "to=".len() && "to=".starts_with(text) {
+            return false;
+        }
+        self.in_header = false;
+        if text.starts_with("to=") {
+            self.mode = Mode::Header;
         }
         true
     }

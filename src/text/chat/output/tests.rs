@@ -229,6 +229,53 @@ fn calls_that_must_be_made_are_read_back_in_every_format() {
     }
 }
 
+/// True if `text`, byte by byte, is allowed, and may end there.
+fn takes(constraint: &mut Constraint, text: &str) -> bool {
+    constraint.reset();
+    let mut is_next = |token: u32| {
+        let allowed = match constraint.allowed() {
+            Ok(Allowed::One(one)) => one == token,
+            Ok(Allowed::Bits(bits)) => bits[token as usize / 32] >> (token % 32) & 1 == 1,
+            Err(_) => false,
+        };
+        allowed && constraint.accept(token).is_ok()
+    };
+    text.bytes().map(u32::from).chain([256]).all(&mut is_next)
+}
+
+#[test]
+fn every_choice_is_enforced_in_every_format() {
+    let (tokenizer, mut tools) = (byte_tokenizer(), tools());
+    tools.push(json(r#"{"type":"function","function":{"name":"leave","parameters":{"type":"object","properties":{}}}}"#));
+    let grammars = Grammars::new(&tokenizer).unwrap();
+    for row in &formats::FORMATS {
+        let (name, template) = (row.name, row.signature.concat());
+        let answer = Answer { tokenizer: &tokenizer, template: &template, prompt: "", tools: &tools, parallel: true };
+        let compile = |choice: ToolChoice| grammars.compile(&answer.choosing(&choice).unwrap()).unwrap();
+        let mut price = compile(ToolChoice::Named("get_price".into()));
+        let mut random = 3;
+        let call = (0..50).find_map(|_| {
+            price.reset();
+            any_text(&mut price, &mut random)
+        });
+        let call = call.unwrap_or_else(|| panic!("{name}: nothing ends"));
+        let plain_text = if row.channels { "<|channel|>final<|message|>It costs 3 gold." } else { "It costs 3 gold." };
+        let half = &call[..call.floor_char_boundary(call.find("get_price").unwrap() + 4)];
+        for (choice, whole, unfinished, plain) in [
+            (ToolChoice::None, false, false, true),
+            (ToolChoice::Auto, true, false, true),
+            (ToolChoice::Required, true, false, false),
+            (ToolChoice::Named("get_price".into()), true, false, false),
+            (ToolChoice::Named("leave".into()), false, false, false),
+        ] {
+            let mut constraint = compile(choice.clone());
+            for (text, expected) in [(call.as_str(), whole), (half, unfinished), (plain_text, plain)] {
+                assert_eq!(takes(&mut constraint, text), expected, "{name}, {choice:?}: {text:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn thinking_is_told_apart_at_every_cut() {
     let text = Piece::Text("Four.".into());
