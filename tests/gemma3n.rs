@@ -219,7 +219,16 @@ fn every_key_with_every_wrong_value_is_named_or_computes() {
             let Err(e) = logits(&gguf) else { continue };
             n_refused += 1;
             let of_a_kind = matches!(e.kind(), ErrorKind::Format | ErrorKind::Unsupported);
-            let relative = ["head_count", "embedding_length", "feed_forward_length", "key_length", "value_length", "shared_kv_layers", "blk.", ".weight"];
+            let relative = [
+                "head_count",
+                "embedding_length",
+                "feed_forward_length",
+                "key_length",
+                "value_length",
+                "shared_kv_layers",
+                "blk.",
+                ".weight",
+            ];
             if !of_a_kind || !(e.message().contains(key) || relative.iter().any(|part| e.message().contains(part))) {
                 complaints.push(format!("{key} = {wrong:?}: {e}"));
             }
