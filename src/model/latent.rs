@@ -69,11 +69,11 @@ impl<'a> Divided<'a> {
     pub(super) fn new(file: &'a dyn Checkpoint, spec: &ModelSpec) -> Result<Option<Self>> {
         let Some(shape) = spec.shape.latent else { return Ok(None) };
         let is_both = |i: usize| file.tensor(&Role::LatentUp.gguf_name(i, Part::Weight)).is_some();
-        if !(0..spec.shape.n_layers).any(is_both) {
+        if !(0..spec.layers.len()).any(is_both) {
             return Ok(None);
         }
         let n_heads = spec.shape.n_heads;
-        let mut tensors = try_with_capacity(file.tensors().len() + spec.shape.n_layers)?;
+        let mut tensors = try_with_capacity(file.tensors().len() + spec.layers.len())?;
         for tensor in file.tensors() {
             match tensor.name().strip_suffix(&Self::suffix(Role::LatentUp)) {
                 Some(layer) => tensors.extend(Self::halves(tensor, layer, n_heads, shape, &file.label(tensor.name()))?),

@@ -19,7 +19,7 @@ use crate::formats::gguf::TensorInfo;
 use crate::kernels::{Kernels, KvType};
 use crate::sys::job;
 use crate::sys::pool::Pool;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -162,13 +162,15 @@ pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv:
 
 fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, span: &Span, kv: KvType, n_rows: usize) -> Result<Needs> {
     let (mut weights, mut mapped) = (0_u64, 0_u64);
-    let fused = fused(file, spec);
+    let (fused, small) = (fused(file, spec), small(spec));
     let table = Role::PerLayerEmbedding.gguf_name(0, TensorPart::Weight);
     for tensor in file.tensors().iter().filter(|tensor| span.reads(tensor.name(), spec) && !spec.ignores(tensor.name())) {
         let bytes = match tensor.shape() {
             [n_cols, n_rows] if tensor.name() == table => backend.planned_table_bytes(file.storage(tensor)?, *n_rows, *n_cols),
-            // Vectors are held in f32.
-            [n] => (*n as u64).saturating_mul(size_of::<f32>() as u64),
+            // Vectors are held in f32, and so are matrices of few elements.
+            shape if shape.len() == 1 || small.contains(tensor.name()) => {
+                (shape.iter().product::<usize>() as u64).saturating_mul(size_of::<f32>() as u64)
+            }
             _ if is_mapped(backend, file, tensor)? => {
                 mapped = mapped.saturating_add(tensor.n_bytes()? as u64);
                 0
@@ -193,6 +195,13 @@ fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, sp
 fn is_mapped<B: Backend>(backend: &B, file: &dyn Checkpoint, tensor: &TensorInfo) -> Result<bool> {
     let stays = stays_mapped(backend, tensor.dtype()?, file.storage(tensor)?);
     Ok(stays && file.mapped_range(tensor, 0, tensor.n_bytes()?)?.is_some())
+}
+
+/// The names of matrices that are kept as a few numbers, beside the packed ones.
+fn small(spec: &ModelSpec) -> HashSet<String> {
+    let roles = [Role::StreamRouter, Role::StreamPredict, Role::StreamCorrect];
+    let n_layers = spec.altup.map_or(0, |_| spec.layers.len());
+    (0..n_layers).flat_map(|layer| roles.map(|role| role.gguf_name(layer, TensorPart::Weight))).collect()
 }
 
 /// Tensors that are several projections in one, and are held as these: their names, and the rows of each.

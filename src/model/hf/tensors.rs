@@ -108,7 +108,7 @@ impl Found<'_> {
         let name = tensor.name();
         let place = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
         let place = place.and_then(|(layer, module)| Some((layer.parse::<usize>().ok()?, module)));
-        let is_later = self.kind.has_later_layers && place.is_some_and(|(layer, _)| layer >= self.spec.shape.n_layers);
+        let is_later = self.kind.has_later_layers && place.is_some_and(|(layer, _)| layer >= self.spec.layers.len());
         if is_computed(name) || is_later || experts::is_scales(name) {
             return Ok(());
         }
