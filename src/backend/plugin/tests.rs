@@ -59,7 +59,7 @@ fn another_version_is_refused_with_a_reason() {
 fn errors_and_panics_cross_as_statuses() {
     assert_eq!(plugin().n_devices().unwrap(), 1);
     assert_eq!(plugin().device(0).unwrap().memory_free, 5);
-    assert_eq!(plugin().device(1).unwrap_err().kind(), ErrorKind::NoDevice);
+    assert_eq!(plugin().device(1).err().unwrap().kind(), ErrorKind::NoDevice);
     let bug = plugin().open(1).err().unwrap();
     assert!(bug.kind() == ErrorKind::Internal && bug.message().contains("a bug of a plugin"), "{bug}");
     let error = plugin().open(2).err().unwrap();
