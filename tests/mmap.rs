@@ -144,7 +144,7 @@ fn what_a_plan_says_is_what_is_held() {
     let (packed, mapped) = (config(&path, false), config(&path, true));
     let plans = [&packed, &mapped].map(|config| Model::estimate(&runtime, config).unwrap());
     // Tiles are filled up with rows of zeros, files are not.
-    let weights = plans.map(|plan| plan.weights_bytes);
+    let weights = plans.each_ref().map(|plan| plan.weights_bytes);
     assert!(weights[1] <= weights[0] && weights[1] > weights[0] * 3 / 4, "{weights:?}");
     assert!(plans[0].host_bytes - plans[1].host_bytes > weights[1] * 3 / 4, "{plans:?}");
     let model = Model::load(&runtime, &mapped).unwrap();
