@@ -66,7 +66,7 @@ EXAMPLES := $(patsubst examples-c/%.c,$(BUILD)/examples/%$(EXE),$(wildcard examp
 CPPTESTS := $(patsubst tests/cpp/%.cpp,$(BUILD)/tests/cpp-%,$(wildcard tests/cpp/*.cpp))
 SOURCES  := $(shell find src -name '*.rs') Cargo.toml Cargo.lock build.rs exports.map
 
-.PHONY: all help demo chat install test test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-hello test-install test-docs \
+.PHONY: all help cuda demo chat install test test-rust test-c test-cuda test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-hello test-install test-docs \
         test-cross reference abi-check abi-freeze header lint valgrind schedules torture bench bench-quick bench-engine bench-wrappers clean
 
 all: $(LIBRARY) ## build/: the shared and the static library; the header is in include/
@@ -82,6 +82,11 @@ $(LIBRARY): $(SOURCES)
 	@[ $(SONAME) = $(LINKNAME) ] || ln -sf $(SONAME) $(BUILD)/$(LINKNAME)
 	@touch $@
 
+cuda: $(BUILD)/libinference_cuda.so ## the plugin for NVIDIA's GPUs: docs/cuda.md; CUDA_ARCHS=90 for one kind of GPU
+
+$(BUILD)/libinference_cuda.so: $(SOURCES) $(wildcard tools/cuda/*)
+	tools/cuda/plugin.sh $@
+
 demo: $(BUILD)/examples/hello ## let the shipped model speak
 	@$< $(MODEL)
 
@@ -95,6 +100,7 @@ install: $(LIBRARY) ## libraries, headers, pkg-config file, CMake package, bindi
 	mkdir -p "$(STAGE)/lib/pkgconfig" "$(STAGE)/lib/cmake/inference" "$(STAGE)/include" $(if $(IMPLIB),"$(STAGE)/bin")
 	@# install replaces files; cp would write into a library that running programs have mapped
 	install -m 755 $(LIBRARY) "$(STAGE)/$(if $(IMPLIB),bin,lib)/"
+	@[ ! -f $(BUILD)/libinference_cuda.so ] || install -m 755 $(BUILD)/libinference_cuda.so "$(STAGE)/lib/"
 	install -m 644 $(BUILD)/libinference.a $(if $(IMPLIB),$(BUILD)/$(IMPLIB)) "$(STAGE)/lib/"
 	@[ $(SONAME) = $(LINKNAME) ] || ln -sf $(SONAME) "$(STAGE)/lib/$(LINKNAME)"
 	install -m 644 include/inference.h include/inference.hpp "$(STAGE)/include/"
@@ -109,7 +115,7 @@ install: $(LIBRARY) ## libraries, headers, pkg-config file, CMake package, bindi
 	sed $(FILL) inferenceConfig.cmake.in > "$(STAGE)/lib/cmake/inference/inferenceConfig.cmake"
 	sed $(FILL) inferenceConfigVersion.cmake.in > "$(STAGE)/lib/cmake/inference/inferenceConfigVersion.cmake"
 
-test: test-rust test-c test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-install test-docs abi-check ## everything
+test: test-rust test-c test-cuda test-host test-cpp test-go test-python test-csharp test-godot test-surface test-examples test-install test-docs abi-check ## everything
 	@echo "make test: all passed"
 
 # One library is tested by all: the release build, whose exports are looked at here.
@@ -122,6 +128,9 @@ test-c: $(TESTS) $(BUILD)/tests/library-static$(EXE) ## C tests on the release l
 
 test-cpp: $(CPPTESTS) ## C++ tests on the same
 	@for test in $(CPPTESTS); do echo "  $$test"; timeout 300 $$test $(MODEL) $(KERNELS) || exit 1; done
+
+test-cuda: $(LIBRARY) $(BUILD)/tests/device$(EXE) ## the plugin for GPUs without a GPU: what it exports and needs, drivers that are missing, old, empty or broken
+	@CC="$(CC)" tests/cuda/plugin.sh $(BUILD) $(MODEL) $(KERNELS)
 
 # The Go compiler takes the library from build/, not from where it is installed.
 GO     ?= go

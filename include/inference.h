@@ -205,8 +205,10 @@ typedef struct inf_runtime_params {
   void *log_user;              /**< Handed to log. */
   inf_thread_fn thread;        /**< Optional. */
   void *thread_user;           /**< Handed to thread. */
-  const char *options_json;    /**< `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). NULL =
-                                    none. An unknown key is an error that names it. The set `amx`, the best one where
+  const char *options_json;    /**< `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`).
+                                    `{"plugin_path":"..."}` is where `libinference_cuda.so` lies, if not beside this
+                                    library. `{"device_memory_limit":8000000000}` is the most bytes of each GPU for
+                                    weights, keys and values. NULL = none. An unknown key is an error that names it. The set `amx`, the best one where
                                     it exists, asks Linux for the use of its registers (`ARCH_REQ_XCOMP_PERM`): the
                                     process has the permission from then on, and signal stacks (`sigaltstack`) below
                                     `getauxval(AT_MINSIGSTKSZ)` are refused. Where it is not given, and where another
@@ -226,14 +228,15 @@ typedef struct inf_memory {
 /** One device of this machine, usable or not. */
 typedef struct inf_device_info {
   uint32_t struct_size;   /**< `sizeof(inf_device_info)` */
-  uint32_t kind;          /**< 0 = CPU. */
+  uint32_t kind;          /**< 0 = CPU, 1 = a GPU by CUDA. */
   uint32_t index;         /**< Its number among its kind. */
   uint32_t usable;        /**< 1, or 0: then reason says why not. */
   uint64_t memory_total;  /**< Bytes; 0 = unknown. */
   uint64_t memory_free;   /**< Bytes not in use now; 0 = unknown. */
-  char id[32];            /**< Stable name for `inf_model_params.device`: "cpu". */
-  char name[96];          /**< Name for people. */
-  char reason[128];       /**< Why it is not usable; empty if it is. */
+  char id[32];            /**< Name for `inf_model_params.device`: "cpu", "cuda:0". */
+  char name[96];          /**< Name for people; of a GPU with its UUID, which `inf_model_params.device` takes, too. */
+  char reason[128];       /**< Why it is not usable (no plugin, no driver, a driver that is too old, a GPU that the
+                               plugin has no code for); empty if it is. */
 } inf_device_info;
 
 /** "Something is ready": carries no data, is called on a thread of the library, must not block and must not throw. */
@@ -318,16 +321,17 @@ INF_API inf_status inf_runtime_next_log(inf_runtime *rt, char *buf, size_t cap, 
 INF_API inf_status inf_runtime_memory(const inf_runtime *rt, inf_memory *out, inf_error *err);
 
 /**
- * How many devices this machine has; 0 for a dead handle.
+ * How many devices this machine has: the CPU, and every GPU; where no GPU can be looked for, one entry stands for them
+ * and says why. 0 for a dead handle.
  *
- * Any thread. Never blocks. Since 0.1.
+ * Any thread. Blocks for the first call alone, which loads the plugin if there is one. Since 0.1.
  */
 INF_API uint32_t inf_device_count(const inf_runtime *rt);
 
 /**
  * Describes device i, counted from 0.
  *
- * out is the caller's, with struct_size set. Any thread. Never blocks.
+ * out is the caller's, with struct_size set. Any thread. Blocks as `inf_device_count`.
  *
  * - `INF_ERR_INVALID_ARGUMENT`: there is no device i.
  *
@@ -396,7 +400,8 @@ typedef struct inf_model_params {
                                           the set, of any kind. Or a Hugging Face directory: its path, or its files
                                           one by one (`config.json`, the `.safetensors`, their index if there are
                                           several, `tokenizer.json`, `tokenizer_config.json`), by name. */
-  const char *device;                /**< NULL or "auto", "cpu", or an id from `inf_device_get`. */
+  const char *device;                /**< NULL or "auto" (a GPU that is usable and has room, else the CPU, and a line
+                                          in the log that says why), "cpu", "cuda:0", or the UUID of a GPU. */
   uint32_t n_ctx_hint;               /**< Context that sessions get by default, cut to what the model was made for. 0
                                           = 4096. */
   uint32_t kv_type;                  /**< `INF_KV_*` */
@@ -422,7 +427,14 @@ typedef struct inf_model_params {
                                           `{"topology":[{"layers":"0-8","quantize":"q8_0"},{"tensors":"ffn_down|attn_v","quantize":"q6_k"}]}`
                                           sets it by layers (the end is not meant) or by regular expressions over
                                           GGUF's names; expressions win over layers, of ranges the one that ends
-                                          last, then the later. `{"mmap":true}` is the fastest start, for weights
+                                          last, then the later. Beside "quantize", or in its place, a rule may say
+                                          `"device":"cuda:0"`: its layers, or those that have a tensor that matches,
+                                          are computed there ("candle" is the CPU by candle). `{"fit":true}` puts as
+                                          many layers on a GPU as it has room for, from the last on, and the rest on
+                                          the CPU; without it a device that is asked for must hold all.
+                                          `{"reserve_device_bytes":2000000000}` leaves so much of a GPU's memory to
+                                          others, the host's renderer for example.
+                                          `{"mmap":true}` is the fastest start, for weights
                                           that are stored as F32, F16, BF16 or Q8_0 in files given by path: they are
                                           used where they lie, the files mapped, and not read and packed; answers are
                                           the same to the last bit, and somewhat slower. **The files must not change
@@ -436,16 +448,20 @@ typedef struct inf_model_params {
 /** What a model will need. */
 typedef struct inf_plan {
   uint32_t struct_size;         /**< `sizeof(inf_plan)` */
-  uint32_t fits;                /**< 1 if host_bytes fit the runtime's limit, and they and what stays in a mapped
-                                     file the memory that the machine has free now. */
+  uint32_t fits;                /**< 1 if host_bytes and device_bytes fit the runtime's limits and, with what stays in a
+                                     mapped file, the memory that is free now. */
   uint32_t n_layers;            /**< Layers. */
   uint32_t n_ctx;               /**< Context of the session that is planned for. */
   uint64_t weights_bytes;       /**< Weights, as they will be held; also those that stay in a mapped file. */
   uint64_t kv_bytes_per_token;  /**< Keys and values of a token of one session. */
   uint64_t kv_bytes;            /**< Keys and values of the whole context of one session. */
   uint64_t scratch_bytes;       /**< Activations, and the logits of one session. */
-  uint64_t host_bytes;          /**< All of it that is memory of this process: without weights that stay in a mapped
+  uint64_t host_bytes;          /**< What of all that is memory of the host: without weights that stay in a mapped
                                      file. */
+  uint64_t device_bytes;        /**< What of it is memory of GPUs. */
+  uint32_t n_layers_on_device;  /**< Layers on GPUs. */
+  uint32_t reserved;            /**< 0. */
+  char device[32];              /**< The device of most layers: "cpu", "cuda:0". */
 } inf_plan;
 
 /** A token of a model's vocabulary; -1 = none. */
@@ -590,8 +606,9 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  *
  * options_json:
  * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"...",
- * "quantize":"q4_k","topology":[...],"mmap":false}`, all optional, with the meaning of the fields and options of
- * inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an error that names it.
+ * "quantize":"q4_k","topology":[...],"fit":false,"reserve_device_bytes":0,"mmap":false}`, all optional, with the meaning of the
+ * fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an
+ * error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
  *
@@ -1085,7 +1102,6 @@ INF_API uint32_t inf_session_n_tokens(const inf_session *s);
  * - `INF_ERR_INVALID_ARGUMENT`: a number that is no token of the model; unchanged.
  * - `INF_ERR_CONTEXT_FULL`: no room for all of them; unchanged.
  * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory to shift shared keys and values; unchanged.
- * - `INF_ERR_UNSUPPORTED`: it has to shift, and the model computes with candle; unchanged.
  * - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
  *
  * Since 0.1.
@@ -1145,7 +1161,6 @@ INF_API inf_status inf_session_logits(inf_session *s, const float **logits, size
  * - `INF_ERR_BUFFER_TOO_SMALL`: `*len` is the size needed.
  * - `INF_ERR_BUSY`: in use by another thread or a generation.
  * - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
- * - `INF_ERR_UNSUPPORTED`: the model computes with candle.
  *
  * Since 0.1.
  */
@@ -1162,7 +1177,6 @@ INF_API inf_status inf_session_save(inf_session *s, void *buf, size_t cap, size_
  * - `INF_ERR_CONTEXT_FULL`: it has more tokens than the session can hold; unchanged.
  * - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory for its keys and values; unchanged.
  * - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
- * - `INF_ERR_UNSUPPORTED`: the model computes with candle; unchanged.
  *
  * Since 0.1.
  */

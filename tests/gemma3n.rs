@@ -19,7 +19,7 @@ use inference::engine::{LoadConfig, Model, Overflow, Runtime, RuntimeConfig, Sam
 use inference::error::ErrorKind;
 use inference::formats::gguf::{Array, Gguf, GgufWriter, Value};
 use inference::kernels::KvType;
-use inference::model::{self, ModelSpec, Quantization};
+use inference::model::{self, ModelSpec, Quantization, Topology};
 use inference::sys::file::MemorySource;
 use inference::sys::pool::PoolConfig;
 use serde_json::json;
@@ -325,7 +325,7 @@ fn quantised_at_load_the_tables_stay_rows_and_what_is_saved_is_the_same_model() 
     large().write(&folder.0.join("hf"), DType::F32, 2);
     let runtime = runtime();
     let load = |quantize: Option<&str>| {
-        let quantization = Quantization::new(quantize, None).unwrap();
+        let quantization = Quantization::new(quantize, &Topology::default()).unwrap();
         let config = LoadConfig { quantization, kv: Some(KvType::F32), ..of(&folder.0.join("hf")) };
         let (plan, before) = (Model::estimate(&runtime, &config).unwrap(), runtime.memory().now());
         let model = Model::load(&runtime, &config).unwrap();

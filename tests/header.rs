@@ -113,7 +113,7 @@ fn layouts() -> Vec<Layout> {
         model::inf_model_params {
             struct_size, n_sources, sources, device, n_ctx_hint, kv_type, wake, wake_user, wake_tag, options_json, options_len
         }
-        model::inf_plan { struct_size, fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes }
+        model::inf_plan { struct_size, fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes, device_bytes, n_layers_on_device, reserved, device }
         model::inf_model_info {
             struct_size, n_vocab, n_ctx_max, n_embd, n_layers, capabilities, bos, eos, n_params, architecture, quantization, device
         }

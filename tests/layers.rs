@@ -87,7 +87,8 @@ const ROOMS: [(&str, &str); 13] = [
     ("libc::", "sys"),
     ("std::process::exit", "nowhere"),
     ("std::process::abort", "nowhere"),
-    ("set_hook", "nowhere"),
+    // That of the plugin's own copy of the standard library.
+    ("set_hook", "ffi/plugin.rs"),
 ];
 
 #[test]
@@ -147,7 +148,9 @@ fn every_export_runs_inside_the_boundary() {
 #[test]
 fn every_section_has_its_test_in_c() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c");
-    for source in sources().iter().filter(|source| source.code.contains("no_mangle")) {
+    // The plugin's symbol is in no header: tests/cuda/plugin.sh.
+    let in_header = |source: &&Source| source.code.contains("no_mangle") && !source.path.ends_with("ffi/plugin.rs");
+    for source in sources().iter().filter(in_header) {
         let test = tests.join(source.path.file_stem().unwrap()).with_extension("c");
         assert!(test.exists(), "{} is missing", test.display());
     }

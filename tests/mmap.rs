@@ -13,7 +13,7 @@ use inference::dtype::DType;
 use inference::engine::{BackendKind, LoadConfig, Model, Runtime, RuntimeConfig, Sampler, Session, SessionConfig};
 use inference::error::ErrorKind;
 use inference::kernels::available;
-use inference::model::Quantization;
+use inference::model::{Quantization, Topology};
 use inference::sys::file::MemorySource;
 use inference::sys::pool::PoolConfig;
 use std::fs;
@@ -49,7 +49,7 @@ fn config(path: &Path, mmap: bool) -> LoadConfig {
 /// The golden model called `name`, its matrices stored as `dtype`.
 fn stored(folder: &Path, name: &str, dtype: &str) -> PathBuf {
     let path = folder.join(format!("{name}-{dtype}.gguf"));
-    let quantization = Quantization::new(Some(dtype), None).unwrap();
+    let quantization = Quantization::new(Some(dtype), &Topology::default()).unwrap();
     let model = Model::load(&runtime("scalar"), &LoadConfig { quantization, ..config(&Golden::read(name).path, false) }).unwrap();
     model.save_gguf(&path).unwrap();
     path
@@ -188,7 +188,7 @@ fn what_cannot_be_mapped_is_read() {
     });
     assert_eq!(held[0], held[1]);
     // Encoded on the way in, so nothing of the file is left to use.
-    let quantization = Quantization::new(Some("q8_0"), None).unwrap();
+    let quantization = Quantization::new(Some("q8_0"), &Topology::default()).unwrap();
     let encoded = [false, true].map(|mmap| {
         let load = LoadConfig { quantization: quantization.clone(), ..config(&golden, mmap) };
         bits(&logits(&session(&Model::load(&runtime, &load).unwrap()), &prompt))

@@ -19,7 +19,7 @@ use inference::engine::{BackendKind, LoadConfig, Model, Runtime, RuntimeConfig, 
 use inference::error::ErrorKind;
 use inference::formats::gguf::Gguf;
 use inference::kernels::{self, KvType};
-use inference::model::Quantization;
+use inference::model::{Quantization, Topology};
 use inference::sys::file::MemorySource;
 use inference::sys::pool::PoolConfig;
 use serde_json::json;
@@ -112,7 +112,7 @@ fn a_directory_is_held_and_saved_in_the_type_that_was_asked_for() {
         let runtime = runtime(None, 2);
         let config = LoadConfig {
             paths: vec![folder.0.join("hf")],
-            quantization: Quantization::new(Some(name), None).unwrap(),
+            quantization: Quantization::new(Some(name), &Topology::default()).unwrap(),
             ..LoadConfig::default()
         };
         let (plan, before) = (Model::estimate(&runtime, &config).unwrap(), runtime.memory().now());
@@ -159,7 +159,7 @@ fn the_bytes_depend_on_neither_threads_nor_kernels() {
     for kernels in kernels::available() {
         for n_threads in [1, 3] {
             let path = folder.0.join(format!("{kernels}-{n_threads}.gguf"));
-            let rules = Quantization::new(Some("q4_k"), None).unwrap();
+            let rules = Quantization::new(Some("q4_k"), &Topology::default()).unwrap();
             load(&runtime(Some(kernels), n_threads), &folder.0.join("hf"), rules).save_gguf(&path).unwrap();
             files.push(std::fs::read(path).unwrap());
         }
@@ -175,7 +175,7 @@ fn rules_choose_by_layer_and_by_name_in_both_formats() {
     load(&runtime, &folder.0.join("hf"), Quantization::default()).save_gguf(&folder.0.join("float.gguf")).unwrap();
     for source in ["hf", "float.gguf"] {
         let topology = json!([{ "layers": "1-2", "quantize": "q6_k" }, { "tensors": "attn_(k|v)", "quantize": "none" }]);
-        let rules = Quantization::new(Some("q8_0"), Some(&topology)).unwrap();
+        let rules = Quantization::new(Some("q8_0"), &Topology::new(Some(&topology)).unwrap()).unwrap();
         let saved = folder.0.join("saved.gguf");
         load(&runtime, &folder.0.join(source), rules).save_gguf(&saved).unwrap();
         let gguf = Gguf::open(&saved).unwrap();

@@ -139,7 +139,9 @@ namespace Inference
     internal struct inf_plan
     {
         internal uint struct_size, fits, n_layers, n_ctx;
-        internal ulong weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes;
+        internal ulong weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes, device_bytes;
+        internal uint n_layers_on_device, reserved;
+        [MarshalAs(UnmanagedType.ByValArray, SizeConst = 32)] internal byte[] device;
     }
 
     [StructLayout(LayoutKind.Sequential)]

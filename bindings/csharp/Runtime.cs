@@ -34,8 +34,10 @@ namespace Inference
     public struct Plan
     {
         public bool Fits;
-        public uint Layers, Context;
-        public ulong Weights, KvPerToken, Kv, Scratch, Host;
+        public uint Layers, Context, LayersOnDevice;
+        public ulong Weights, KvPerToken, Kv, Scratch, Host, OnDevice;
+        /// <summary>Of most layers: "cpu", "cuda:0".</summary>
+        public string Device;
     }
 
     /// <summary>What a runtime is made with; zero means default.</summary>
@@ -149,6 +151,7 @@ namespace Inference
                 {
                     Fits = plan.fits != 0, Layers = plan.n_layers, Context = plan.n_ctx, Weights = plan.weights_bytes, KvPerToken = plan.kv_bytes_per_token,
                     Kv = plan.kv_bytes, Scratch = plan.scratch_bytes, Host = plan.host_bytes,
+                    OnDevice = plan.device_bytes, LayersOnDevice = plan.n_layers_on_device, Device = Call.Text(plan.device),
                 };
             }
         }

@@ -13,11 +13,14 @@ import (
 
 // LoadOptions is what a program asks of a load; zero means default.
 type LoadOptions struct {
-	Device    string `json:"device,omitempty"`     // "cpu", or an ID from [Runtime.Devices].
+	Device    string `json:"device,omitempty"`     // "auto", "cpu", "cuda:0", or the UUID of a GPU.
 	Context   int    `json:"n_ctx,omitempty"`      // Tokens that sessions hold by default. 0 = 4096, cut to what the model was made for.
 	KVType    string `json:"kv_type,omitempty"`    // "auto", "f32", "f16", "q8_0".
 	KVBytes   int64  `json:"kv_bytes,omitempty"`   // Limit for the keys and values of all sessions together.
 	VocabOnly bool   `json:"vocab_only,omitempty"` // The tokenizer and no weights.
+
+	Fit                bool  `json:"fit,omitempty"`                  // Where a GPU has too little memory for all layers, as many as fit.
+	ReserveDeviceBytes int64 `json:"reserve_device_bytes,omitempty"` // Memory of a GPU to leave to others.
 
 	ChatTemplate string `json:"chat_template,omitempty"` // Jinja source in place of the templates in the file.
 
@@ -104,12 +107,15 @@ func wait(h *C.inf_load, tell func(float32)) (*Model, error) {
 
 // A Plan is what a model with one session will need, in bytes.
 type Plan struct {
-	Fits            bool // Total fits the runtime's limit and the memory that is free now.
+	Fits            bool // It fits the runtime's limits and the memory that is free now.
 	Layers, Context int
 	Weights         uint64
 	KVPerToken, KV  uint64 // Keys and values of a token, and of the whole context.
 	Scratch         uint64 // Activations and logits.
-	Total           uint64
+	Total           uint64 // Memory of the host.
+	DeviceTotal     uint64 // Memory of GPUs.
+	LayersOnDevice  int    // Layers on GPUs.
+	Device          string // Of most layers: "cpu", "cuda:0".
 }
 
 // Estimate tells from the header of the file at path what loading it with options will need; Context and KVType count.
@@ -126,7 +132,7 @@ func (rt *Runtime) Estimate(path string, options *LoadOptions) (Plan, error) {
 	if err := failure(C.bridge_estimate(rt.h, name, u32(o.Context), types[o.KVType], &p, &e), &e); err != nil {
 		return Plan{}, err
 	}
-	return Plan{p.fits == 1, int(p.n_layers), int(p.n_ctx), uint64(p.weights_bytes), uint64(p.kv_bytes_per_token), uint64(p.kv_bytes), uint64(p.scratch_bytes), uint64(p.host_bytes)}, nil
+	return Plan{p.fits == 1, int(p.n_layers), int(p.n_ctx), uint64(p.weights_bytes), uint64(p.kv_bytes_per_token), uint64(p.kv_bytes), uint64(p.scratch_bytes), uint64(p.host_bytes), uint64(p.device_bytes), int(p.n_layers_on_device), C.GoString(&p.device[0])}, nil
 }
 
 // Close gives the model back; its sessions keep the weights alive.

@@ -86,7 +86,8 @@ class inf_model_params(Struct):
 class inf_plan(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("fits", c_uint32), ("n_layers", c_uint32), ("n_ctx", c_uint32), ("weights_bytes", c_uint64),
-        ("kv_bytes_per_token", c_uint64), ("kv_bytes", c_uint64), ("scratch_bytes", c_uint64), ("host_bytes", c_uint64),
+        ("kv_bytes_per_token", c_uint64), ("kv_bytes", c_uint64), ("scratch_bytes", c_uint64), ("host_bytes", c_uint64), ("device_bytes", c_uint64),
+        ("n_layers_on_device", c_uint32), ("reserved", c_uint32), ("device", c_char * 32),
     ]  # fmt: skip
 
 

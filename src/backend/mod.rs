@@ -12,6 +12,8 @@ pub mod cpu;
 mod latent;
 #[cfg(test)]
 mod naive;
+#[expect(unsafe_code, reason = "the edge to another shared library")]
+pub mod plugin;
 mod routing;
 
 pub use altup::{Altup, AltupShape, StreamStage, Streams};
@@ -379,6 +381,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// `residual = scale * table[tokens]`
     fn embed(&self, ws: &mut Self::Workspace, batch: &Batch, table: &Self::Matrix, scale: f32) -> Result<()>;
+
+    /// Takes the residual, `(rows, n_embd)`, from where the layers before were computed. Follows `begin` in the place of `embed`.
+    fn set_residual(&self, ws: &mut Self::Workspace, batch: &Batch, residual: &[f32]) -> Result<()>;
+
+    /// Copies the residual, `(rows, n_embd)`, into `out`: to where the layers behind are computed.
+    fn residual(&self, ws: &Self::Workspace, out: &mut [f32]) -> Result<()>;
 
     /// Normalises the residual, if there is a norm, and multiplies it with each projection into its slot.
     fn norm_project(&self, ws: &mut Self::Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()>;

@@ -20,6 +20,7 @@ mod log;
 mod metered;
 mod model;
 mod pace;
+mod placement;
 mod plan;
 mod probability;
 mod recommended;

@@ -7,6 +7,7 @@ use super::files;
 use super::log::LogLevel;
 use super::metered::Metered;
 use super::pace::Pace;
+use super::placement::{check_device, place};
 use super::recommended::Recommended;
 use super::runtime::Runtime;
 use super::sampler::Sampler;
@@ -17,7 +18,7 @@ use crate::fail;
 use crate::formats::gguf::{Metadata, TensorInfo};
 use crate::formats::names::QuotedBytes;
 use crate::kernels::KvType;
-use crate::model::{self, Checkpoint, Forward, ModelFile, ModelSpec, Pass, Placement, Quantization, Quantized};
+use crate::model::{self, Checkpoint, Forward, ModelFile, ModelSpec, Pass, Quantization, Quantized, Rules};
 use crate::sys::budget::Charge;
 use crate::sys::file::ReadAt;
 use crate::sys::job;
@@ -55,8 +56,14 @@ pub struct LoadConfig {
     pub paths: Vec<PathBuf>,
     /// What is not a path: memory, readers, open files. A whole model, or parts of a split set, also together with `paths`.
     pub sources: Vec<Arc<dyn ReadAt>>,
-    /// `""`, `"auto"` or `"cpu"`.
+    /// `""` or `"auto"`, `"cpu"`, `"cuda:0"`, or the UUID of a GPU.
     pub device: String,
+    /// Devices of some of the layers.
+    pub devices: Rules<String>,
+    /// Where a device has too little memory for all layers, put as many on it as fit.
+    pub fit: bool,
+    /// Bytes of a device to leave to others.
+    pub reserve_device_bytes: u64,
     /// Context that sessions get by default; 0 = 4096, or less if the model has less.
     pub n_ctx: u32,
     /// How keys and values are stored; `None` = f16.
@@ -110,8 +117,10 @@ struct Weights {
     blocks: Arc<BlockPool>,
     passes: Mutex<Vec<Box<dyn Pass>>>,
     pace: Pace,
-    /// Of the weights.
-    _memory: Charge,
+    /// The device of most layers.
+    device: String,
+    /// Of the weights, by device.
+    _memory: Vec<Charge>,
 }
 
 /// A loaded model.
@@ -133,7 +142,7 @@ pub struct Model {
 impl Model {
     /// Reads and packs a model in slices, as long as `progress` is not cancelled.
     pub(super) async fn build(runtime: &Arc<Runtime>, config: &LoadConfig, progress: &Arc<Progress>) -> Result<Arc<Self>> {
-        check_device(&config.device)?;
+        check_device(runtime, config)?;
         let started = Instant::now();
         let in_file = |e: Error| files::named(e, config);
         let opened = files::open(runtime, config, progress).await.map_err(in_file)?;
@@ -146,11 +155,12 @@ impl Model {
         let file = opened.into_model();
         job::pause().await;
         let weights = load_weights(runtime, config, file.as_ref(), &tokenizer, progress).await.map_err(in_file)?;
+        let device = weights.as_ref().map_or_else(|| "cpu".to_owned(), |weights| weights.device.clone());
         job::pause().await;
         let spec = weights.as_ref().map(|w| w.forward.spec());
         let n_ctx_max = spec.map_or(0, |s| s.n_ctx_max);
         let n_ctx = default_n_ctx(config, n_ctx_max);
-        let info = describe(config, file.as_ref(), &tokenizer, spec);
+        let info = describe(config, file.as_ref(), &tokenizer, spec, device);
         runtime.log().line(LogLevel::Info, || {
             let seconds = started.elapsed().as_secs_f32();
             format!("model: {} {}, {} parameters, loaded in {seconds:.2} s", info.architecture, info.quantization, info.n_params)
@@ -351,17 +361,6 @@ impl Model {
     }
 }
 
-/// Where a model of `config` will compute.
-pub(super) fn placement(runtime: &Runtime, config: &LoadConfig) -> Result<Placement> {
-    match config.backend {
-        BackendKind::Cpu => Ok(Placement::Cpu { pool: runtime.pool().clone(), kernels: runtime.kernels() }),
-        BackendKind::Candle if runtime.is_host_driven() => {
-            fail!(Unsupported, "candle starts threads of its own, which a host-driven runtime must not");
-        }
-        BackendKind::Candle => Ok(Placement::Candle),
-    }
-}
-
 /// How keys and values are stored.
 pub(super) fn kv_type(config: &LoadConfig) -> KvType {
     config.kv.unwrap_or(KvType::F16)
@@ -382,13 +381,6 @@ fn recommended_chain(recommended: &Recommended, n_vocab: usize) -> Result<Sample
     Ok(sampler)
 }
 
-fn check_device(device: &str) -> Result<()> {
-    match device {
-        "" | "auto" | "cpu" => Ok(()),
-        other => fail!(NoDevice, "device {other:?}: this build has \"cpu\" (and \"auto\", which chooses it)"),
-    }
-}
-
 async fn load_weights(
     runtime: &Arc<Runtime>,
     config: &LoadConfig,
@@ -404,20 +396,21 @@ async fn load_weights(
     if spec.n_vocab != tokenizer.n_vocab() {
         fail!(Format, "token_embd.weight has {} rows, the tokenizer has {} tokens", spec.n_vocab, tokenizer.n_vocab());
     }
-    let placement = placement(runtime, config)?;
-    let needs = model::needs(checkpoint, &spec, &placement, kv_type(config), 1)?;
+    let placed = place(runtime, config, checkpoint, &spec)?;
     // Before anything is read: a load that cannot fit fails at once.
-    let mut memory = runtime.memory().charge(needs.weights)?;
+    let mut memory = placed.charges(runtime)?;
     // All tensors are read, each once: one that nothing reads is an error.
     progress.plan(checkpoint.tensors().iter().map(|t| t.n_bytes().unwrap_or(0) as u64).sum());
-    let forward = model::load_in_slices(checkpoint, spec, placement, kv_type(config)).await?;
-    memory.set(forward.weight_bytes())?;
+    let (device, accounts) = (placed.device(), placed.accounts(runtime));
+    let forward = model::load_in_slices(checkpoint, spec, placed.placement, kv_type(config)).await?;
+    let on_devices = memory[1..].iter().map(Charge::bytes).sum();
+    memory[0].set(forward.weight_bytes().saturating_sub(on_devices))?;
     let n_ctx = default_n_ctx(config, forward.spec().n_ctx_max);
-    let blocks = BlockPool::new(forward.clone(), runtime.memory(), config.kv_bytes, n_ctx.div_ceil(BLOCK_TOKENS))?;
-    Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default(), _memory: memory }))
+    let blocks = BlockPool::new(forward.clone(), accounts, config.kv_bytes, n_ctx.div_ceil(BLOCK_TOKENS))?;
+    Ok(Some(Weights { forward, blocks, passes: Mutex::default(), pace: Pace::default(), device, _memory: memory }))
 }
 
-fn describe(config: &LoadConfig, file: Option<&ModelFile>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>) -> ModelInfo {
+fn describe(config: &LoadConfig, file: Option<&ModelFile>, tokenizer: &Tokenizer, spec: Option<&ModelSpec>, device: String) -> ModelInfo {
     let tensors = file.map_or(&[][..], |file| file.checkpoint().tensors());
     let held = file.zip(spec).map(|(file, spec)| main_dtype(&quantized(file, spec, config)));
     ModelInfo {
@@ -431,7 +424,7 @@ fn describe(config: &LoadConfig, file: Option<&ModelFile>, tokenizer: &Tokenizer
         n_params: tensors.iter().fold(0u64, |sum, t| sum.saturating_add(t.n_elements() as u64)),
         architecture: file.and_then(|file| file.metadata().str("general.architecture").ok()).unwrap_or("").to_owned(),
         quantization: held.or_else(|| file.map(|file| main_dtype(file.checkpoint()))).unwrap_or_default(),
-        device: "cpu".into(),
+        device,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Wait;
 use super::compiling::Background;
-use super::device::{self, DeviceInfo};
+use super::device::{self, DeviceInfo, Gpus};
 use super::driver::{Driver, Pumped, Task};
 use super::hooks::{self, in_hook};
 use super::load::Loads;
@@ -13,6 +13,9 @@ use crate::fail;
 use crate::kernels::{self, Kernels};
 use crate::sys::budget::Budget;
 use crate::sys::pool::{Pool, PoolConfig, ThreadHook};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -33,8 +36,12 @@ pub struct RuntimeConfig {
     pub host_driven: bool,
     /// Most bytes of host memory for weights, keys and values, and activations; 0 = unlimited.
     pub memory_limit: u64,
+    /// Most bytes of each device's memory; 0 = unlimited.
+    pub device_memory_limit: u64,
     /// A kernel set by name; `None` = the best this machine has.
     pub kernels: Option<String>,
+    /// Where the plugin for GPUs is; `None` = beside this library.
+    pub plugin: Option<PathBuf>,
 }
 
 /// Threads, kernels and log.
@@ -43,6 +50,10 @@ pub struct Runtime {
     kernels: &'static dyn Kernels,
     log: Arc<Log>,
     memory: Arc<Budget>,
+    device_memory_limit: u64,
+    /// By GPU: those that were asked for.
+    device_memory: Mutex<BTreeMap<u32, Arc<Budget>>>,
+    gpus: Gpus,
     host_driven: bool,
     driver: Driver,
     loads: Arc<Loads>,
@@ -73,8 +84,20 @@ impl Runtime {
         let background = Background::new(loads.clone());
         log.line(LogLevel::Info, || format!("runtime: {} threads, {} kernels", pool.n_threads(), kernels.name()));
         let memory = Budget::new("host memory", config.memory_limit);
-        let stopped = AtomicBool::new(false);
-        Ok(Arc::new(Self { pool, kernels, log, memory, host_driven: config.host_driven, driver, loads, background, stopped }))
+        Ok(Arc::new(Self {
+            pool,
+            kernels,
+            log,
+            memory,
+            device_memory_limit: config.device_memory_limit,
+            device_memory: Mutex::default(),
+            gpus: Gpus::new(config.plugin),
+            host_driven: config.host_driven,
+            driver,
+            loads,
+            background,
+            stopped: AtomicBool::new(false),
+        }))
     }
 
     /// Cancels loads and generations, joins the threads; models and sessions answer `Shutdown` afterwards and can still be freed.
@@ -128,9 +151,25 @@ impl Runtime {
         self.host_driven
     }
 
-    /// What this machine can compute on.
+    /// What this machine can compute on: the processor, and every GPU. The first call loads the plugin, if there is one.
     pub fn devices(&self) -> Vec<DeviceInfo> {
-        vec![device::cpu(self.kernels, self.pool.n_threads())]
+        let mut devices = vec![device::cpu(self.kernels, self.pool.n_threads())];
+        devices.extend(self.gpus.list());
+        devices
+    }
+
+    pub(super) fn gpus(&self) -> &Gpus {
+        &self.gpus
+    }
+
+    /// The account of the memory of a GPU.
+    pub(super) fn device_memory(&self, gpu: u32) -> Arc<Budget> {
+        self.device_memory.lock().entry(gpu).or_insert_with(|| Budget::new("device memory", self.device_memory_limit)).clone()
+    }
+
+    /// The account of host memory for `None`, of a GPU's otherwise.
+    pub(super) fn account(&self, gpu: Option<u32>) -> Arc<Budget> {
+        gpu.map_or_else(|| self.memory.clone(), |gpu| self.device_memory(gpu))
     }
 
     /// Hands the oldest log line to `take`, which says whether it took it.

@@ -61,7 +61,7 @@ pub unsafe extern "C" fn inf_load_start(
 /// Starts to load the file at path in the background: `inf_load_start` without structs, for callers from other languages.
 ///
 /// options_json: `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"...",
-/// "quantize":"q4_k","topology":[...],"mmap":false}`, all optional, with the
+/// "quantize":"q4_k","topology":[...],"fit":false,"reserve_device_bytes":0,"mmap":false}`, all optional, with the
 /// meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an error that names it.
 ///
 /// The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.

@@ -19,6 +19,8 @@ pub mod generation;
 pub mod library;
 pub mod load;
 pub mod model;
+#[cfg(feature = "cuda")]
+mod plugin;
 pub mod runtime;
 pub mod sampler;
 pub mod session;

@@ -13,7 +13,7 @@ use crate::engine::{BackendKind, LoadConfig, Model, ModelInfo, Plan, WakeHook};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
-use crate::model::Quantization;
+use crate::model::{Quantization, Rules, Topology};
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 use std::path::Path;
@@ -55,7 +55,7 @@ pub struct inf_model_params {
     /// A GGUF file: 1, of a split set one path finds the others; or all files of the set, of any kind. Or a Hugging Face directory: its path, or its
     /// files one by one (`config.json`, the `.safetensors`, their index if there are several, `tokenizer.json`, `tokenizer_config.json`), by name.
     pub sources: *const *const inf_source,
-    /// NULL or "auto", "cpu", or an id from `inf_device_get`.
+    /// NULL or "auto" (a GPU that is usable and has room, else the CPU, and a line in the log that says why), "cpu", "cuda:0", or the UUID of a GPU.
     pub device: *const c_char,
     /// Context that sessions get by default, cut to what the model was made for. 0 = 4096.
     pub n_ctx_hint: u32,
@@ -76,6 +76,9 @@ pub struct inf_model_params {
     /// `{"quantize":"q4_k"}` (or `q4_0`, `q5_0`, `q8_0`, `q5_k`, `q6_k`, `f16`) holds the matrices of a float model so, encoded while they are read; the head keeps
     /// six bits, rows that are no whole blocks become `q5_0` (for `q4_k`) or `q8_0`, or stay. `{"topology":[{"layers":"0-8","quantize":"q8_0"},{"tensors":"ffn_down|attn_v","quantize":"q6_k"}]}`
     /// sets it by layers (the end is not meant) or by regular expressions over GGUF's names; expressions win over layers, of ranges the one that ends last, then the later.
+    /// Beside "quantize", or in its place, a rule may say `"device":"cuda:0"`: its layers, or those that have a tensor that matches, are computed there ("candle" is the CPU by candle).
+    /// `{"fit":true}` puts as many layers on a GPU as it has room for, from the last on, and the rest on the CPU; without it a device that is asked for must hold all.
+    /// `{"reserve_device_bytes":2000000000}` leaves so much of a GPU's memory to others, the host's renderer for example.
     /// `{"mmap":true}` is the fastest start, for weights that are stored as F32, F16, BF16 or Q8_0 in files given by path: they are used where they lie,
     /// the files mapped, and not read and packed; answers are the same to the last bit, and somewhat slower. **The files must not change as long as the
     /// model lives**: text becomes nonsense then, and a file that becomes shorter ends the process. Other types, sources and backends are read as ever,
@@ -134,7 +137,7 @@ unsafe impl Versioned for inf_model_info {
 pub struct inf_plan {
     /// `sizeof(inf_plan)`
     pub struct_size: u32,
-    /// 1 if host_bytes fit the runtime's limit, and they and what stays in a mapped file the memory that the machine has free now.
+    /// 1 if host_bytes and device_bytes fit the runtime's limits and, with what stays in a mapped file, the memory that is free now.
     pub fits: u32,
     /// Layers.
     pub n_layers: u32,
@@ -148,8 +151,16 @@ pub struct inf_plan {
     pub kv_bytes: u64,
     /// Activations, and the logits of one session.
     pub scratch_bytes: u64,
-    /// All of it that is memory of this process: without weights that stay in a mapped file.
+    /// What of all that is memory of the host: without weights that stay in a mapped file.
     pub host_bytes: u64,
+    /// What of it is memory of GPUs.
+    pub device_bytes: u64,
+    /// Layers on GPUs.
+    pub n_layers_on_device: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The device of most layers: "cpu", "cuda:0".
+    pub device: [c_char; 32],
 }
 
 // SAFETY: repr(C), begins with struct_size; integers only.
@@ -375,10 +386,13 @@ pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<L
     let (vocab_only, backend) = (json.flag("vocab_only")?, backend_kind(json.text("backend")?.as_deref())?);
     let (kv_bytes, pre_tokenizer) = (json.bytes("kv_bytes")?, json.text("pre_tokenizer")?);
     let (chat_template, mmap) = (json.text("chat_template")?, json.flag("mmap")?);
-    let quantization = Quantization::new(json.text("quantize")?.as_deref(), json.value("topology").as_ref());
-    let quantization = quantization.map_err(|e| e.at("options_json"))?;
+    let (fit, reserve_device_bytes) = (json.flag("fit")?, json.bytes("reserve_device_bytes")?);
+    let (quantization, devices) = weight_rules(json).map_err(|e| e.at("options_json"))?;
     Ok(LoadConfig {
         quantization,
+        devices,
+        fit,
+        reserve_device_bytes,
         paths,
         sources,
         vocab_only,
@@ -389,6 +403,12 @@ pub(super) fn options_config(json: &mut JsonOptions, opened: Opened) -> Result<L
         mmap,
         ..LoadConfig::default()
     })
+}
+
+/// How weights are held, and where.
+fn weight_rules(json: &mut JsonOptions) -> Result<(Quantization, Rules<String>)> {
+    let (default, topology) = (json.text("quantize")?, Topology::new(json.value("topology").as_ref())?);
+    Ok((Quantization::new(default.as_deref(), &topology)?, topology.rules("device", |name| Ok(name.to_owned()))?))
 }
 
 fn kv_type(number: u32) -> Result<Option<KvType>> {
@@ -424,9 +444,21 @@ fn backend_kind(name: Option<&str>) -> Result<BackendKind> {
 }
 
 fn describe_plan(plan: &Plan) -> inf_plan {
-    let Plan { fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes } = *plan;
-    let fits = u32::from(fits);
-    inf_plan { struct_size: 0, fits, n_layers, n_ctx, weights_bytes, kv_bytes_per_token, kv_bytes, scratch_bytes, host_bytes }
+    inf_plan {
+        struct_size: 0,
+        fits: u32::from(plan.fits),
+        n_layers: plan.n_layers,
+        n_ctx: plan.n_ctx,
+        weights_bytes: plan.weights_bytes,
+        kv_bytes_per_token: plan.kv_bytes_per_token,
+        kv_bytes: plan.kv_bytes,
+        scratch_bytes: plan.scratch_bytes,
+        host_bytes: plan.host_bytes,
+        device_bytes: plan.device_bytes,
+        n_layers_on_device: plan.n_layers_on_device,
+        reserved: 0,
+        device: bytes::field(&plan.device),
+    }
 }
 
 fn describe(info: &ModelInfo) -> inf_model_info {

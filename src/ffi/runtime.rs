@@ -12,6 +12,7 @@ use crate::fail;
 use crate::sys::pool::PoolConfig;
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,10 +66,12 @@ pub struct inf_runtime_params {
     pub thread: inf_thread_fn,
     /// Handed to thread.
     pub thread_user: *mut c_void,
-    /// `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). NULL = none. An unknown key is an error that names it.
+    /// `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`). `{"plugin_path":"..."}` is where `libinference_cuda.so` lies, if not beside
+    /// this library. `{"device_memory_limit":8000000000}` is the most bytes of each GPU for weights, keys and values.
     /// The set `amx`, the best one where it exists, asks Linux for the use of its registers (`ARCH_REQ_XCOMP_PERM`): the process has the
     /// permission from then on, and signal stacks (`sigaltstack`) below `getauxval(AT_MINSIGSTKSZ)` are refused. Where it is not given,
     /// and where another set is forced, nothing changes.
+    /// NULL = none. An unknown key is an error that names it.
     pub options_json: *const c_char,
     /// Bytes of options_json, or `INF_NUL`.
     pub options_len: usize,
@@ -108,7 +111,7 @@ unsafe impl Versioned for inf_memory {
 pub struct inf_device_info {
     /// `sizeof(inf_device_info)`
     pub struct_size: u32,
-    /// 0 = CPU.
+    /// 0 = CPU, 1 = a GPU by CUDA.
     pub kind: u32,
     /// Its number among its kind.
     pub index: u32,
@@ -118,11 +121,11 @@ pub struct inf_device_info {
     pub memory_total: u64,
     /// Bytes not in use now; 0 = unknown.
     pub memory_free: u64,
-    /// Stable name for `inf_model_params.device`: "cpu".
+    /// Name for `inf_model_params.device`: "cpu", "cuda:0".
     pub id: [c_char; 32],
-    /// Name for people.
+    /// Name for people; of a GPU with its UUID, which `inf_model_params.device` takes, too.
     pub name: [c_char; 96],
-    /// Why it is not usable; empty if it is.
+    /// Why it is not usable (no plugin, no driver, a driver that is too old, a GPU that the plugin has no code for); empty if it is.
     pub reason: [c_char; 128],
 }
 
@@ -254,9 +257,9 @@ pub unsafe extern "C" fn inf_runtime_memory(rt: *const inf_runtime, out: *mut in
     }
 }
 
-/// How many devices this machine has; 0 for a dead handle.
+/// How many devices this machine has: the CPU, and every GPU; where no GPU can be looked for, one entry stands for them and says why. 0 for a dead handle.
 ///
-/// Any thread. Never blocks. Since 0.1.
+/// Any thread. Blocks for the first call alone, which loads the plugin if there is one. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn inf_device_count(rt: *const inf_runtime) -> u32 {
     boundary::value(0, || Ok(handle::get(rt)?.devices().len() as u32))
@@ -264,7 +267,7 @@ pub extern "C" fn inf_device_count(rt: *const inf_runtime) -> u32 {
 
 /// Describes device i, counted from 0.
 ///
-/// out is the caller's, with struct_size set. Any thread. Never blocks.
+/// out is the caller's, with struct_size set. Any thread. Blocks as `inf_device_count`.
 ///
 /// - `INF_ERR_INVALID_ARGUMENT`: there is no device i.
 ///
@@ -288,7 +291,8 @@ pub unsafe extern "C" fn inf_device_get(rt: *const inf_runtime, i: u32, out: *mu
 unsafe fn config(params: &inf_runtime_params) -> Result<RuntimeConfig> {
     // SAFETY: passed on from the caller.
     let mut json = unsafe { JsonOptions::parse(params.options_json, params.options_len) }?;
-    let kernels = json.text("kernels")?;
+    let (kernels, plugin) = (json.text("kernels")?, json.text("plugin_path")?.map(PathBuf::from));
+    let device_memory_limit = json.bytes("device_memory_limit")?;
     json.finish()?;
     Ok(RuntimeConfig {
         pool: PoolConfig {
@@ -302,7 +306,9 @@ unsafe fn config(params: &inf_runtime_params) -> Result<RuntimeConfig> {
         memory_limit: params.host_memory_limit,
         log_level: params.log_level,
         log: hooks::log_sink(params.log, params.log_user),
+        device_memory_limit,
         kernels,
+        plugin,
     })
 }
 
@@ -320,6 +326,7 @@ fn take_log_line(runtime: &Arc<Runtime>, buffer: &Buffer<u8>, level: &Out<u32>) 
 }
 
 fn describe(device: &DeviceInfo) -> inf_device_info {
+    let name = if device.uuid.is_empty() { device.name.clone() } else { format!("{} {}", device.name, device.uuid) };
     inf_device_info {
         struct_size: 0,
         kind: device.kind as u32,
@@ -328,7 +335,7 @@ fn describe(device: &DeviceInfo) -> inf_device_info {
         memory_total: device.memory_total,
         memory_free: device.memory_free,
         id: bytes::field(&device.id),
-        name: bytes::field(&device.name),
+        name: bytes::field(&name),
         reason: bytes::field(device.unusable.as_deref().unwrap_or("")),
     }
 }

@@ -202,7 +202,6 @@ pub extern "C" fn inf_session_n_tokens(s: *const inf_session) -> u32 {
 /// - `INF_ERR_INVALID_ARGUMENT`: a number that is no token of the model; unchanged.
 /// - `INF_ERR_CONTEXT_FULL`: no room for all of them; unchanged.
 /// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory to shift shared keys and values; unchanged.
-/// - `INF_ERR_UNSUPPORTED`: it has to shift, and the model computes with candle; unchanged.
 /// - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
 ///
 /// Since 0.1.

@@ -16,7 +16,6 @@ use std::path::Path;
 /// - `INF_ERR_BUFFER_TOO_SMALL`: `*len` is the size needed.
 /// - `INF_ERR_BUSY`: in use by another thread or a generation.
 /// - `INF_ERR_OUT_OF_MEMORY`: `detail[0]` = bytes wanted.
-/// - `INF_ERR_UNSUPPORTED`: the model computes with candle.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -50,7 +49,6 @@ pub unsafe extern "C" fn inf_session_save(
 /// - `INF_ERR_CONTEXT_FULL`: it has more tokens than the session can hold; unchanged.
 /// - `INF_ERR_BUDGET`, `INF_ERR_OUT_OF_MEMORY`: no memory for its keys and values; unchanged.
 /// - `INF_ERR_BUSY`: in use by another thread or a generation; unchanged.
-/// - `INF_ERR_UNSUPPORTED`: the model computes with candle; unchanged.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]

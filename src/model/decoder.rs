@@ -3,8 +3,11 @@
 use super::checkpoint::Checkpoint;
 use super::family::NormPlaces;
 use super::forward::{Forward, Pass, Progress, STAGE_KINDS, StageLoad};
+use super::loader::Unused;
 use super::saved::StoredTensor;
+use super::span::Span;
 use super::spec::ModelSpec;
+use super::split::{Part, PartPass};
 use super::weights::{AttentionInput, FeedForward, Layer, Weights};
 use crate::backend::{Altup, Backend, Batch, BlockId, FeedForwardFn, Norm, Slot, StreamStage};
 use crate::error::Result;
@@ -23,7 +26,7 @@ const HEAD_OUTPUTS: usize = 4;
 /// Rows of a slice are a multiple of this, so that no tile of any kernel set is cut (and computed twice): two of the largest.
 const HEAD_SLICE_ROWS: usize = 32;
 
-/// A model on the backend `B`, with the keys and values of all its sequences.
+/// A model, or some layers of it, on the backend `B`, with the keys and values of all its sequences.
 pub struct Decoder<B: Backend> {
     backend: B,
     spec: ModelSpec,
@@ -39,10 +42,29 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// As [`super::load`].
     pub async fn load(file: &dyn Checkpoint, spec: ModelSpec, backend: B, kv: KvType) -> Result<Self> {
-        let mut weights = Weights::load(file, &spec, &backend).await?;
+        let (mut unused, span, family) = (Unused::new(file, &spec), Span::whole(&spec), spec.family.name);
+        let decoder = Self::load_span(file, spec, span, backend, kv, &mut unused).await?;
+        unused.refuse(file, family)?;
+        Ok(decoder)
+    }
+
+    /// As [`Self::load`], of `span` alone; takes the names of its tensors from `unused`.
+    ///
+    /// # Errors
+    /// As [`super::load`].
+    pub(super) async fn load_span(
+        file: &dyn Checkpoint,
+        spec: ModelSpec,
+        span: Span,
+        backend: B,
+        kv: KvType,
+        unused: &mut Unused<'_>,
+    ) -> Result<Self> {
+        let shape = span.shape(&spec);
+        let mut weights = Weights::load(file, &spec, span, &backend, unused).await?;
         weights.fingerprint.add(format!("{} {kv:?} {spec:?}", backend.name()).as_bytes());
         let fingerprint = weights.fingerprint.value();
-        let kv = Mutex::new(backend.kv(&spec.shape, kv)?);
+        let kv = Mutex::new(backend.kv(&shape, kv)?);
         Ok(Self { backend, spec, weights, fingerprint, kv })
     }
 
@@ -51,8 +73,11 @@ impl<B: Backend> Decoder<B> {
         let w = &self.weights;
         match at {
             Stage::Embed => {
+                let Some(table) = w.embedding.as_ref().filter(|_| w.span.is_first()) else {
+                    fail!(Internal, "embed: the pass begins with what layer {} computed", w.span.layers.start);
+                };
                 self.backend.begin(ws, batch, &w.ropes)?;
-                self.backend.embed(ws, batch, &w.embedding, self.spec.embedding_scale)?;
+                self.backend.embed(ws, batch, table, self.spec.embedding_scale)?;
                 Ok(if w.streams.is_some() { Stage::Spread } else { Stage::Layer(0, LayerStage::Project) })
             }
             Stage::Spread => {
@@ -69,7 +94,7 @@ impl<B: Backend> Decoder<B> {
                     None if i + 1 < w.layers.len() => {
                         Stage::Layer(i + 1, if has_streams { LayerStage::Predict } else { LayerStage::Project })
                     }
-                    None if batch.outputs.is_empty() => Stage::Done,
+                    None if batch.outputs.is_empty() || !w.span.is_last() => Stage::Done,
                     None if has_streams => Stage::Merge,
                     None => Stage::Head(0),
                 })
@@ -84,15 +109,20 @@ impl<B: Backend> Decoder<B> {
                 let n_vocab = self.spec.n_vocab;
                 let row_cost = self.spec.shape.n_embd * batch.outputs.len().div_ceil(HEAD_OUTPUTS);
                 let end = n_vocab.min(start + (HEAD_SLICE_WEIGHTS / row_cost).max(1).next_multiple_of(HEAD_SLICE_ROWS));
-                self.backend.head(ws, batch, &w.output_norm, w.head(), start..end)?;
+                let (norm, matrix) = w.head()?;
+                self.backend.head(ws, batch, norm, matrix, start..end)?;
                 Ok(if end == n_vocab { Stage::Done } else { Stage::Head(end) })
             }
             Stage::Done => Ok(Stage::Done),
         }
     }
 
+    /// Runs a stage of layer `i` of the span.
     fn run_layer(&self, i: usize, stage: LayerStage, ws: &mut B::Workspace, batch: &Batch) -> Result<()> {
-        let (b, layer, spec) = (&self.backend, &self.weights.layers[i], &self.spec.layers[i]);
+        let (b, first, layer) = (&self.backend, self.weights.span.layers.start, &self.weights.layers[i]);
+        let spec = &self.spec.layers[first + i];
+        // A part has the keys and values that its layers read, and these alone.
+        let kv_index = spec.kv.index - first;
         match stage {
             LayerStage::Predict => self.stream_stage(layer, ws, batch, StreamStage::Predict),
             LayerStage::Project => {
@@ -107,11 +137,11 @@ impl<B: Backend> Decoder<B> {
                 // Before attention changes the residual.
                 if self.shares_norm() { self.gate_up(layer, layer.attention_norm.as_ref(), ws) } else { Ok(()) }
             }
-            LayerStage::Append if spec.kv.layer != i => {
+            LayerStage::Append if spec.kv.layer != first + i => {
                 b.rope_query(ws, batch, layer.head_norms.as_ref().map(|norms| &norms.query), spec.rope)
             }
-            LayerStage::Append => b.rope_append(ws, batch, spec.kv.index, layer.own_head_norms(), spec.rope, &mut self.kv.lock()),
-            LayerStage::Attend => b.attend(ws, batch, spec.kv.index, &spec.attention, layer.sinks.as_ref(), &self.kv.lock()),
+            LayerStage::Append => b.rope_append(ws, batch, kv_index, layer.own_head_norms(), spec.rope, &mut self.kv.lock()),
+            LayerStage::Attend => b.attend(ws, batch, kv_index, &spec.attention, layer.sinks.as_ref(), &self.kv.lock()),
             LayerStage::Laurel => match &layer.attention_norm {
                 Some(norm) => self.stream_stage(layer, ws, batch, |altup| StreamStage::Laurel(altup, norm)),
                 None => fail!(Internal, "layer {i}: a learned residual without a norm"),
@@ -124,7 +154,7 @@ impl<B: Backend> Decoder<B> {
             }
             LayerStage::GateUp => self.gate_up(layer, layer.feed_forward_norm.as_ref(), ws),
             LayerStage::Down => self.down(layer, spec.feed_forward, ws),
-            LayerStage::Correct => self.stream_stage(layer, ws, batch, |altup| StreamStage::Correct(altup, i)),
+            LayerStage::Correct => self.stream_stage(layer, ws, batch, |altup| StreamStage::Correct(altup, first + i)),
         }
     }
 
@@ -236,8 +266,13 @@ impl<B: Backend> Forward for Decoder<B> {
     }
 
     fn new_pass(self: Arc<Self>, max_rows: usize, max_outputs: usize) -> Result<Box<dyn Pass>> {
-        let workspace = self.backend.workspace(&self.spec.shape, max_rows, max_outputs)?;
-        Ok(Box::new(DecoderPass { decoder: self, workspace, max_rows, max_outputs, batch: Batch::default(), at: Stage::Done }))
+        Ok(Box::new(DecoderPass::new(self, max_rows, max_outputs)?))
+    }
+}
+
+impl<B: Backend> Part for Decoder<B> {
+    fn new_part_pass(self: Arc<Self>, max_rows: usize, max_outputs: usize) -> Result<Box<dyn PartPass>> {
+        Ok(Box::new(DecoderPass::new(self, max_rows, max_outputs)?))
     }
 }
 
@@ -247,6 +282,7 @@ enum Stage {
     Embed,
     /// Of a model with several residual streams, as [`Self::Merge`].
     Spread,
+    /// Of the span.
     Layer(usize, LayerStage),
     Merge,
     /// The vocabulary from this row on.
@@ -297,6 +333,11 @@ struct DecoderPass<B: Backend> {
 }
 
 impl<B: Backend> DecoderPass<B> {
+    fn new(decoder: Arc<Decoder<B>>, max_rows: usize, max_outputs: usize) -> Result<Self> {
+        let workspace = decoder.backend.workspace(&decoder.spec.shape, max_rows, max_outputs)?;
+        Ok(Self { decoder, workspace, max_rows, max_outputs, batch: Batch::default(), at: Stage::Done })
+    }
+
     /// Replaces the workspace if the batch needs a larger one.
     fn fit(&mut self) -> Result<()> {
         let (rows, outputs) = (self.batch.n_rows().max(self.max_rows), self.batch.outputs.len().max(self.max_outputs));
@@ -347,5 +388,19 @@ impl<B: Backend> Pass for DecoderPass<B> {
         self.decoder.backend.logits(&self.workspace, i, out)?;
         self.decoder.finish_logits(out);
         Ok(())
+    }
+}
+
+impl<B: Backend> PartPass for DecoderPass<B> {
+    fn enter(&mut self, residual: &[f32]) -> Result<()> {
+        let Decoder { backend, weights, .. } = &*self.decoder;
+        backend.begin(&mut self.workspace, &self.batch, &weights.ropes)?;
+        backend.set_residual(&mut self.workspace, &self.batch, residual)?;
+        self.at = Stage::Layer(0, LayerStage::Project);
+        Ok(())
+    }
+
+    fn leave(&self, residual: &mut [f32]) -> Result<()> {
+        self.decoder.backend.residual(&self.workspace, residual)
     }
 }

@@ -1,24 +1,30 @@
-//! From an open file to a model on a backend.
+//! From an open file to a model on one backend, or on several.
 
 use super::checkpoint::Checkpoint;
 use super::decoder::Decoder;
 use super::forward::Forward;
 use super::latent::Divided;
-use super::loader::stays_mapped;
-use super::names::{Part, Role};
+use super::loader::{Unused, stays_mapped};
+use super::names::{Part as TensorPart, Role};
+use super::span::Span;
 use super::spec::ModelSpec;
+use super::split::{Part, Split};
 use crate::backend::Backend;
 use crate::backend::candle::{Candle, Precision};
 use crate::backend::cpu::Cpu;
+use crate::backend::plugin::Remote;
 use crate::error::Result;
+use crate::fail;
 use crate::formats::gguf::TensorInfo;
 use crate::kernels::{Kernels, KvType};
 use crate::sys::job;
 use crate::sys::pool::Pool;
 use hashbrown::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where a model computes.
+#[derive(Clone)]
 pub enum Placement {
     /// Our kernels on a pool of threads.
     Cpu {
@@ -29,6 +35,38 @@ pub enum Placement {
     },
     /// candle on the CPU, in full float precision: the oracle.
     Candle,
+    /// A device of a plugin.
+    Remote(Remote),
+    /// Layers in several places: ranges in order that cover all layers, none of them split again.
+    Split(Vec<(Range<usize>, Placement)>),
+}
+
+impl Placement {
+    /// The places of the spans of a model, in order.
+    ///
+    /// # Errors
+    /// `InvalidArgument` unless the ranges follow each other and cover its layers; `Unsupported` for a model that cannot be divided.
+    fn spans(&self, spec: &ModelSpec) -> Result<Vec<(Span, &Self)>> {
+        let Self::Split(parts) = self else { return Ok(vec![(Span::whole(spec), self)]) };
+        let mut next = 0;
+        for (layers, _) in parts {
+            if layers.start != next || layers.is_empty() {
+                fail!(InvalidArgument, "placement: layers {layers:?}, expected some from {next} on");
+            }
+            next = layers.end;
+        }
+        if next != spec.layers.len() {
+            fail!(InvalidArgument, "placement: {next} of {} layers", spec.layers.len());
+        }
+        if let Some((layers, _)) = parts.iter().find(|(layers, _)| !spec.can_part(layers)) {
+            let family = spec.family.name;
+            fail!(
+                Unsupported,
+                "placement: {family}: layers {layers:?} read more of the others than one residual; this build has {family} on one device"
+            );
+        }
+        Ok(parts.iter().map(|(layers, place)| (Span::new(spec, layers.clone()), place)).collect())
+    }
 }
 
 /// Reads the weights of `file` onto a backend.
@@ -49,11 +87,39 @@ pub async fn load_in_slices(file: &dyn Checkpoint, spec: ModelSpec, placement: P
     match placement {
         Placement::Cpu { pool, kernels } => Ok(Arc::new(Decoder::load(file, spec, Cpu::new(pool, kernels), kv).await?)),
         Placement::Candle => Ok(Arc::new(Decoder::load(file, spec, Candle::cpu(Precision::Float), kv).await?)),
+        Placement::Remote(device) => Ok(Arc::new(Decoder::load(file, spec, device, kv).await?)),
+        Placement::Split(_) => {
+            let (mut parts, mut unused) = (Vec::new(), Unused::new(file, &spec));
+            for (span, place) in placement.spans(&spec)? {
+                parts.push(load_part(file, &spec, span, place, kv, &mut unused).await?);
+            }
+            unused.refuse(file, spec.family.name)?;
+            Ok(Arc::new(Split::new(parts)?))
+        }
+    }
+}
+
+async fn load_part(
+    file: &dyn Checkpoint,
+    spec: &ModelSpec,
+    span: Span,
+    place: &Placement,
+    kv: KvType,
+    unused: &mut Unused<'_>,
+) -> Result<Arc<dyn Part>> {
+    let spec = spec.clone();
+    match place {
+        Placement::Cpu { pool, kernels } => {
+            Ok(Arc::new(Decoder::load_span(file, spec, span, Cpu::new(pool.clone(), *kernels), kv, unused).await?))
+        }
+        Placement::Candle => Ok(Arc::new(Decoder::load_span(file, spec, span, Candle::cpu(Precision::Float), kv, unused).await?)),
+        Placement::Remote(device) => Ok(Arc::new(Decoder::load_span(file, spec, span, device.clone(), kv, unused).await?)),
+        Placement::Split(_) => fail!(Internal, "placement: layers {:?} are split again", span.layers),
     }
 }
 
 /// What a model will need, from the header of its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Bytes of the weights, as they are held in memory.
     pub weights: u64,
@@ -65,24 +131,40 @@ pub struct Needs {
     pub pass: u64,
 }
 
-/// What a model of `file` will need at `placement`, with passes of `n_rows` rows and one output: summed over the tensors of the header.
-///
-/// # Errors
-/// `Format`, `Unsupported` for tensors that cannot be.
-pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv: KvType, n_rows: usize) -> Result<Needs> {
-    let divided = Divided::new(file, spec)?;
-    let file = divided.as_ref().map_or(file, |divided| divided);
-    match placement {
-        Placement::Cpu { pool, kernels } => needs_on(&Cpu::new(pool.clone(), *kernels), file, spec, kv, n_rows),
-        Placement::Candle => needs_on(&Candle::cpu(Precision::Float), file, spec, kv, n_rows),
+impl Needs {
+    /// Both together.
+    #[must_use]
+    pub fn with(self, other: &Self) -> Self {
+        Self {
+            weights: self.weights.saturating_add(other.weights),
+            mapped: self.mapped.saturating_add(other.mapped),
+            kv_block: self.kv_block.saturating_add(other.kv_block),
+            pass: self.pass.saturating_add(other.pass),
+        }
     }
 }
 
-fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv: KvType, n_rows: usize) -> Result<Needs> {
+/// What each part of a model of `file` will need at `placement`, with passes of `n_rows` rows and one output: summed over the tensors of the header.
+///
+/// # Errors
+/// `Format`, `Unsupported` for tensors that cannot be.
+pub fn needs(file: &dyn Checkpoint, spec: &ModelSpec, placement: &Placement, kv: KvType, n_rows: usize) -> Result<Vec<Needs>> {
+    let divided = Divided::new(file, spec)?;
+    let file = divided.as_ref().map_or(file, |divided| divided);
+    let of_part = |(span, place): (Span, &Placement)| match place {
+        Placement::Cpu { pool, kernels } => needs_on(&Cpu::new(pool.clone(), *kernels), file, spec, &span, kv, n_rows),
+        Placement::Candle => needs_on(&Candle::cpu(Precision::Float), file, spec, &span, kv, n_rows),
+        Placement::Remote(device) => needs_on(device, file, spec, &span, kv, n_rows),
+        Placement::Split(_) => fail!(Internal, "placement: layers {:?} are split again", span.layers),
+    };
+    placement.spans(spec)?.into_iter().map(of_part).collect()
+}
+
+fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, span: &Span, kv: KvType, n_rows: usize) -> Result<Needs> {
     let (mut weights, mut mapped) = (0_u64, 0_u64);
     let (fused, small) = (fused(file, spec), small(spec));
-    let table = Role::PerLayerEmbedding.gguf_name(0, Part::Weight);
-    for tensor in file.tensors().iter().filter(|tensor| !spec.ignores(tensor.name())) {
+    let table = Role::PerLayerEmbedding.gguf_name(0, TensorPart::Weight);
+    for tensor in file.tensors().iter().filter(|tensor| span.reads(tensor.name(), spec) && !spec.ignores(tensor.name())) {
         let bytes = match tensor.shape() {
             [n_cols, n_rows] if tensor.name() == table => backend.planned_table_bytes(file.storage(tensor)?, *n_rows, *n_cols),
             // Vectors are held in f32, and so are those of experts and matrices of few elements.
@@ -104,8 +186,9 @@ fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, kv
         };
         weights = weights.saturating_add(bytes);
     }
-    let kv_block = backend.kv_block_bytes(&backend.kv(&spec.shape, kv)?) as u64;
-    Ok(Needs { weights, mapped, kv_block, pass: backend.workspace_bytes(&spec.shape, n_rows, 1) })
+    let shape = span.shape(spec);
+    let kv_block = backend.kv_block_bytes(&backend.kv(&shape, kv)?) as u64;
+    Ok(Needs { weights, mapped, kv_block, pass: backend.workspace_bytes(&shape, n_rows, 1) })
 }
 
 /// True if `tensor` is used in its file.
@@ -118,7 +201,7 @@ fn is_mapped<B: Backend>(backend: &B, file: &dyn Checkpoint, tensor: &TensorInfo
 fn small(spec: &ModelSpec) -> HashSet<String> {
     let roles = [Role::StreamRouter, Role::StreamPredict, Role::StreamCorrect];
     let n_layers = spec.altup.map_or(0, |_| spec.layers.len());
-    (0..n_layers).flat_map(|layer| roles.map(|role| role.gguf_name(layer, Part::Weight))).collect()
+    (0..n_layers).flat_map(|layer| roles.map(|role| role.gguf_name(layer, TensorPart::Weight))).collect()
 }
 
 /// Tensors that are several projections in one, and are held as these: their names, and the rows of each.
@@ -126,7 +209,7 @@ fn fused(file: &dyn Checkpoint, spec: &ModelSpec) -> HashMap<String, Vec<usize>>
     let (q, kv) = (spec.shape.n_heads * spec.shape.head_dim, spec.shape.n_kv_heads * spec.shape.head_dim);
     let mut fused = HashMap::new();
     for layer in 0..spec.layers.len() {
-        let name = |role: Role| role.gguf_name(layer, Part::Weight);
+        let name = |role: Role| role.gguf_name(layer, TensorPart::Weight);
         fused.insert(name(Role::QueryKeyValue), vec![q, kv, kv]);
         if file.tensor(&name(Role::Gate)).is_none() {
             fused.insert(name(Role::GateUp), vec![spec.shape.n_ff; 2]);

@@ -33,7 +33,7 @@ pub(super) struct Loader<'a, B: Backend> {
     pub(super) spec: &'a ModelSpec,
     backend: &'a B,
     /// Names of the tensors that were read.
-    used: HashSet<String>,
+    pub(super) used: HashSet<String>,
     pub(super) inventory: Inventory,
     /// Bytes that they occupy on the backend.
     pub(super) n_bytes: u64,
@@ -303,15 +303,29 @@ impl<'a, B: Backend> Loader<'a, B> {
         }
         Ok(data)
     }
+}
+
+/// The tensors of a file that no part of a model has read so far.
+pub(super) struct Unused<'a>(Vec<&'a str>);
+
+impl<'a> Unused<'a> {
+    /// All of them, but those that a model like `spec` may have and does not read.
+    pub(super) fn new(file: &'a dyn Checkpoint, spec: &ModelSpec) -> Self {
+        Self(file.tensors().iter().map(TensorInfo::name).filter(|name| !spec.ignores(name)).collect())
+    }
+
+    pub(super) fn remove(&mut self, used: &HashSet<String>) {
+        self.0.retain(|&name| !used.contains(name));
+    }
 
     /// A tensor that nothing reads means that the file needs arithmetic which this decoder does not do.
-    pub(super) fn refuse_unused(&self) -> Result<()> {
-        match self.file.tensors().iter().find(|t| !self.used.contains(t.name()) && !self.spec.ignores(t.name())) {
+    ///
+    /// # Errors
+    /// `Unsupported`, naming one.
+    pub(super) fn refuse(&self, file: &dyn Checkpoint, family: &str) -> Result<()> {
+        match self.0.first() {
             None => Ok(()),
-            Some(t) => {
-                let name = self.file.label(t.name());
-                fail!(Unsupported, "{name}: {} models of this build have no such tensor", self.spec.family.name)
-            }
+            Some(name) => fail!(Unsupported, "{}: {family} models of this build have no such tensor", file.label(name)),
         }
     }
 }

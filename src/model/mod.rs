@@ -20,10 +20,13 @@ pub mod names;
 mod quantize;
 mod rope;
 mod saved;
+mod span;
 mod spec;
 mod spec_altup;
 mod spec_latent;
 mod spec_moe;
+mod split;
+mod topology;
 mod weights;
 
 pub use checkpoint::Checkpoint;
@@ -39,3 +42,4 @@ pub use saved::StoredTensor;
 pub use spec::{KvPlace, LayerSpec, ModelSpec};
 pub use spec_altup::AltupSpec;
 pub use spec_moe::MoeSpec;
+pub use topology::{Rules, Topology};

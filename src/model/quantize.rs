@@ -2,75 +2,35 @@
 
 use super::checkpoint::Checkpoint;
 use super::names::{Part, Role};
+use super::topology::{Rules, Topology};
 use crate::dtype::DType;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::TensorInfo;
 use crate::kernels::can_encode;
 use crate::sys::mapping::MappedBytes;
-use regex::{Regex, RegexBuilder};
-use serde_json::Value;
-use std::ops::Range;
-
-/// Bytes that a compiled pattern may take: a hundred times what any list of tensor names needs.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
-
-/// Rules that a host may give: more than the most layers a model may have.
-const MAX_RULES: usize = 4096;
-
-/// What a rule is about.
-#[derive(Clone, Debug)]
-enum Selector {
-    /// Layers from the first to before the last.
-    Layers(Range<usize>),
-    /// Tensors whose GGUF names hold a match.
-    Names(Regex),
-}
-
-/// A rule: what it is about, and the storage type, `None` = as stored.
-#[derive(Clone, Debug)]
-struct Rule {
-    selector: Selector,
-    dtype: Option<DType>,
-}
 
 /// The storage types that the weights of a model get.
 #[derive(Clone, Debug, Default)]
 pub struct Quantization {
     default: Option<DType>,
-    rules: Vec<Rule>,
+    /// `None` = as stored.
+    rules: Rules<Option<DType>>,
 }
 
 impl Quantization {
-    /// `default` for all projections (`"q4_k"`; `None` or `"none"` = as stored), and `topology`, a list of rules that take its place:
-    /// `{"layers": "0-8", "quantize": "q8_0"}` or `{"tensors": "ffn_down|attn_v", "quantize": "q6_k"}`.
+    /// `default` for all projections (`"q4_k"`; `None` or `"none"` = as stored), and what the rules of `topology` say with `"quantize"`.
     ///
     /// # Errors
     /// `InvalidArgument`, quoting what was not understood.
-    pub fn new(default: Option<&str>, topology: Option<&Value>) -> Result<Self> {
+    pub fn new(default: Option<&str>, topology: &Topology) -> Result<Self> {
         let default = default.map(|name| storage_type("quantize", name)).transpose()?.flatten();
-        let rules = match topology {
-            None => Vec::new(),
-            Some(Value::Array(rules)) if rules.len() <= MAX_RULES => rules.iter().map(rule).collect::<Result<_>>()?,
-            Some(_) => fail!(InvalidArgument, "topology: expected a list of at most {MAX_RULES} rules"),
-        };
-        Ok(Self { default, rules })
+        Ok(Self { default, rules: topology.rules("quantize", |name| storage_type("topology: quantize", name))? })
     }
 
     /// True if every tensor stays as it is stored.
     pub fn is_none(&self) -> bool {
-        self.default.is_none() && self.rules.iter().all(|rule| rule.dtype.is_none())
-    }
-
-    /// The rule for the tensor called `name`: of patterns the last one that matches, else of ranges the one that ends last, the later of two.
-    fn rule(&self, name: &str) -> Option<&Rule> {
-        let by_name = |rule: &&Rule| matches!(&rule.selector, Selector::Names(pattern) if pattern.is_match(name));
-        let end = |rule: &&Rule| match &rule.selector {
-            Selector::Layers(layers) if layer_of(name).is_some_and(|layer| layers.contains(&layer)) => layers.end,
-            _ => 0,
-        };
-        let by_layer = || self.rules.iter().max_by_key(end).filter(|rule| end(rule) > 0);
-        self.rules.iter().rev().find(by_name).or_else(by_layer)
+        self.default.is_none() && self.rules.values().all(Option::is_none)
     }
 
     /// The storage type of a matrix called `name` with rows of `n_cols` elements that its file stores as `stored`.
@@ -78,19 +38,14 @@ impl Quantization {
         if !matches!(stored, DType::F32 | DType::F16 | DType::BF16) {
             return stored;
         }
-        let wanted = match self.rule(name) {
-            Some(rule) => rule.dtype,
+        let wanted = match self.rules.for_tensor(name) {
+            Some(dtype) => *dtype,
             // The head decides between tokens, and rounding it costs more than it saves.
             None if is_head => self.default.map(at_least_six_bits),
             None => self.default,
         };
         wanted.map_or(stored, |dtype| fitting(dtype, n_cols).unwrap_or(stored))
     }
-}
-
-/// The layer in a name.
-fn layer_of(name: &str) -> Option<usize> {
-    name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
 }
 
 fn at_least_six_bits(dtype: DType) -> DType {
@@ -116,33 +71,6 @@ fn storage_type(key: &str, name: &str) -> Result<Option<DType>> {
             InvalidArgument,
             "{key}: {name:?}, expected \"none\", \"q4_0\", \"q5_0\", \"q8_0\", \"q4_k\", \"q5_k\", \"q6_k\" or \"f16\""
         ),
-    }
-}
-
-fn rule(rule: &Value) -> Result<Rule> {
-    let wrong = |what: &str| Error::new(ErrorKind::InvalidArgument, format!("topology: {rule:.200}: {what}"));
-    let Some(fields) = rule.as_object() else { return Err(wrong("expected an object")) };
-    if let Some(key) = fields.keys().find(|key| !["layers", "tensors", "quantize"].contains(&key.as_str())) {
-        return Err(wrong(&format!("unknown key {key:?}")));
-    }
-    let selector = match (fields.get("layers"), fields.get("tensors")) {
-        (Some(Value::String(range)), None) => Selector::Layers(layers(range).ok_or_else(|| wrong("layers: expected \"first-end\""))?),
-        (None, Some(Value::String(pattern))) => {
-            let compiled = RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES).build();
-            Selector::Names(compiled.map_err(|e| wrong(&format!("tensors: {e}")))?)
-        }
-        _ => return Err(wrong("expected a text as \"layers\" or as \"tensors\", not both")),
-    };
-    let Some(Value::String(name)) = fields.get("quantize") else { return Err(wrong("quantize: expected a text")) };
-    Ok(Rule { selector, dtype: storage_type("topology: quantize", name)? })
-}
-
-/// `"4-8"`: the layers 4 to 7; `"4"`: that one.
-fn layers(text: &str) -> Option<Range<usize>> {
-    let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&n| n <= u32::MAX as usize);
-    match text.split_once('-') {
-        None => number(text).map(|n| n..n + 1),
-        Some((first, end)) => Some(number(first)?..number(end)?).filter(|range| !range.is_empty()),
     }
 }
 
@@ -195,7 +123,12 @@ impl Checkpoint for Quantized<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::error::ErrorKind;
+    use serde_json::{Value, json};
+
+    fn quantization(default: Option<&str>, topology: Option<&Value>) -> Result<Quantization> {
+        Quantization::new(default, &Topology::new(topology)?)
+    }
 
     fn stored(quantization: &Quantization, name: &str) -> DType {
         quantization.storage(name, DType::F32, 512, false)
@@ -210,30 +143,30 @@ mod tests {
             { "tensors": "ffn_down", "quantize": "q4_0" },
             { "tensors": "^blk\\.7\\.", "quantize": "none" },
         ]);
-        let rules = Quantization::new(Some("q4_k"), Some(&topology)).unwrap();
+        let rules = quantization(Some("q4_k"), Some(&topology)).unwrap();
         assert_eq!(stored(&rules, "blk.0.attn_q.weight"), DType::Q8_0);
         assert_eq!(stored(&rules, "blk.4.attn_q.weight"), DType::Q6_K, "the higher end, and of equal ones the later");
         assert_eq!(stored(&rules, "blk.3.attn_q.weight"), DType::Q8_0, "8 is higher than 5");
         assert_eq!(stored(&rules, "blk.3.ffn_down.weight"), DType::Q4_0);
         assert_eq!(stored(&rules, "blk.7.ffn_down.weight"), DType::F32, "the last pattern");
         assert_eq!(stored(&rules, "blk.8.attn_q.weight"), DType::Q4_K);
-        assert!(!rules.is_none() && Quantization::new(None, None).unwrap().is_none());
+        assert!(!rules.is_none() && quantization(None, None).unwrap().is_none());
     }
 
     #[test]
     fn the_head_keeps_six_bits_and_rows_fit_their_blocks() {
-        let rules = Quantization::new(Some("q4_k"), None).unwrap();
+        let rules = quantization(Some("q4_k"), None).unwrap();
         assert_eq!(rules.storage("output.weight", DType::BF16, 512, true), DType::Q6_K);
         assert_eq!(rules.storage("blk.0.ffn_up.weight", DType::BF16, 96, false), DType::Q5_0);
         assert_eq!(rules.storage("output.weight", DType::BF16, 96, true), DType::Q8_0);
         assert_eq!(rules.storage("blk.0.ffn_up.weight", DType::BF16, 97, false), DType::BF16);
         assert_eq!(rules.storage("blk.0.ffn_up.weight", DType::Q5_1, 512, false), DType::Q5_1, "what is quantised stays");
-        assert_eq!(Quantization::new(Some("Q8_0"), None).unwrap().storage("output.weight", DType::F32, 64, true), DType::Q8_0);
+        assert_eq!(quantization(Some("Q8_0"), None).unwrap().storage("output.weight", DType::F32, 64, true), DType::Q8_0);
     }
 
     #[test]
     fn what_is_wrong_is_quoted() {
-        assert!(Quantization::new(Some("q3_k"), None).unwrap_err().message().contains("\"q3_k\""));
+        assert!(quantization(Some("q3_k"), None).unwrap_err().message().contains("\"q3_k\""));
         for bad in [
             json!({}),
             json!(["x"]),
@@ -244,9 +177,9 @@ mod tests {
             json!([{ "tensors": "(", "quantize": "q8_0" }]),
             json!([{ "tensors": "(a{1000}){1000}", "quantize": "q8_0" }]),
             json!([{ "tensors": "a", "quantize": "q9" }]),
-            json!([{ "tensors": "a", "quantize": "q8_0", "device": "cuda" }]),
+            json!([{ "tensors": "a", "quantize": "q8_0", "devices": "cuda" }]),
         ] {
-            let e = Quantization::new(None, Some(&bad)).unwrap_err();
+            let e = quantization(None, Some(&bad)).unwrap_err();
             assert!(e.kind() == ErrorKind::InvalidArgument && e.message().contains("topology"), "{bad}: {e}");
         }
     }

@@ -87,15 +87,15 @@ impl<B: Backend> Weights<B> {
     /// The weights that play `role`.
     fn held(&self, role: Role, layer: usize, part: Part) -> Option<Held<'_, B>> {
         match role {
-            Role::TokenEmbedding => Some(Held::Matrix(&self.embedding)),
+            Role::TokenEmbedding => self.embedding.as_ref().map(Held::Matrix),
             Role::Output => self.output.as_ref().map(Held::Matrix),
-            Role::OutputNorm => of_norm(&self.output_norm, part),
+            Role::OutputNorm => of_norm(self.output_norm.as_ref()?, part),
             Role::StreamSpread => of_linear(&self.streams.as_ref()?.spread, part),
             Role::StreamMerge => of_linear(&self.streams.as_ref()?.merge, part),
             Role::PerLayerEmbedding => Some(Held::Matrix(&self.streams.as_ref()?.table)),
             Role::PerLayerInputs => of_linear(&self.streams.as_ref()?.inputs, part),
             Role::PerLayerInputsNorm => of_norm(&self.streams.as_ref()?.inputs_norm, part),
-            _ => self.layers.get(layer)?.held(role, part),
+            _ => self.layers.get(layer.checked_sub(self.span.layers.start)?)?.held(role, part),
         }
     }
 }

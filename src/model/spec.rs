@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::formats::gguf::Gguf;
 use crate::formats::names::Quoted;
+use std::ops::Range;
 
 /// Where the keys and values are that a layer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,17 @@ impl ModelSpec {
         let sharing = self.layers.iter().enumerate().filter(|(i, layer)| layer.kv.layer != *i);
         let is_of = |i: usize| [Role::Key, Role::Value, Role::KeyNorm].iter().any(|role| role.gguf_name(i, Part::Weight) == name);
         name.starts_with("blk.") && sharing.into_iter().any(|(i, _)| is_of(i))
+    }
+
+    /// True if it can be divided between devices: one residual is all that crosses, and no layer reads another's keys and values.
+    pub fn is_divisible(&self) -> bool {
+        (0..self.layers.len()).all(|i| self.can_part(&(i..i + 1)))
+    }
+
+    /// True if `layers` can be alone on a device: they read nothing of the others but one residual.
+    pub(super) fn can_part(&self, layers: &Range<usize>) -> bool {
+        let reads_inside = || self.layers[layers.clone()].iter().all(|layer| layers.contains(&layer.kv.layer));
+        layers.len() == self.layers.len() || (self.altup.is_none() && reads_inside())
     }
 
     /// True if positions rotate by the long factors.

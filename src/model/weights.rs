@@ -3,9 +3,10 @@
 use super::checkpoint::Checkpoint;
 use super::family::{HeadNorms, NormPlaces, Presence};
 use super::fingerprint::Fingerprint;
-use super::loader::Loader;
+use super::loader::{Loader, Unused};
 use super::names::{Part, Role};
 use super::saved::Inventory;
+use super::span::Span;
 use super::spec::ModelSpec;
 use crate::backend::{Altup, Backend, Experts, FeedForwardFn, HeadNorms as Norms, Join, Latent, Linear, Mlp, Norm, Rope, Streams};
 use crate::dtype::DType;
@@ -62,16 +63,19 @@ pub(super) enum FeedForward<B: Backend> {
     Experts(Box<Experts<B>>),
 }
 
-/// All weights of a model.
+/// The weights of a model, or of a part of it.
 pub(super) struct Weights<B: Backend> {
-    /// `(n_vocab, n_embd)`
-    pub(super) embedding: B::Matrix,
+    /// Which layers these are.
+    pub(super) span: Span,
+    /// `(n_vocab, n_embd)`: where tokens come in, or go out of a tied head.
+    pub(super) embedding: Option<B::Matrix>,
     /// For models with several residual streams.
     pub(super) streams: Option<Streams<B>>,
+    /// Those of the span.
     pub(super) layers: Vec<Layer<B>>,
-    /// `(n_embd,)`
-    pub(super) output_norm: Norm<B>,
-    /// `(n_vocab, n_embd)`; `None` = tied to the embedding
+    /// `(n_embd,)`: behind the last layer.
+    pub(super) output_norm: Option<Norm<B>>,
+    /// `(n_vocab, n_embd)`: behind the last layer, unless it is tied to the embedding.
     pub(super) output: Option<B::Matrix>,
     /// `(n_vocab,)`: added to the logits.
     pub(super) output_bias: Option<Vec<f32>>,
@@ -86,31 +90,40 @@ pub(super) struct Weights<B: Backend> {
 }
 
 impl<B: Backend> Weights<B> {
-    /// Reads all weights of `file`, in slices: of a tensor's bytes, and of what the backend makes of it.
+    /// Reads the weights of `span`, in slices: of a tensor's bytes, and of what the backend makes of it. Takes their names from `unused`.
     ///
     /// # Errors
-    /// `Format` for a missing tensor or a wrong shape, `Unsupported` for a tensor that the architecture does not use or a type this build does not know.
-    pub(super) async fn load(file: &dyn Checkpoint, spec: &ModelSpec, backend: &B) -> Result<Self> {
+    /// `Format` for a missing tensor or a wrong shape, `Unsupported` for a type this build does not know.
+    pub(super) async fn load(file: &dyn Checkpoint, spec: &ModelSpec, span: Span, backend: &B, unused: &mut Unused<'_>) -> Result<Self> {
         let mut loader = Loader::new(file, spec, backend);
         let (n_vocab, n_embd) = (spec.n_vocab, spec.shape.n_embd);
-        let embedding = loader.matrix(Role::TokenEmbedding, 0, n_vocab, n_embd).await?;
+        let embedding = match span.has_embedding(spec) {
+            true => Some(loader.matrix(Role::TokenEmbedding, 0, n_vocab, n_embd).await?),
+            false => None,
+        };
         let streams = loader.streams().await?;
         let mut layers = Vec::new();
-        for i in 0..spec.layers.len() {
+        for i in span.layers.clone() {
             layers.push(loader.layer(i).await?);
         }
-        let output_norm = loader.norm(Role::OutputNorm, 0, n_embd).await?;
-        let output = if spec.tied { None } else { Some(loader.matrix(Role::Output, 0, n_vocab, n_embd).await?) };
-        let output_bias = loader.output_bias().await?;
+        let output_norm = loader.norm_if(span.is_last(), Role::OutputNorm, 0).await?;
+        let output = match span.is_last() && !spec.tied {
+            true => Some(loader.matrix(Role::Output, 0, n_vocab, n_embd).await?),
+            false => None,
+        };
+        let output_bias = if span.is_last() { loader.output_bias().await? } else { None };
         let ropes = loader.ropes().await?;
-        loader.refuse_unused()?;
-        let Loader { n_bytes, fingerprint, inventory, .. } = loader;
-        Ok(Self { embedding, streams, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint, inventory })
+        let Loader { n_bytes, fingerprint, inventory, used, .. } = loader;
+        unused.remove(&used);
+        Ok(Self { span, embedding, streams, layers, output_norm, output, output_bias, ropes, n_bytes, fingerprint, inventory })
     }
 
-    /// The matrix of the head.
-    pub(super) fn head(&self) -> &B::Matrix {
-        self.output.as_ref().unwrap_or(&self.embedding)
+    /// Norm and matrix of the head.
+    pub(super) fn head(&self) -> Result<(&Norm<B>, &B::Matrix)> {
+        match (&self.output_norm, self.output.as_ref().or(self.embedding.as_ref())) {
+            (Some(norm), Some(matrix)) => Ok((norm, matrix)),
+            _ => fail!(Internal, "the head of layers {:?}: it is elsewhere", self.span.layers),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod file;
 pub mod fpenv;
 pub mod job;
+pub mod library;
 pub mod machine;
 pub mod mapping;
 pub mod memory;

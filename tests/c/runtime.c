@@ -51,12 +51,17 @@ static void params(void) {
 static void devices(void) {
   inf_runtime *rt = NULL;
   OK(inf_runtime_create(NULL, &rt, &err));
-  CHECK(inf_device_count(rt) == 1);
+  CHECK(inf_device_count(rt) >= 2);
   inf_device_info info = { .struct_size = sizeof info };
   OK(inf_device_get(rt, 0, &info, &err));
   CHECK(info.struct_size == sizeof info && info.kind == 0 && info.usable == 1 && !strcmp(info.id, "cpu"));
   CHECK(info.name[0] && !info.reason[0] && info.memory_total >= info.memory_free);
-  INVALID(inf_device_get(rt, 1, &info, &err));
+  /* GPUs: usable ones, or at least one that says why it is not. */
+  for (uint32_t i = 1; i < inf_device_count(rt); i++) {
+    OK(inf_device_get(rt, i, &info, &err));
+    CHECK(info.kind == 1 && info.index == i - 1 && !strncmp(info.id, "cuda:", 5) && info.name[0] && !info.usable == !!info.reason[0]);
+  }
+  INVALID(inf_device_get(rt, inf_device_count(rt), &info, &err));
   INVALID(inf_device_get(rt, 0, NULL, &err));
   inf_runtime_free(rt);
 }

@@ -5,7 +5,8 @@
 
 use super::error::InStage;
 use super::memory;
-use crate::backend::{BLOCK_TOKENS, Batch, BlockId, SequenceRows, Shape};
+use super::rope::Angles;
+use crate::backend::{BLOCK_TOKENS, Batch, BlockId, Rope, SequenceRows, Shape};
 use crate::error::Result;
 use crate::fail;
 use crate::kernels::KvType;
@@ -26,6 +27,13 @@ struct Layer {
     keys: Tensor,
     /// `(n_blocks * BLOCK_TOKENS, n_kv_heads * head_dim)`; `None` where keys are values.
     values: Option<Tensor>,
+}
+
+impl Layer {
+    /// The keys, then the values.
+    fn halves(&self) -> impl Iterator<Item = &Tensor> {
+        [Some(&self.keys), self.values.as_ref()].into_iter().flatten()
+    }
 }
 
 impl Kv {
@@ -78,8 +86,7 @@ impl Kv {
 
     /// Bytes of a block.
     pub(super) fn block_bytes(&self) -> usize {
-        let Shape { n_layers, n_kv_heads, head_dim, .. } = self.shape;
-        self.n_halves() * n_layers * BLOCK_TOKENS * n_kv_heads * head_dim * self.dtype.size_in_bytes()
+        self.n_halves() * self.shape.n_layers * self.half_bytes()
     }
 
     /// Copies block `from` to block `to`, in every layer.
@@ -97,6 +104,77 @@ impl Kv {
             .iter()
             .try_for_each(|layer| copy(&layer.keys).and_then(|()| layer.values.as_ref().map_or(Ok(()), copy)))
             .stage("copy_block")
+    }
+
+    /// See [`crate::backend::Backend::turn_back`].
+    ///
+    /// # Errors
+    /// `Internal` for a block that does not exist.
+    pub(super) fn turn_back(&mut self, device: &Device, blocks: &[BlockId], n_positions: usize, rope: &Rope) -> Result<()> {
+        const STAGE: &str = "turn_back";
+        let Some(angles) = Angles::back(n_positions, rope, BLOCK_TOKENS, device).stage(STAGE)? else { return Ok(()) };
+        let Shape { n_kv_heads, head_dim, .. } = self.shape;
+        for &id in blocks {
+            let start = self.checked_start(id, STAGE)?;
+            for Layer { keys, .. } in &self.layers {
+                let turned = keys
+                    .narrow(0, start, BLOCK_TOKENS)
+                    .and_then(|rows| rows.to_dtype(DType::F32)?.reshape((BLOCK_TOKENS, n_kv_heads, head_dim)))
+                    .and_then(|rows| angles.rotate(&rows)?.flatten_from(1)?.to_dtype(self.dtype)?.contiguous());
+                turned.and_then(|rows| keys.slice_set(&rows, 0, start)).stage(STAGE)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies block `id` into `out`: of each layer the keys, then the values, `(BLOCK_TOKENS, n_kv_heads * head_dim)` as they are stored.
+    ///
+    /// # Errors
+    /// `Internal` for a block that does not exist, or an `out` of another length.
+    pub(super) fn read_block(&self, id: BlockId, out: &mut [u8]) -> Result<()> {
+        let start = self.checked_start(id, "read_block")?;
+        self.check_length(out.len(), "read_block")?;
+        let halves = self.layers.iter().flat_map(Layer::halves);
+        for (half, mut out) in halves.zip(out.chunks_exact_mut(self.half_bytes())) {
+            half.narrow(0, start, BLOCK_TOKENS).and_then(|rows| rows.write_bytes(&mut out)).stage("read_block")?;
+        }
+        Ok(())
+    }
+
+    /// The reverse of [`Self::read_block`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn write_block(&mut self, device: &Device, id: BlockId, bytes: &[u8]) -> Result<()> {
+        let start = self.checked_start(id, "write_block")?;
+        self.check_length(bytes.len(), "write_block")?;
+        let shape = [BLOCK_TOKENS, self.shape.n_kv_heads * self.shape.head_dim];
+        let halves = self.layers.iter().flat_map(Layer::halves);
+        for (half, bytes) in halves.zip(bytes.chunks_exact(self.half_bytes())) {
+            let rows = Tensor::from_raw_buffer(bytes, self.dtype, &shape, device);
+            rows.and_then(|rows| half.slice_set(&rows, 0, start)).stage("write_block")?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the keys, or of the values, of a block in one layer.
+    fn half_bytes(&self) -> usize {
+        BLOCK_TOKENS * self.shape.n_kv_heads * self.shape.head_dim * self.dtype.size_in_bytes()
+    }
+
+    fn check_length(&self, n_bytes: usize, stage: &str) -> Result<()> {
+        if n_bytes != self.block_bytes() {
+            fail!(Internal, "candle, {stage}: {n_bytes} bytes for a block of {}", self.block_bytes());
+        }
+        Ok(())
+    }
+
+    /// The row at which block `id` begins.
+    fn checked_start(&self, id: BlockId, stage: &str) -> Result<usize> {
+        if id as usize >= self.n_blocks {
+            fail!(Internal, "candle, {stage}: block {id} of {}", self.n_blocks);
+        }
+        Ok(id as usize * BLOCK_TOKENS)
     }
 
     /// Writes the keys and values of a batch's rows, both `(rows, n_kv_heads * head_dim)`, into the blocks of its sequences.

@@ -12,6 +12,9 @@
 
 mod altup;
 mod attention;
+#[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "the driver's version, and what stands in for the driver")]
+mod cuda;
 mod error;
 mod kv;
 mod latent;
@@ -21,6 +24,8 @@ mod rope;
 mod weights;
 mod workspace;
 
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 pub use kv::Kv;
 pub use weights::Matrix;
 pub use workspace::Workspace;
@@ -120,6 +125,18 @@ impl Backend for Candle {
         kv.copy_block(from, to)
     }
 
+    fn turn_back(&self, kv: &mut Kv, blocks: &[BlockId], n_positions: usize, rope: &Rope) -> Result<()> {
+        kv.turn_back(&self.device, blocks, n_positions, rope)
+    }
+
+    fn read_block(&self, kv: &Kv, id: BlockId, out: &mut [u8]) -> Result<()> {
+        kv.read_block(id, out)
+    }
+
+    fn write_block(&self, kv: &mut Kv, id: BlockId, bytes: &[u8]) -> Result<()> {
+        kv.write_block(&self.device, id, bytes)
+    }
+
     fn workspace(&self, shape: &Shape, max_rows: usize, max_outputs: usize) -> Result<Workspace> {
         shape.check()?;
         Ok(Workspace::new(shape, max_rows, max_outputs))
@@ -144,6 +161,22 @@ impl Backend for Candle {
         let tokens = Tensor::new(batch.tokens.as_slice(), &self.device).stage("embed")?; // (rows,)
         let rows = table.rows(&tokens).and_then(|rows| rows * f64::from(scale)).stage("embed")?; // (rows, n_embd)
         ws.set_residual(rows);
+        Ok(())
+    }
+
+    fn set_residual(&self, ws: &mut Workspace, batch: &Batch, residual: &[f32]) -> Result<()> {
+        ws.check(batch, "set_residual")?;
+        let shape = (batch.n_rows(), ws.shape.n_embd);
+        ws.set_residual(Tensor::from_slice(residual, shape, &self.device).stage("set_residual")?);
+        Ok(())
+    }
+
+    fn residual(&self, ws: &Workspace, out: &mut [f32]) -> Result<()> {
+        let rows = ws.residual("residual")?.flatten_all().and_then(|rows| rows.to_vec1::<f32>()).stage("residual")?; // (rows * n_embd,)
+        if rows.len() != out.len() {
+            fail!(Internal, "candle, residual: {} elements of {}", out.len(), rows.len());
+        }
+        out.copy_from_slice(&rows);
         Ok(())
     }
 

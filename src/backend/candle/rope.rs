@@ -27,6 +27,19 @@ impl Angles {
         Ok(Some(Self { cos: (angles.cos()? * magnitude)?, sin: (angles.sin()? * magnitude)?, style: rope.style }))
     }
 
+    /// For `n_rows` keys that move to positions `n_positions` earlier. A pure rotation: the model's magnitude is in the keys already.
+    pub(super) fn back(n_positions: usize, rope: &Rope, n_rows: usize, device: &Device) -> candle_core::Result<Option<Self>> {
+        let n_pairs = rope.inv_freq.len();
+        if n_pairs == 0 {
+            return Ok(None);
+        }
+        // In f64: at a few thousand positions an f32 angle is off by more than a stored key's rounding.
+        let angles = rope.inv_freq.iter().map(|inv_freq| -(n_positions as f64) * f64::from(*inv_freq));
+        let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).unzip();
+        let every_row = |row: Vec<f32>| Tensor::from_vec(row, (1, n_pairs), device)?.broadcast_as((n_rows, n_pairs))?.contiguous();
+        Ok(Some(Self { cos: every_row(cos)?, sin: every_row(sin)?, style: rope.style }))
+    }
+
     /// Rotates the first `n_rot` elements of every head of `x` (`(rows, n_heads, head_dim)`) and leaves the rest as it is.
     pub(super) fn rotate(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let n_rot = 2 * self.cos.dim(1)?;

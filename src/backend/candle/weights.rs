@@ -12,17 +12,20 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// Weights `(n_out, n_in)`.
+/// Weights `(n_out, n_in)`. A clone is the same weights.
+#[derive(Clone)]
 pub struct Matrix(Storage);
 
 /// Products are in `f32` whatever the storage: half-precision weights are widened for each one, so that the only roundings are
 /// those of the file and of `f32` (candle's own product in `bf16` would round the activations too).
+#[derive(Clone)]
 enum Storage {
     /// `(n_out, n_in)` in `f32`, or in the half precision it was stored in.
     Float(Tensor),
     /// `(n_out, n_in)` in blocks, multiplied without being expanded.
-    Blocks(QTensor),
+    Blocks(Arc<QTensor>),
 }
 
 impl Matrix {
@@ -35,7 +38,7 @@ impl Matrix {
             Precision::Float => Storage::Float(to_f32(tensor, device)?),
             Precision::Quantized => match (float_dtype(tensor.dtype), ggml_dtype(tensor.dtype)) {
                 (Some(dtype), _) => Storage::Float(float_tensor(tensor, dtype, device)?),
-                (None, Some(dtype)) => Storage::Blocks(block_tensor(tensor, dtype, device)?),
+                (None, Some(dtype)) => Storage::Blocks(Arc::new(block_tensor(tensor, dtype, device)?)),
                 (None, None) => Storage::Float(to_f32(tensor, device)?),
             },
         };
@@ -55,7 +58,7 @@ impl Matrix {
         match &self.0 {
             Storage::Float(weight) => x.matmul(&weight.to_dtype(candle_core::DType::F32)?.t()?),
             // `QMatMul` would do the same, but reads environment variables on the way.
-            Storage::Blocks(weight) => x.apply_op1_no_bwd(weight),
+            Storage::Blocks(weight) => x.apply_op1_no_bwd(&**weight),
         }
     }
 
@@ -68,7 +71,7 @@ impl Matrix {
                 x.matmul(&part.to_dtype(candle_core::DType::F32)?.t()?)
             }
             Storage::Blocks(weight) => {
-                let all = x.apply_op1_no_bwd(weight)?; // (rows, n_out)
+                let all = x.apply_op1_no_bwd(&**weight)?; // (rows, n_out)
                 let n_out = all.dim(1)?;
                 all.narrow(1, range.start, n_out.saturating_sub(range.start))
             }

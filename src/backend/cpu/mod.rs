@@ -175,6 +175,20 @@ impl Backend for Cpu {
         project::embed(self, ws, batch, table, scale)
     }
 
+    fn set_residual(&self, ws: &mut Workspace, batch: &Batch, residual: &[f32]) -> Result<()> {
+        ws.check(batch, "set_residual")?;
+        ws.residual_rows("set_residual", residual.len())?.copy_from_slice(residual);
+        Ok(())
+    }
+
+    fn residual(&self, ws: &Workspace, out: &mut [f32]) -> Result<()> {
+        match ws.residual.get(..ws.n_rows * ws.shape.n_embd) {
+            Some(rows) if rows.len() == out.len() => out.copy_from_slice(rows),
+            _ => fail!(Internal, "cpu, residual: {} elements of {} rows", out.len(), ws.n_rows),
+        }
+        Ok(())
+    }
+
     fn norm_project(&self, ws: &mut Workspace, norm: Option<&Norm<Self>>, projections: &[(Slot, &Linear<Self>)]) -> Result<()> {
         project::norm_project(self, ws, norm, projections)
     }

@@ -221,6 +221,15 @@ impl Workspace {
         self.angles.iter_mut().zip(ropes).try_for_each(|(angles, rope)| angles.fill(cpu, &batch.positions, rope))
     }
 
+    /// The residual of the batch's rows, which has so many elements.
+    pub(super) fn residual_rows(&mut self, stage: &str, n_elements: usize) -> Result<&mut [f32]> {
+        let (n_rows, n_embd) = (self.n_rows, self.shape.n_embd);
+        match self.residual.get_mut(..n_rows * n_embd) {
+            Some(rows) if rows.len() == n_elements => Ok(rows),
+            _ => fail!(Internal, "cpu, {stage}: {n_elements} elements for {n_rows} rows of {n_embd}"),
+        }
+    }
+
     /// That `batch` is the one this pass began with, as far as its sizes tell.
     pub(super) fn check(&self, batch: &Batch, stage: &str) -> Result<()> {
         if (batch.n_rows(), batch.outputs.len()) != (self.n_rows, self.n_outputs) {

@@ -6,6 +6,7 @@
 
 mod claims;
 mod index;
+mod memory;
 mod pool;
 mod starts;
 mod table;

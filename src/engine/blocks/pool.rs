@@ -2,11 +2,13 @@
 
 use super::claims::{Claim, Claims};
 use super::index::{BlockTokens, Index, Prefix};
+use super::memory::BlockMemory;
 use super::starts::Starts;
 use crate::backend::BlockId;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fail;
 use crate::model::Forward;
-use crate::sys::budget::{Budget, Charge};
+use crate::sys::budget::Budget;
 use crate::text::Token;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -55,15 +57,22 @@ struct State {
     clock: u64,
     index: Index,
     starts: Starts,
-    memory: Charge,
+    memory: BlockMemory,
 }
 
 impl BlockPool {
-    /// A pool that pays for its blocks from `budget`, for `kv_bytes` at most (0 = unlimited), and keeps up to `most_cached` that nobody uses.
+    /// A pool that pays for its blocks from `accounts` (each with its bytes of a block, the host's first), for `kv_bytes` at most (0 = unlimited), and keeps up to `most_cached` that nobody uses.
     ///
     /// # Errors
     /// None in practice: nothing is charged yet.
-    pub(in crate::engine) fn new(model: Arc<dyn Forward>, budget: &Arc<Budget>, kv_bytes: u64, most_cached: usize) -> Result<Arc<Self>> {
+    pub(in crate::engine) fn new(
+        model: Arc<dyn Forward>,
+        accounts: Vec<(Arc<Budget>, u64)>,
+        kv_bytes: u64,
+        most_cached: usize,
+    ) -> Result<Arc<Self>> {
+        let Some((host, _)) = accounts.first() else { fail!(Internal, "a KV pool without an account") };
+        let budget = host.clone();
         let state = State {
             users: Vec::new(),
             free: Vec::new(),
@@ -72,10 +81,10 @@ impl BlockPool {
             clock: 0,
             index: Index::default(),
             starts: Starts::default(),
-            memory: Budget::within("KV memory of the model", kv_bytes, Some(budget.clone())).charge(0)?,
+            memory: BlockMemory::new(accounts, model.kv_block_bytes(), kv_bytes)?,
         };
         Ok(Arc::new(Self {
-            budget: budget.clone(),
+            budget,
             block_bytes: model.kv_block_bytes(),
             model,
             most_cached,
@@ -120,9 +129,9 @@ impl BlockPool {
     /// Makes more blocks exist.
     fn grow(&self, state: &mut State) -> Result<()> {
         let add = |state: &mut State, n: usize| {
-            let (n_old, bytes) = (state.users.len(), n as u64 * self.block_bytes);
-            state.memory.grow(bytes)?;
-            self.model.grow_kv(n_old + n).inspect_err(|_| state.memory.shrink(bytes))?;
+            let n_old = state.users.len();
+            state.memory.grow(n as u64)?;
+            self.model.grow_kv(n_old + n).inspect_err(|_| state.memory.shrink(n as u64))?;
             state.users.resize(n_old + n, 0);
             state.left_at.resize(n_old + n, 0);
             // Highest first, so that ids are handed out in ascending order.

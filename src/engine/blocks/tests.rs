@@ -79,7 +79,7 @@ impl Forward for Fake {
 
 fn pool(n_blocks: u64, most_cached: usize) -> (Arc<BlockPool>, Arc<Fake>) {
     let fake = Arc::new(Fake::default());
-    (BlockPool::new(fake.clone(), &Budget::new("test", 0), n_blocks * BLOCK_BYTES, most_cached).unwrap(), fake)
+    (BlockPool::new(fake.clone(), vec![(Budget::new("test", 0), BLOCK_BYTES)], n_blocks * BLOCK_BYTES, most_cached).unwrap(), fake)
 }
 
 fn tokens(n: usize, seed: u32) -> Vec<u32> {

@@ -4,6 +4,8 @@
 pub mod claims;
 #[path = "../../../../src/engine/blocks/index.rs"]
 pub mod index;
+#[path = "../../../../src/engine/blocks/memory.rs"]
+pub mod memory;
 #[path = "../../../../src/engine/blocks/pool.rs"]
 pub mod pool;
 #[path = "../../../../src/engine/blocks/table.rs"]

@@ -50,7 +50,7 @@ impl Forward for Fake {
 #[test]
 fn blocks_are_counted_right() {
     check(|| {
-        let pool = BlockPool::new(Arc::new(Fake), &Budget::new("blocks", 9), 0, 3).unwrap();
+        let pool = BlockPool::new(Arc::new(Fake), vec![(Budget::new("blocks", 9), Fake.kv_block_bytes())], 0, 3).unwrap();
         let threads: Vec<_> = (0..3)
             .map(|i| {
                 let pool = pool.clone();
@@ -82,7 +82,7 @@ fn blocks_are_counted_right() {
 #[test]
 fn who_waits_for_a_claim_is_woken() {
     check(|| {
-        let pool = BlockPool::new(Arc::new(Fake), &Budget::new("blocks", 0), 0, 3).unwrap();
+        let pool = BlockPool::new(Arc::new(Fake), vec![(Budget::new("blocks", 0), Fake.kv_block_bytes())], 0, 3).unwrap();
         let tokens = [1, 2, 3, 4, 5];
         let threads: Vec<_> = (0..3)
             .map(|i| {
