@@ -47,8 +47,8 @@ const BUILD_INFO: &CStr = c_string!(
     env!("CARGO_PKG_VERSION"),
     r#"","abi":0,"kernels":"#,
     kernel_sets!(),
-    r#","backends":["cpu","candle"],"formats":["gguf","safetensors"],"architectures":["llama","llama4","qwen2","qwen2moe","qwen3","qwen3moe","gemma","gemma2","gemma3","phi2","phi3","phimoe","#,
-    r#""gpt-oss","smollm3","olmo2","olmoe","granite","granitemoe","starcoder2","glm4"],"#,
+    r#","backends":["cpu","candle"],"formats":["gguf","safetensors"],"architectures":["llama","llama4","qwen2","qwen2moe","qwen3","qwen3moe","gemma","gemma2","gemma3","gemma3n","phi2","phi3","phimoe","#,
+    r#""gpt-oss","smollm3","olmo2","olmoe","granite","granitemoe","starcoder2","glm4","deepseek2"],"#,
     r#""weights":["F32","F16","BF16","Q4_0","Q4_1","Q5_0","Q5_1","Q8_0","Q2_K","Q3_K","Q4_K","Q5_K","Q6_K","IQ4_NL","IQ4_XS","MXFP4"]}"#
 );
 

@@ -167,8 +167,8 @@ fn needs_on<B: Backend>(backend: &B, file: &dyn Checkpoint, spec: &ModelSpec, sp
     for tensor in file.tensors().iter().filter(|tensor| span.reads(tensor.name(), spec) && !spec.ignores(tensor.name())) {
         let bytes = match tensor.shape() {
             [n_cols, n_rows] if tensor.name() == table => backend.planned_table_bytes(file.storage(tensor)?, *n_rows, *n_cols),
-            // Vectors are held in f32, and so are matrices of few elements.
-            shape if shape.len() == 1 || small.contains(tensor.name()) => {
+            // Vectors are held in f32, and so are those of experts and matrices of few elements.
+            shape if shape.len() == 1 || tensor.name().ends_with(".bias") || small.contains(tensor.name()) => {
                 (shape.iter().product::<usize>() as u64).saturating_mul(size_of::<f32>() as u64)
             }
             _ if is_mapped(backend, file, tensor)? => {

@@ -164,6 +164,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// As [`Self::values`], of more dimensions; `shape` has columns first.
     pub(super) async fn shaped_values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let values = self.floats(name, shape).await?;
+        self.n_bytes += size_of_val(&values[..]) as u64;
         self.inventory.note_values(name, shape, &values);
         Ok(values)
     }

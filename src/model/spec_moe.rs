@@ -78,7 +78,12 @@ impl Reader<'_> {
         }
         let MoeShape { n_experts, n_used: n_picks, .. } = *shape;
         if !n_experts.is_multiple_of(n_groups) || n_experts / n_groups * n_used < n_picks {
-            fail!(Format, "{}: {n_experts} experts in {n_groups} groups, {n_used} of them for {n_picks}", config.name(Key::ExpertGroups));
+            let [groups, used, experts, picks] =
+                [Key::ExpertGroups, Key::ExpertGroupsUsed, Key::Experts, Key::ExpertsUsed].map(|key| config.name(key));
+            fail!(
+                Format,
+                "{groups}: {n_experts} experts ({experts}) in {n_groups} groups, {n_used} of them ({used}) for {n_picks} ({picks})"
+            );
         }
         Ok(Some(Groups { n_groups, n_used, sums_two: scores == Scores::Sigmoid }))
     }

@@ -253,6 +253,7 @@ impl<'a> HfConfig<'a> {
 
 impl Config for HfConfig<'_> {
     fn name(&self, key: Key) -> String {
+        let key = if self.family.has_latents && key == Key::ValueDim { Key::LatentValueDim } else { key };
         self.text.path(self.key(key).unwrap_or_else(|| key.gguf()))
     }
 
@@ -301,8 +302,11 @@ impl Config for HfConfig<'_> {
 
     fn numbers(&self, key: Key) -> Result<Option<Vec<f64>>> {
         let Some(name) = self.key(key) else { return Ok(None) };
-        if key == Key::Sparsity {
-            return self.sparsity(name);
+        match key {
+            Key::Sparsity => return self.sparsity(name),
+            // Told by the latents.
+            Key::HeadDim | Key::KvHeads if self.family.has_latents => return Ok(None),
+            _ => {}
         }
         if self.text.get(name).is_some_and(|value| value.is_array()) { self.text.numbers(name) } else { Ok(None) }
     }
