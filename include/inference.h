@@ -208,11 +208,12 @@ typedef struct inf_runtime_params {
   const char *options_json;    /**< `{"kernels":"avx2"}` forces a kernel set (see `inf_build_info_json`).
                                     `{"plugin_path":"..."}` is where `libinference_cuda.so` lies, if not beside this
                                     library. `{"device_memory_limit":8000000000}` is the most bytes of each GPU for
-                                    weights, keys and values. NULL = none. An unknown key is an error that names it. The set `amx`, the best one where
-                                    it exists, asks Linux for the use of its registers (`ARCH_REQ_XCOMP_PERM`): the
-                                    process has the permission from then on, and signal stacks (`sigaltstack`) below
+                                    weights, keys and values. The set `amx`, the best one where it exists, asks Linux
+                                    for the use of its registers (`ARCH_REQ_XCOMP_PERM`): the process has the
+                                    permission from then on, and signal stacks (`sigaltstack`) below
                                     `getauxval(AT_MINSIGSTKSZ)` are refused. Where it is not given, and where another
-                                    set is forced, nothing changes. */
+                                    set is forced, nothing changes. NULL = none. An unknown key is an error that
+                                    names it. */
   size_t options_len;          /**< Bytes of options_json, or `INF_NUL`. */
 } inf_runtime_params;
 
@@ -433,23 +434,23 @@ typedef struct inf_model_params {
                                           many layers on a GPU as it has room for, from the last on, and the rest on
                                           the CPU; without it a device that is asked for must hold all.
                                           `{"reserve_device_bytes":2000000000}` leaves so much of a GPU's memory to
-                                          others, the host's renderer for example.
-                                          `{"mmap":true}` is the fastest start, for weights
-                                          that are stored as F32, F16, BF16 or Q8_0 in files given by path: they are
-                                          used where they lie, the files mapped, and not read and packed; answers are
-                                          the same to the last bit, and somewhat slower. **The files must not change
-                                          as long as the model lives**: text becomes nonsense then, and a file that
-                                          becomes shorter ends the process. Other types, sources and backends are
-                                          read as ever, and so are files that the system does not map, with a line in
-                                          the log. NULL = none. An unknown key is an error that names it. */
+                                          others, the host's renderer for example. `{"mmap":true}` is the fastest
+                                          start, for weights that are stored as F32, F16, BF16 or Q8_0 in files given
+                                          by path: they are used where they lie, the files mapped, and not read and
+                                          packed; answers are the same to the last bit, and somewhat slower. **The
+                                          files must not change as long as the model lives**: text becomes nonsense
+                                          then, and a file that becomes shorter ends the process. Other types,
+                                          sources and backends are read as ever, and so are files that the system
+                                          does not map, with a line in the log. NULL = none. An unknown key is an
+                                          error that names it. */
   size_t options_len;                /**< Bytes of options_json, or `INF_NUL`. */
 } inf_model_params;
 
 /** What a model will need. */
 typedef struct inf_plan {
   uint32_t struct_size;         /**< `sizeof(inf_plan)` */
-  uint32_t fits;                /**< 1 if host_bytes and device_bytes fit the runtime's limits and, with what stays in a
-                                     mapped file, the memory that is free now. */
+  uint32_t fits;                /**< 1 if host_bytes and device_bytes fit the runtime's limits and, with what stays
+                                     in a mapped file, the memory that is free now. */
   uint32_t n_layers;            /**< Layers. */
   uint32_t n_ctx;               /**< Context of the session that is planned for. */
   uint64_t weights_bytes;       /**< Weights, as they will be held; also those that stay in a mapped file. */
@@ -606,9 +607,9 @@ INF_API inf_status inf_load_start(inf_runtime *rt, const inf_model_params *p, in
  *
  * options_json:
  * `{"device":"cpu","n_ctx":4096,"kv_type":"f16","kv_bytes":0,"backend":"cpu","vocab_only":false,"pre_tokenizer":"...","chat_template":"...",
- * "quantize":"q4_k","topology":[...],"fit":false,"reserve_device_bytes":0,"mmap":false}`, all optional, with the meaning of the
- * fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An unknown key is an
- * error that names it.
+ * "quantize":"q4_k","topology":[...],"fit":false,"reserve_device_bytes":0,"mmap":false}`, all optional, with the
+ * meaning of the fields and options of inf_model_params; kv_type is "auto", "f32", "f16" or "q8_0". NULL = none. An
+ * unknown key is an error that names it.
  *
  * The caller owns `*out` and gives it back with `inf_load_free`. Any thread, also inside a hook. Never blocks.
  *

@@ -279,7 +279,9 @@ impl Planner<'_> {
         }
         let whole = if spans.len() == 1 { spans.pop() } else { None };
         let placement = whole.map_or_else(|| Placement::Split(spans), |(_, place)| place);
-        let needs = needs(self.file, self.spec, &placement, kv_type(self.config), DEFAULT_CHUNK)?;
+        // No pass has more rows than a context.
+        let n_rows = DEFAULT_CHUNK.min(default_n_ctx(self.config, self.spec.n_ctx_max));
+        let needs = needs(self.file, self.spec, &placement, kv_type(self.config), n_rows)?;
         Ok(Placed { placement, parts, needs })
     }
 

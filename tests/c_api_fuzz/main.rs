@@ -130,7 +130,12 @@ fn report(name: &str, n: u64, seen: &[AtomicU64; STATUSES]) {
 fn every_export_is_called() {
     let mut missing = Vec::new();
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ffi")).unwrap() {
-        let Ok(text) = std::fs::read_to_string(entry.unwrap().path()) else { continue };
+        let path = entry.unwrap().path();
+        // What a plugin exports, not the library.
+        if path.ends_with("plugin.rs") {
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(path) else { continue };
         let names =
             text.split("extern \"C\" fn ").skip(1).filter_map(|rest| rest.split('(').next()).filter(|name| name.starts_with("inf_"));
         missing.extend(names.filter(|name| calls::CALLS.iter().all(|(known, _)| known != name)).map(str::to_owned));

@@ -133,9 +133,12 @@ fn gather_halves<V: Lanes<R>, const R: usize>(v: V, rows: Rows<'_>, tile: &mut [
 /// Bytes of a row that are transposed at a time.
 const VECTOR: usize = 32;
 
+/// [`VECTOR`] bytes of each of `R` rows, word by word.
+type VectorOfRows<const R: usize> = [[[u8; 4]; R]; 8];
+
 /// `tile` in steps of [`VECTOR`] bytes of each row, and what is left.
 #[inline(always)]
-fn whole_vectors<const R: usize>(tile: &mut [u8]) -> (&mut [[[[u8; 4]; R]; 8]], &mut [u8]) {
+fn whole_vectors<const R: usize>(tile: &mut [u8]) -> (&mut [VectorOfRows<R>], &mut [u8]) {
     let n_whole = tile.len() / (VECTOR * R);
     let (whole, rest) = tile.split_at_mut(n_whole * VECTOR * R);
     (blocks_mut::<[u8; 4]>(whole).as_chunks_mut::<R>().0.as_chunks_mut::<8>().0, rest)

@@ -21,7 +21,7 @@ pub(super) fn sums_32<V: Lanes<R>, Q: Quants<R>, const R: usize, const M: usize>
 ) -> [V::I; M] {
     let mut sums = [v.splat_int(0); M];
     for_quads!(J, {
-        if J % 2 == 0 {
+        if J.is_multiple_of(2) {
             let w = v.matrix_pairs([quants.quad(v, J), quants.quad(v, J + 1)]);
             add_products(v, &mut sums, w, |m| two_quads(&x[m].quants[b], J));
         }
@@ -43,7 +43,7 @@ pub(super) fn sums_256<V: Lanes<R>, Q: Quants<R>, S: Scales<R>, const R: usize, 
     let (mut sums, mut runs) = ([v.splat_int(0); M], [v.splat_int(0); M]);
     for (s, quants) in quants.iter().enumerate() {
         for_quads!(J, {
-            if J % 2 == 0 {
+            if J.is_multiple_of(2) {
                 let w = v.matrix_pairs([quants.quad(v, J), quants.quad(v, J + 1)]);
                 add_products(v, &mut runs, w, |m| two_quads(&x[m].quants[b][s], J));
             } else if (J + 1).is_multiple_of(group_len) {

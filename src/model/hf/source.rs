@@ -111,13 +111,11 @@ impl Source {
     }
 }
 
+/// Fills a buffer with bytes of a piece, from an offset on.
+type ReadPiece<'a> = dyn Fn(usize, usize, &mut [u8]) -> Result<()> + 'a;
+
 /// Reads pieces of `len` bytes, of which piece `i` lies from byte `first` of its place on.
-fn read_pieces(
-    start: usize,
-    dst: &mut [u8],
-    (len, first): (usize, usize),
-    read: &dyn Fn(usize, usize, &mut [u8]) -> Result<()>,
-) -> Result<()> {
+fn read_pieces(start: usize, dst: &mut [u8], (len, first): (usize, usize), read: &ReadPiece<'_>) -> Result<()> {
     let (mut at, mut dst) = (start, dst);
     while !dst.is_empty() {
         let (piece, inside) = (at / len, at % len);
