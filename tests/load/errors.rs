@@ -165,7 +165,7 @@ fn paths_that_cannot_be_opened_are_named() {
     says(&load(&of(&folder)), ErrorKind::Io, &[&folder.display().to_string(), "directory"]);
     says(&load(&LoadConfig::default()), ErrorKind::InvalidArgument, &["no model file"]);
     let device = LoadConfig { device: "cuda:0".into(), ..of(&super::demo_path()) };
-    says(&load(&device), ErrorKind::NoDevice, &["cuda:0", "cpu"]);
+    says(&load(&device), ErrorKind::NoDevice, &["cuda:0", "plugin"]);
 }
 
 #[test]
