@@ -8,5 +8,7 @@ pub mod index;
 pub mod memory;
 #[path = "../../../../src/engine/blocks/pool.rs"]
 pub mod pool;
+#[path = "../../../../src/engine/blocks/starts.rs"]
+pub mod starts;
 #[path = "../../../../src/engine/blocks/table.rs"]
 pub mod table;
