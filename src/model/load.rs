@@ -21,6 +21,7 @@ use crate::sys::job;
 use crate::sys::pool::Pool;
 use hashbrown::{HashMap, HashSet};
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// Where a model computes.
@@ -85,9 +86,9 @@ pub async fn load_in_slices(file: &dyn Checkpoint, spec: ModelSpec, placement: P
     let divided = Divided::new(file, &spec)?;
     let file = divided.as_ref().map_or(file, |divided| divided);
     match placement {
-        Placement::Cpu { pool, kernels } => Ok(Arc::new(Decoder::load(file, spec, Cpu::new(pool, kernels), kv).await?)),
-        Placement::Candle => Ok(Arc::new(Decoder::load(file, spec, Candle::cpu(Precision::Float), kv).await?)),
-        Placement::Remote(device) => Ok(Arc::new(Decoder::load(file, spec, device, kv).await?)),
+        Placement::Cpu { pool, kernels } => whole(file, spec, Cpu::new(pool, kernels), kv).await,
+        Placement::Candle => whole(file, spec, Candle::cpu(Precision::Float), kv).await,
+        Placement::Remote(device) => whole(file, spec, device, kv).await,
         Placement::Split(_) => {
             let (mut parts, mut unused) = (Vec::new(), Unused::new(file, &spec));
             for (span, place) in placement.spans(&spec)? {
@@ -97,6 +98,30 @@ pub async fn load_in_slices(file: &dyn Checkpoint, spec: ModelSpec, placement: P
             Ok(Arc::new(Split::new(parts)?))
         }
     }
+}
+
+/// A step of a load in a box of its own.
+type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// All layers on `backend`.
+///
+/// Boxed, in a frame of its own, as `part` is: the state of a load has many kilobytes, and a host's thread may have 64 in all.
+#[inline(never)]
+fn whole<'a, B: Backend>(file: &'a dyn Checkpoint, spec: ModelSpec, backend: B, kv: KvType) -> Step<'a, Arc<dyn Forward>> {
+    Box::pin(async move { Ok(Arc::new(Decoder::load(file, spec, backend, kv).await?) as Arc<dyn Forward>) })
+}
+
+/// The layers of `span` on `backend`.
+#[inline(never)]
+fn part<'a, B: Backend>(
+    file: &'a dyn Checkpoint,
+    spec: ModelSpec,
+    span: Span,
+    backend: B,
+    kv: KvType,
+    unused: &'a mut Unused<'_>,
+) -> Step<'a, Arc<dyn Part>> {
+    Box::pin(async move { Ok(Arc::new(Decoder::load_span(file, spec, span, backend, kv, unused).await?) as Arc<dyn Part>) })
 }
 
 async fn load_part(
@@ -109,11 +134,9 @@ async fn load_part(
 ) -> Result<Arc<dyn Part>> {
     let spec = spec.clone();
     match place {
-        Placement::Cpu { pool, kernels } => {
-            Ok(Arc::new(Decoder::load_span(file, spec, span, Cpu::new(pool.clone(), *kernels), kv, unused).await?))
-        }
-        Placement::Candle => Ok(Arc::new(Decoder::load_span(file, spec, span, Candle::cpu(Precision::Float), kv, unused).await?)),
-        Placement::Remote(device) => Ok(Arc::new(Decoder::load_span(file, spec, span, device.clone(), kv, unused).await?)),
+        Placement::Cpu { pool, kernels } => part(file, spec, span, Cpu::new(pool.clone(), *kernels), kv, unused).await,
+        Placement::Candle => part(file, spec, span, Candle::cpu(Precision::Float), kv, unused).await,
+        Placement::Remote(device) => part(file, spec, span, device.clone(), kv, unused).await,
         Placement::Split(_) => fail!(Internal, "placement: layers {:?} are split again", span.layers),
     }
 }
