@@ -15,6 +15,13 @@ pub async fn pause() {
     poll_fn(|_| if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
+/// A part of a job in a box, made in a frame of its own: its state and its slices take many kilobytes only while it runs, and a host's thread may
+/// have 64 in all.
+#[inline(never)]
+pub fn boxed<'a, F: Future + Send + 'a>(part: impl FnOnce() -> F) -> Pin<Box<dyn Future<Output = F::Output> + Send + 'a>> {
+    Box::pin(part())
+}
+
 /// Runs one slice of `job`, and returns its result if it was the last one. Not to be called again then.
 pub fn advance<T>(job: &mut Job<T>) -> Option<T> {
     match job.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

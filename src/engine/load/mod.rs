@@ -17,6 +17,7 @@ use crate::fail;
 use crate::sys::job::{self, Job};
 use crate::sys::panic;
 use crate::sys::progress::Progress;
+use crate::sys::stack;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
@@ -163,9 +164,12 @@ impl Model {
     pub fn load(runtime: &Arc<Runtime>, config: &LoadConfig) -> Result<Arc<Self>> {
         let progress = Arc::new(Progress::default());
         let load = build(runtime.clone(), config.clone(), progress.clone());
-        runtime.loads().run(progress, || panic::catch(|| job::run(load)))?
+        runtime.loads().run(progress, || stack::on_stack_of(STACK_BYTES, || job::run(load)))?
     }
 }
+
+/// Of a load on its caller's thread: that may have 64 KiB, which a load comes near.
+const STACK_BYTES: usize = 256 << 10;
 
 /// The whole load, to be run on whatever thread.
 ///
